@@ -11,6 +11,63 @@ export const transactionChangesMax = 200;
 export const proposalBytesMax = 1.5 * mib;
 /** Proposals that wait for commitment; beyond it writers are pushed back, so memory stays bounded. */
 export const proposalsWaitingBytesMax = 64 * mib;
+/** One Raft tick; everything of Raft's time is counted in them. */
+export const raftTickMs = 50;
+/** A leader's heartbeat: ten a second, so that losing a few does not start an election. */
+export const raftHeartbeatTicks = 2;
+/** Silence before an election, drawn from one to two times this: 0.75 to 1.5 s, so writes go on within 2 s. */
+export const raftElectionTicks = 15;
+/** The slow-disk profile stretches the tick by this, for media whose sync takes tens of milliseconds. */
+export const raftSlowDiskFactor = 5;
+/** Entries in one append message: small enough not to hold up heartbeats on a slow link. */
+export const raftAppendBytesMax = 512 * kib;
+/** Append messages in flight to one peer: 32 MiB at most, which fills a link with a long way round. */
+export const raftInflightMax = 64;
+/** Entries kept behind the checkpoint, so that a peer that was away shortly needs no snapshot. */
+export const raftTailEntries = 2_000;
+/** Bytes of entries kept behind the checkpoint: they are held in memory. */
+export const raftTailBytesMax = 32 * mib;
+/** Fewest entries that are worth a deletion in the log: spares small disks. */
+export const raftCompactEntriesMin = 500;
+/** One record of the log; larger batches are split, so that no single value gets out of hand. */
+export const raftRecordBytesMax = 1 * mib;
+/** The floor file is at most this old; what a database loses within it only the leader can notice. */
+export const raftFloorPeriodMs = 1_000;
+/** Pause between attempts to write when the device is full. */
+export const diskFullRetryMs = 1_000;
+/** Committed entries handed to the main thread and not yet applied by it. */
+export const committedBytesMax = 16 * mib;
+/** Committed entries in one hand-over: bounds how long the main thread applies in one go. */
+export const committedBatchBytesMax = 1 * mib;
+/** Messages waiting for one peer; beyond it they are dropped, as Raft allows. */
+export const peerQueueBytesMax = 64 * mib;
+/** Messages put into one frame: the receiver handles a frame in one go. */
+export const peerFrameBytesMax = 1 * mib;
+/** One frame on the wire: the largest proposal fits several times. */
+export const peerMessageBytesMax = 16 * mib;
+/** Pause before a lost peer is dialled again: first and longest. */
+export const peerDialPauseMs = 100;
+export const peerDialPauseMaxMs = 2_000;
+/** A learner this close to the leader may become a voter. */
+export const learnerLagMax = 1_000;
+/** Removed members remembered, so that they can be told; older ones are merely unknown. */
+export const removedMembersMax = 1_000;
+/** A change of members is given up after this and two election times, as in Docker's swarm. */
+export const membershipTimeoutMs = 5_000;
+/** How long a read waits for a leader to confirm it. */
+export const readIndexTimeoutMs = 5_000;
+/** A leader whose main thread has not answered for this long hands leadership over. */
+export const mainThreadSilenceMs = 5_000;
+/** One chunk of a snapshot on the wire: between a frame's cost and a slow link's patience. */
+export const snapshotChunkBytesMax = 256 * kib;
+/** A snapshot transfer without any progress for this long has failed; there is no limit on the whole. */
+export const snapshotStallMs = 30_000;
+/** A client must have said by then which server it wants. */
+export const clientHelloTimeoutMs = 10_000;
+/** Largest ClientHello looked at; browsers' and grpc's are below 2 KiB. */
+export const clientHelloBytesMax = 16 * kib;
+/** Connections that have not said anything yet. */
+export const silentConnectionsMax = 1_024;
 /** One RPC message; as Docker's swarm, so that no list may ride in one message unbounded. */
 export const rpcMessageBytesMax = 4 * mib;
 /** One HTTP request body of the Engine API other than streams: a config is at most 1 MB, in base64. */
