@@ -58,7 +58,7 @@ export class Raft {
   /** Ticks since the last sign of a leader, or on a leader since the last check of the quorum. */
   electionElapsed = 0;
   heartbeatElapsed = 0;
-  /** Ticks after which an election starts; drawn anew with every change of role. */
+  /** Ticks after which an election starts; 0 until it is drawn, at the first tick after a change of role. */
   electionTimeout = 0;
 
   /** To other members, at once. */
@@ -224,8 +224,7 @@ export class Raft {
     this.leader = none;
     this.electionElapsed = 0;
     this.heartbeatElapsed = 0;
-    const { electionTick, random } = this.config;
-    this.electionTimeout = electionTick + random.int(electionTick);
+    this.electionTimeout = 0;
     this.leadTransferee = none;
     this.votes.clear();
     this.pendingConfIndex = 0;

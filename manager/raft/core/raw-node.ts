@@ -53,16 +53,6 @@ export class RawNode {
     tick(this.#raft);
   }
 
-  /**
-   * Draws the present election timeout anew, within the span the settings allow.
-   *
-   * @param random Picks a number of ticks in [0, electionTick) to wait beyond `electionTick`.
-   */
-  redrawElectionTimeout(random: (below: number) => number): void {
-    const { electionTick } = this.#raft.config;
-    this.#raft.electionTimeout = electionTick + random(electionTick);
-  }
-
   /** Starts an election now, if this member may lead. */
   campaign(): void {
     step(this.#raft, message({ type: "hup" }));

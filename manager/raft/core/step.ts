@@ -116,10 +116,16 @@ function appliedTo(r: Raft, index: number, bytes: number): void {
 export function tick(r: Raft): void {
   r.electionElapsed++;
   if (r.role === "leader") tickLeader(r);
-  else if (r.promotable && r.electionElapsed >= r.electionTimeout) {
-    r.electionElapsed = 0;
-    step(r, message({ type: "hup", from: r.id }));
-  }
+  else tickElection(r);
+}
+
+/** The span differs from member to member and from time to time, so that mostly one stands alone (thesis 3.4). */
+function tickElection(r: Raft): void {
+  const { electionTick, random } = r.config;
+  if (r.electionTimeout === 0) r.electionTimeout = electionTick + random.int(electionTick);
+  if (!r.promotable || r.electionElapsed < r.electionTimeout) return;
+  r.electionElapsed = 0;
+  step(r, message({ type: "hup", from: r.id }));
 }
 
 function tickLeader(r: Raft): void {
