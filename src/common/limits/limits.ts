@@ -82,3 +82,35 @@ export const configBytesMax = 1_023_999;
 export const nodeNumberMax = 65_534;
 /** A freed node number rests this long, so that stale neighbours of the old node have gone. */
 export const nodeNumberRestMs = 24 * 60 * 60 * 1000;
+/** A P-256 certificate request is about 250 bytes; larger ones are refused before parsing. */
+export const certificateRequestBytesMax = 4 * kib;
+/** A node certificate is about 600 bytes, a foreign root may be larger. */
+export const certificateBytesMax = 16 * kib;
+/** A chain or a bundle of roots: a handful of certificates at most. */
+export const certificateBundleBytesMax = 64 * kib;
+/** Certificates between a node's and the root; one while a root rotation runs. */
+export const certificateChainMax = 4;
+/** Longest a client may take from connecting to the end of its TLS handshake, or to its relay header. */
+export const rpcHandshakeTimeoutMs = 10_000;
+/** Calls at once on one connection: a manager forwards many, an agent has a handful. */
+export const rpcStreamsMax = 1_000;
+/** Connections of one manager: 10,000 agents, with room for their reconnects. */
+export const rpcConnectionsMax = 20_000;
+/** A silent connection is probed this often; a dead peer is noticed within this and the timeout. */
+export const rpcKeepaliveMs = 10_000;
+/** How long the answer to a probe may take. */
+export const rpcKeepaliveTimeoutMs = 10_000;
+/** A connection on which nobody called is closed after this. */
+export const rpcIdleMs = 5 * 60_000;
+/** Deadline of a unary call that names none. */
+export const rpcDeadlineMs = 10_000;
+/** Longest a unary handler may run, whatever the caller's deadline. */
+export const rpcHandlerMsMax = 60_000;
+/** First wait before a lost connection is dialled again, and the longest. */
+export const rpcReconnectMsMin = 100;
+/** Longest wait before a lost connection is dialled again. */
+export const rpcReconnectMsMax = 5_000;
+/** Longest text of an error on the wire: headers are bounded by HTTP/2 peers. */
+export const rpcErrorTextMax = 2_048;
+/** Peer certificates whose check is remembered, by fingerprint. */
+export const rpcPeersRememberedMax = 20_000;
