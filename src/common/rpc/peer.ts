@@ -58,6 +58,7 @@ export class PeerChecker {
     return identity;
   }
 
+  /** The certificate alone: intermediates a client sends are not shown here, and a manager's bundle has every root in force. */
   #check(certificate: { readonly raw: Buffer; readonly fingerprint256: string }): Identity {
     const identity = verifyCertificate({
       chain: certificate.raw,

@@ -1,0 +1,201 @@
+/**
+ * The RPC server of a manager: mutual TLS, roles by method, bounded in messages, streams and silence.
+ *
+ * It listens on the relay socket of the front (or on TCP itself), checks every call against `roles.ts` before its handler sees
+ * it, and can swap its certificate while connections stay.
+ */
+import type { Socket } from "node:net";
+import { type ConnectionInjector, type Deadline, Server } from "@grpc/grpc-js";
+import type { Clock } from "../clock/clock.ts";
+import { ClusterError } from "../errors/cluster-error.ts";
+import type { TlsMaterial } from "../identity/types.ts";
+import {
+  rpcHandlerMsMax,
+  rpcIdleMs,
+  rpcKeepaliveMs,
+  rpcKeepaliveTimeoutMs,
+  rpcMessageBytesMax,
+  rpcStreamsMax,
+} from "../limits/limits.ts";
+import type { Log } from "../log/log.ts";
+import { serverCredentials } from "./credentials.ts";
+import type { ContextMaker, Registration } from "./handler.ts";
+import { PeerChecker } from "./peer.ts";
+import { type ListenAddress, type Listener, listen } from "./relay.ts";
+import { callersOf, checkCaller } from "./roles.ts";
+
+/** Metadata a manager adds when it passes a call on. */
+export const forwardedKey = "skep-forwarded";
+
+/** What a server needs. */
+export interface RpcServerOptions {
+  readonly listen: ListenAddress;
+  readonly tls: TlsMaterial;
+  readonly handlers: readonly Registration[];
+  /** Whether a node was removed from the cluster; its calls are refused. Asked on every call. */
+  readonly isRemoved: (nodeId: string) => boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A running server. */
+export interface RpcServer {
+  /** TCP port, or 0 on a unix socket. */
+  readonly port: number;
+  /** Serves further methods. @throws Error for a method without an entry in the table of roles. */
+  add(handlers: readonly Registration[]): void;
+  /** Shows this certificate on new connections and trusts these roots from now on; connections stay. */
+  updateTls(tls: TlsMaterial): void;
+  /** Cuts the connections over which this node has called; used when it is removed. */
+  disconnect(nodeId: string): void;
+  /** Takes no new calls, lets running ones end for `graceMs`, then cuts them. */
+  close(graceMs?: number): Promise<void>;
+}
+
+/**
+ * Starts a server.
+ *
+ * @throws Error at once when a handler's method has no entry in the table of roles.
+ */
+export async function serve(options: RpcServerOptions): Promise<RpcServer> {
+  const server = new Server({
+    "grpc.max_receive_message_length": rpcMessageBytesMax,
+    "grpc.max_send_message_length": rpcMessageBytesMax,
+    "grpc.max_concurrent_streams": rpcStreamsMax,
+    "grpc.keepalive_time_ms": rpcKeepaliveMs,
+    "grpc.keepalive_timeout_ms": rpcKeepaliveTimeoutMs,
+    "grpc.max_connection_idle_ms": rpcIdleMs,
+    "grpc.enable_channelz": 0,
+  });
+  const swappable = serverCredentials(options.tls);
+  const peers = new PeerChecker(options);
+  const connections = new Connections();
+  const makeContext = contextMaker(peers, connections);
+  const add = (handlers: readonly Registration[]) => {
+    for (const handler of handlers) addHandler(server, handler, makeContext, options.log);
+  };
+  add(options.handlers);
+  const injector = server.createConnectionInjector(swappable.credentials);
+  const listener = await listen(options.listen, (socket) => {
+    connections.track(socket);
+    injector.injectConnection(socket);
+  });
+  return {
+    port: listener.port,
+    add,
+    updateTls: (tls) => {
+      peers.update(tls);
+      swappable.update(tls);
+    },
+    disconnect: (nodeId) => connections.cut(nodeId),
+    close: (graceMs = 0) => closeAll({ server, injector, listener, connections }, graceMs),
+  };
+}
+
+function addHandler(
+  server: Server,
+  handler: Registration,
+  makeContext: (path: string) => ContextMaker,
+  log: Log,
+): void {
+  const { path } = handler.definition;
+  callersOf(path);
+  const implementation = handler.bind(makeContext(path), (error) => {
+    log.error("RPC handler failed", { component: "rpc", method: path, err: error });
+  });
+  server.addService({ [path]: handler.definition }, { [path]: implementation });
+}
+
+function contextMaker(
+  peers: PeerChecker,
+  connections: Connections,
+): (path: string) => ContextMaker {
+  return (path) => (call, unary) => {
+    const peer = peers.identify(call.getAuthContext());
+    checkCaller(path, peer);
+    const from = call.getPeer();
+    if (peer !== undefined) connections.name(from, peer.nodeId);
+    const stop = new AbortController();
+    call.once("cancelled", () => stop.abort(new ClusterError("cancelled", "the caller hung up")));
+    const timer = unary ? setTimeout(() => stop.abort(tooSlow(path)), rpcHandlerMsMax) : undefined;
+    return {
+      peer,
+      address: hostOf(from),
+      deadlineMs: millisecondsOf(call.getDeadline()),
+      signal: stop.signal,
+      forwarded: peer?.role === "manager" && call.metadata.get(forwardedKey).length > 0,
+      done: () => clearTimeout(timer),
+    };
+  };
+}
+
+function tooSlow(path: string): ClusterError {
+  return new ClusterError("deadline-exceeded", `${path} took longer than ${rpcHandlerMsMax} ms`);
+}
+
+/** `address:port` without the port; an IPv4 address that came over an IPv6 socket in its own form. */
+function hostOf(peer: string): string {
+  return peer.replace(/:\d+$/, "").replace(/^::ffff:(?=\d+\.)/, "");
+}
+
+function millisecondsOf(deadline: Deadline): number {
+  return deadline instanceof Date ? deadline.getTime() : deadline;
+}
+
+/** The connections of a server, by the address they come from, and the nodes that called over them. */
+class Connections {
+  readonly #byAddress = new Map<string, Set<Connection>>();
+
+  track(socket: Socket): void {
+    const address = `${socket.remoteAddress}:${socket.remotePort}`;
+    const connection: Connection = { socket, nodeIds: new Set() };
+    const there = this.#byAddress.get(address) ?? new Set();
+    this.#byAddress.set(address, there.add(connection));
+    socket.once("close", () => {
+      there.delete(connection);
+      if (there.size === 0) this.#byAddress.delete(address);
+    });
+  }
+
+  /** Notes that a node called from an address. Two connections may share one, through different local addresses. */
+  name(address: string, nodeId: string): void {
+    for (const connection of this.#byAddress.get(address) ?? []) connection.nodeIds.add(nodeId);
+  }
+
+  cut(nodeId?: string): void {
+    for (const there of this.#byAddress.values()) {
+      for (const { socket, nodeIds } of there) {
+        if (nodeId === undefined || nodeIds.has(nodeId)) socket.destroy();
+      }
+    }
+  }
+}
+
+interface Connection {
+  readonly socket: Socket;
+  readonly nodeIds: Set<string>;
+}
+
+async function closeAll(
+  parts: {
+    readonly server: Server;
+    readonly injector: ConnectionInjector;
+    readonly listener: Listener;
+    readonly connections: Connections;
+  },
+  graceMs: number,
+): Promise<void> {
+  parts.listener.close();
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => {
+      parts.server.forceShutdown();
+      resolve();
+    }, graceMs);
+    parts.injector.destroy();
+    parts.server.tryShutdown(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+  parts.connections.cut();
+}
