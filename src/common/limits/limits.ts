@@ -114,3 +114,17 @@ export const rpcReconnectMsMax = 5_000;
 export const rpcErrorTextMax = 2_048;
 /** Peer certificates whose check is remembered, by fingerprint. */
 export const rpcPeersRememberedMax = 20_000;
+/** A client of the Engine API must have sent its request's head by then; silent ones are cut. */
+export const httpHeadTimeoutMs = 10_000;
+/** ... and its whole request by then. */
+export const httpRequestTimeoutMs = 60_000;
+/** Head of an HTTP request; registry credentials travel in headers. */
+export const httpHeadBytesMax = 256 * kib;
+/** Open connections to one listener of the Engine API; each waiting CLI holds one or two. */
+export const httpConnectionsMax = 4096;
+/** Events kept for `docker events --since`, as Docker's daemon. */
+export const eventsKeptMax = 256;
+/** Events that wait for one slow reader; it is cut beyond. */
+export const eventsWaitingMax = 4096;
+/** How long a write waits for a leader to be elected before it is refused; elections take under 2 s. */
+export const leaderWaitMs = 8_000;

@@ -1,0 +1,57 @@
+/**
+ * What every handler gets, and the two ways to the cluster: a consistent view, and a write through control.
+ */
+import type { MethodDescriptor } from "../common/api/generated/api.ts";
+import type { Clock } from "../common/clock/clock.ts";
+import { ClusterError } from "../common/errors/cluster-error.ts";
+import { noLeader } from "../common/errors/no-leader.ts";
+import type { Random } from "../common/random/random.ts";
+import { fromManager } from "./errors.ts";
+import type { EventHub } from "./event-hub.ts";
+import { requireManager } from "./guard.ts";
+import type { EnginePorts, ObjectView } from "./ports.ts";
+import type { EngineRequest } from "./request.ts";
+
+/** Handed to the makers of routes. */
+export interface EngineContext {
+  readonly ports: EnginePorts;
+  readonly events: EventHub;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/**
+ * A view that shows everything acknowledged before.
+ * @throws ClusterError `unavailable` with Docker's text when this node is no manager or there is no leader.
+ */
+export async function readView(
+  context: EngineContext,
+  request: EngineRequest,
+): Promise<ObjectView> {
+  requireManager(context.ports.swarm.status());
+  try {
+    return await context.ports.objects.view(request.signal);
+  } catch (error) {
+    const code = error instanceof ClusterError ? error.code : undefined;
+    if (code === "unavailable" || code === "deadline-exceeded") throw fromManager(noLeader(error));
+    throw fromManager(error);
+  }
+}
+
+/**
+ * One write.
+ * @throws ClusterError with Docker's `rpc error: …` text; `unavailable` when this node is no manager.
+ */
+export async function write<Q, R>(
+  context: EngineContext,
+  request: EngineRequest,
+  method: MethodDescriptor<Q, R>,
+  message: Q,
+): Promise<R> {
+  requireManager(context.ports.swarm.status());
+  try {
+    return await context.ports.objects.call(method, message, request.signal);
+  } catch (error) {
+    throw fromManager(error);
+  }
+}

@@ -1,0 +1,287 @@
+/**
+ * The HTTP server of the Engine API: listeners, limits, version negotiation, and the way from a request to its handler.
+ *
+ * HTTP/1.1 on a unix socket (mode 0660) and on TCP, with mutual TLS when asked. Silent and slow clients are cut, streams
+ * are not. Nothing a client sends ends the daemon: every failure becomes a reply.
+ */
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import type { Clock } from "../common/clock/clock.ts";
+import { ClusterError } from "../common/errors/cluster-error.ts";
+import {
+  apiRequestTimeoutMs,
+  httpConnectionsMax,
+  httpHeadBytesMax,
+  httpHeadTimeoutMs,
+  httpRequestTimeoutMs,
+} from "../common/limits/limits.ts";
+import type { Log } from "../common/log/log.ts";
+import type { Random } from "../common/random/random.ts";
+import { absentRoutes } from "./absent.ts";
+import { configRoutes } from "./configs.ts";
+import type { EngineContext } from "./context.ts";
+import { errorReply } from "./errors.ts";
+import { EventHub } from "./event-hub.ts";
+import { eventRoutes } from "./events.ts";
+import { networkRoutes } from "./networks.ts";
+import { nodeRoutes } from "./nodes.ts";
+import type { EnginePorts, SwarmStatus } from "./ports.ts";
+import { writeReply } from "./reply.ts";
+import { type EngineRequest, readBody } from "./request.ts";
+import { Router, splitVersion } from "./router.ts";
+import { secretRoutes } from "./secrets.ts";
+import { serviceRoutes } from "./services.ts";
+import { listenOnSocket } from "./socket.ts";
+import { swarmRoutes } from "./swarm.ts";
+import { systemRoutes } from "./system.ts";
+import { taskRoutes } from "./tasks.ts";
+import { apiVersion, requireServed } from "./versions.ts";
+
+/** What the server is made of. */
+export interface EngineOptions {
+  readonly ports: EnginePorts;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Key material of a TCP listener, PEM. */
+export interface EngineTls {
+  readonly key: string;
+  readonly certificate: string;
+  /** Clients must hold a certificate of this authority (`--tlsverify`). */
+  readonly clientAuthority?: string;
+}
+
+/** Where to listen on TCP. */
+export interface TcpListener {
+  readonly host: string;
+  readonly port: number;
+  readonly tls?: EngineTls;
+}
+
+const serverOptions: ServerOptions = {
+  headersTimeout: httpHeadTimeoutMs,
+  requestTimeout: httpRequestTimeoutMs,
+  connectionsCheckingInterval: httpHeadTimeoutMs / 4,
+  maxHeaderSize: httpHeadBytesMax,
+};
+
+/** Serves the Engine API until its run ends. */
+export class EngineServer {
+  readonly #options: EngineOptions;
+  readonly #router: Router;
+  readonly #events: EventHub;
+  readonly #stopped = new AbortController();
+  readonly #servers: Server[] = [];
+
+  constructor(options: EngineOptions) {
+    const { ports, clock, random } = options;
+    this.#options = options;
+    this.#events = new EventHub(ports.events, clock);
+    const context: EngineContext = { ports, clock, random, events: this.#events };
+    this.#router = new Router([
+      ...systemRoutes(context),
+      ...eventRoutes(context),
+      ...swarmRoutes(context),
+      ...nodeRoutes(context),
+      ...serviceRoutes(context),
+      ...taskRoutes(context),
+      ...secretRoutes(context),
+      ...configRoutes(context),
+      ...networkRoutes(context),
+      ...absentRoutes,
+    ]);
+  }
+
+  /**
+   * Listens on a unix socket of mode 0660, given to `group` when that exists.
+   * @throws ClusterError `already-exists` when another daemon answers there.
+   */
+  async listenUnix(path: string, group = "docker"): Promise<void> {
+    const server = createServer(serverOptions);
+    this.#prepare(server);
+    await listenOnSocket(server, path, group);
+  }
+
+  /** Listens on TCP; returns the port, which differs from the one asked for when that is 0. */
+  async listenTcp(listener: TcpListener): Promise<number> {
+    const { tls } = listener;
+    const server =
+      tls === undefined
+        ? createServer(serverOptions)
+        : createTlsServer({
+            ...serverOptions,
+            key: tls.key,
+            cert: tls.certificate,
+            minVersion: "TLSv1.2",
+            handshakeTimeout: httpHeadTimeoutMs,
+            ...(tls.clientAuthority === undefined
+              ? {}
+              : { ca: tls.clientAuthority, requestCert: true, rejectUnauthorized: true }),
+          });
+    this.#prepare(server);
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(listener.port, listener.host, () => {
+        server.off("error", reject);
+        resolve();
+      });
+    });
+    return (server.address() as AddressInfo).port;
+  }
+
+  /** Feeds events and serves until the signal aborts; then cuts what is still open and returns. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#events.run(signal);
+    } finally {
+      this.#stopped.abort();
+      await Promise.all(this.#servers.map(closeServer));
+    }
+  }
+
+  #prepare(server: Server): void {
+    server.maxConnections = httpConnectionsMax;
+    server.on("request", (message, response) => void this.#serve(message, response));
+    server.on("clientError", answerUnreadable);
+    this.#servers.push(server);
+  }
+
+  /** Never rejects. */
+  async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
+    const gone = new AbortController();
+    const leave = () => gone.abort();
+    response.once("close", leave);
+    response.on("error", leave);
+    message.on("error", leave);
+    this.#stopped.signal.addEventListener("abort", leave, { once: true });
+    try {
+      await this.#answer(message, response, gone.signal);
+    } catch (error) {
+      this.#refuse(message, response, error);
+    } finally {
+      this.#stopped.signal.removeEventListener("abort", leave);
+      // What the client still sends is read and dropped, so that the connection can be used again.
+      if (!message.complete) message.resume();
+    }
+  }
+
+  async #answer(
+    message: IncomingMessage,
+    response: ServerResponse,
+    untilGone: AbortSignal,
+  ): Promise<void> {
+    const [target = "", query = ""] = splitOnce(message.url ?? "", "?");
+    const { version = apiVersion, path } = splitVersion(target);
+    setHeaders(response, path, this.#options.ports);
+    requireServed(version);
+    const method = message.method ?? "";
+    const { route, params } = this.#router.find(method, path);
+    const limit = new AbortController();
+    const end = () => limit.abort(new ClusterError("cancelled", "the client has left"));
+    if (untilGone.aborted) end();
+    untilGone.addEventListener("abort", end, { once: true });
+    if (route.unlimited !== true) this.#limitTime(limit);
+    const request: EngineRequest = {
+      method,
+      path,
+      params,
+      query: new URLSearchParams(query),
+      version,
+      header: (name) => [message.headers[name] ?? ""].flat().join(","),
+      body: () => readBody(message),
+      signal: limit.signal,
+      untilGone,
+    };
+    try {
+      await writeReply(response, await route.handler(request), untilGone);
+      this.#options.log.debug("request served", { method, path, status: response.statusCode });
+    } finally {
+      end();
+    }
+  }
+
+  /** Ends a request that takes too long; the wait itself ends with the request. */
+  #limitTime(limit: AbortController): void {
+    const late = new ClusterError(
+      "deadline-exceeded",
+      "the request took too long and was given up",
+    );
+    this.#options.clock.sleep(apiRequestTimeoutMs, limit.signal).then(
+      () => limit.abort(late),
+      // The request has ended before its time was over.
+      () => {},
+    );
+  }
+
+  #refuse(message: IncomingMessage, response: ServerResponse, error: unknown): void {
+    const reply = errorReply(error);
+    const fields = { method: message.method, path: message.url?.split("?")[0], err: error };
+    if (reply.unexpected) this.#options.log.error("request failed", fields);
+    else this.#options.log.debug("request refused", { ...fields, status: reply.status });
+    if (response.headersSent || response.destroyed) {
+      response.destroy();
+      return;
+    }
+    const body = Buffer.from(`${JSON.stringify({ message: reply.message })}\n`);
+    response
+      .writeHead(reply.status, {
+        "Content-Type": "application/json",
+        "Content-Length": body.length,
+      })
+      .end(body);
+  }
+}
+
+/** Headers clients negotiate by; those of the ping only there. */
+function setHeaders(response: ServerResponse, path: string, ports: EnginePorts): void {
+  response.setHeader("Server", `Docker/${ports.facts.version} (linux)`);
+  response.setHeader("Api-Version", apiVersion);
+  response.setHeader("Ostype", "linux");
+  response.setHeader("Docker-Experimental", String(ports.facts.experimental));
+  if (path !== "/_ping") return;
+  response.setHeader("Cache-Control", "no-cache, no-store, must-revalidate");
+  response.setHeader("Pragma", "no-cache");
+  response.setHeader("Builder-Version", "");
+  response.setHeader("Swarm", swarmHeader(ports.swarm.status()));
+}
+
+function swarmHeader(status: SwarmStatus): string {
+  if (status.state !== "active") return status.state;
+  return status.isManager ? "active/manager" : "active/worker";
+}
+
+/** Answers what is no HTTP, or came too slowly, and closes. */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (!socket.writable || error.code === "ECONNRESET") {
+    socket.destroy();
+    return;
+  }
+  const late = error.code === "ERR_HTTP_REQUEST_TIMEOUT";
+  const message = late ? "the request was not sent in time" : "the request is not valid HTTP";
+  const body = `${JSON.stringify({ message })}\n`;
+  const head = `HTTP/1.1 ${late ? "408 Request Timeout" : "400 Bad Request"}\r\nConnection: close\r\n`;
+  socket.end(
+    `${head}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  );
+}
+
+function splitOnce(text: string, separator: string): readonly string[] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
