@@ -72,6 +72,8 @@ out.push(`
 export interface Codec<T> {
   /** Full name of the message, for errors. */
   readonly name: string;
+  /** Field names and their numbers in the schema, ascending by number. */
+  readonly fields: Readonly<Record<string, number>>;
   /** Fills absent fields with their defaults. */
   create(fields?: Partial<T>): T;
   /** Bytes of the message; equal messages give equal bytes. */
@@ -231,6 +233,7 @@ function emitMessage(m) {
   out.push("}");
   out.push(`export const ${name}: Codec<${name}> = {`);
   out.push(`  name: ${JSON.stringify(name)},`);
+  out.push(`  fields: { ${fields.map(({ field }) => `${field.name}: ${field.id}`).join(", ")} },`);
   out.push(
     fields.length === 0
       ? `  create(): ${name} { return {}; },`
