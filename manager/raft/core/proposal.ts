@@ -4,7 +4,7 @@
 import { isJoint } from "./conf-change.ts";
 import { noBytes } from "./message.ts";
 import type { EntryDraft, Raft } from "./raft.ts";
-import { broadcastAppend } from "./replication.ts";
+import { streamAppend } from "./replication.ts";
 import { type Entry, none } from "./types.ts";
 
 /** Why proposals were not taken. */
@@ -47,7 +47,7 @@ function proposeAsLeader(r: Raft, drafts: readonly EntryDraft[]): ProposalOutcom
     return refused("too-much-uncommitted");
   }
   r.pendingConfIndex = checked.pendingConfIndex;
-  broadcastAppend(r);
+  streamAppend(r);
   return { firstIndex, changeRefused: checked.changeRefused };
 }
 

@@ -66,6 +66,16 @@ export function broadcastAppend(r: Raft): void {
   for (const id of r.members.progress.keys()) if (id !== r.id) sendAppend(r, id, true);
 }
 
+/** Sends new entries to every other member, in as many messages as its window takes. */
+export function streamAppend(r: Raft): void {
+  const last = r.log.lastIndex();
+  for (const [id, progress] of r.members.progress) {
+    if (id === r.id) continue;
+    let sent = sendAppend(r, id, true);
+    while (sent && progress.next <= last) sent = sendAppend(r, id, false);
+  }
+}
+
 /** Sends to every other member a sign of life, which also asks to confirm the reads that wait. */
 export function broadcastHeartbeat(r: Raft): void {
   r.readRoundWanted = false;

@@ -53,7 +53,7 @@ export function rewriteFile(path: string, results: readonly CaseResult[]): void 
     const [from, to] = one.expectedRange;
     lines.splice(from, to - from, ...actual.trimEnd().split("\n"));
   }
-  writeFileSync(path, lines.join("\n"));
+  writeFileSync(path, `${lines.join("\n").trimEnd()}\n`);
 }
 
 function runnerOf(set: CaseSet): (one: Case) => string {
