@@ -39,13 +39,17 @@ export interface MessageFields {
   readonly responses?: readonly Message[];
 }
 
-/** Builds a message in which every field is set, so that all messages share one shape. */
-export function message(fields: MessageFields): Message {
+/**
+ * Builds a message in which every field is set, so that all messages share one shape.
+ *
+ * @param from Sender, where `fields` leaves it to the caller; `term` likewise.
+ */
+export function message(fields: MessageFields, from?: number, term?: number): Message {
   return {
     type: fields.type,
     to: fields.to ?? none,
-    from: fields.from ?? none,
-    term: fields.term ?? 0,
+    from: from ?? fields.from ?? none,
+    term: term ?? fields.term ?? 0,
     logTerm: fields.logTerm ?? 0,
     index: fields.index ?? 0,
     entries: fields.entries ?? noEntries,

@@ -89,7 +89,7 @@ export class Raft {
     const { type } = fields;
     const from = fields.from === undefined || fields.from === none ? this.id : fields.from;
     const term = this.#termFor(fields);
-    const sent = message({ ...fields, from, term });
+    const sent = message(fields, from, term);
     // What amounts to a vote, for a candidate or for an entry, must not be said before it is durable: after a crash this
     // member would not know of it (thesis 3.8). Refusals wait too, as they may rest on what is not stored yet.
     if (type === "app-resp" || type === "vote-resp" || type === "pre-vote-resp") {

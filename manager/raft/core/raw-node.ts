@@ -124,7 +124,7 @@ export class RawNode {
     const work = takeWork(r, this.#told, !this.#async);
     const waiting = r.messagesAfterAppend;
     r.messagesAfterAppend = [];
-    this.#told = toldNow(r);
+    if (work.softState !== undefined || work.hardState !== undefined) this.#told = toldNow(r);
     const messages = this.#async
       ? this.#forThreads(work, waiting)
       : this.#forAdvance(work, waiting);
