@@ -2,23 +2,15 @@
  * The stock docker clients the end-to-end tests drive us with: Debian's 20.10, which `scripts/setup` unpacks, and the one
  * on the PATH where there is one.
  */
-import { spawn } from "node:child_process";
 import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { type RunOptions, type RunResult, run } from "../../src/playground/run.ts";
 
 /** A docker client and where it lies. */
 export interface DockerClient {
   /** `debian-20.10` or `path`; names the client in test titles. */
   readonly name: string;
   readonly path: string;
-}
-
-/** What a command printed and how it ended. */
-export interface DockerResult {
-  readonly stdout: string;
-  readonly stderr: string;
-  /** Exit code; 128 + signal number is not used: a killed client counts as 255. */
-  readonly code: number;
 }
 
 /** Every docker client of this machine; the first is the one the project brings itself. */
@@ -51,28 +43,12 @@ export function runDocker(
   client: DockerClient,
   socket: string,
   args: readonly string[],
-  options: { input?: string | Uint8Array; timeoutMs?: number } = {},
-): Promise<DockerResult> {
-  const { DOCKER_CONTEXT: _context, DOCKER_TLS_VERIFY: _tls, ...inherited } = process.env;
-  return new Promise((resolve, reject) => {
-    const child = spawn(client.path, args, {
-      env: { ...inherited, DOCKER_HOST: `unix://${socket}` },
-      stdio: ["pipe", "pipe", "pipe"],
-      timeout: options.timeoutMs ?? 60_000,
-      killSignal: "SIGKILL",
-    });
-    const out = { stdout: "", stderr: "" };
-    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
-      out.stdout += chunk;
-    });
-    child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
-      out.stderr += chunk;
-    });
-    // A client that fails early closes its input before it has read it all; its exit code tells.
-    child.stdin.on("error", () => {});
-    child.stdin.end(options.input ?? "");
-    child.once("error", reject);
-    child.once("close", (code) => resolve({ ...out, code: code ?? 255 }));
+  options: RunOptions = {},
+): Promise<RunResult> {
+  const { DOCKER_CONTEXT: _context, DOCKER_TLS_VERIFY: _tls, ...env } = process.env;
+  return run([client.path, ...args], {
+    ...options,
+    env: { ...env, DOCKER_HOST: `unix://${socket}` },
   });
 }
 

@@ -4,8 +4,12 @@
  * Looks at the machine itself and never at our own records, so that it sees what our clean-up does not know of. Lines of
  * kinds that others may not lose either (links, mounts, rules, …) also count when they are gone afterwards. Zombies are
  * left out: they hold nothing, and when they go is up to the machine's first process.
+ *
+ * On a machine where others work at the same time, set `SKEP_SHARED_MACHINE=1`: then only processes that descend from
+ * this run count, and namespaces and temporary files do not. Continuous integration runs without it.
  */
 import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,6 +30,11 @@ type Kind =
   | "run"
   | "temporary";
 
+const shared = process.env["SKEP_SHARED_MACHINE"] === "1";
+/** Inherited by every process this run starts, so that they can be told from those of others. */
+const runMark = process.env["SKEP_TEST_RUN"] ?? randomUUID();
+process.env["SKEP_TEST_RUN"] = runMark;
+
 const readers: Readonly<Record<Kind, () => string[]>> = {
   process: processes,
   namespace: namespaces,
@@ -45,9 +54,15 @@ const readers: Readonly<Record<Kind, () => string[]>> = {
 /** Processes and namespaces of others may end at any time; of the rest nothing may be gone afterwards. */
 const mayGo: ReadonlySet<string> = new Set(["process", "namespace", "temporary"]);
 
+/** On a shared machine these change all the time without our doing. */
+const othersTouch: ReadonlySet<string> = new Set(["namespace", "temporary"]);
+
 /** The machine as it is now. Takes about a tenth of a second. */
 export function machineState(): MachineState {
-  const entries = Object.entries(readers).map(([kind, read]) => [kind, new Set(read())]);
+  const entries = Object.entries(readers).map(([kind, read]) => [
+    kind,
+    new Set(shared && othersTouch.has(kind) ? [] : read()),
+  ]);
   return Object.fromEntries(entries) as MachineState;
 }
 
@@ -85,6 +100,7 @@ function processes(): string[] {
   for (const pid of pids()) {
     const stat = statOf(pid);
     if (stat === undefined || stat.zombie || stat.kernelThread || own.has(pid)) continue;
+    if (shared && !text(`/proc/${pid}/environ`).includes(`SKEP_TEST_RUN=${runMark}`)) continue;
     const words = text(`/proc/${pid}/cmdline`).split("\0").join(" ").trim();
     lines.push(`${pid} started at ${stat.startTicks}: ${words.slice(0, 200)}`);
   }

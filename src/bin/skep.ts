@@ -1,0 +1,79 @@
+#!/usr/bin/env node
+/**
+ * The program: `skep COMMAND`. Each command is loaded when it is asked for, so that none pays for another.
+ */
+import { readFileSync } from "node:fs";
+import { errorText } from "../common/errors/cluster-error.ts";
+
+interface Command {
+  readonly summary: string;
+  /** Resolves with the exit code. */
+  readonly run: (argv: string[]) => Promise<number>;
+}
+
+const commands: Readonly<Record<string, Command>> = {
+  daemon: {
+    summary: "Run this machine as a node; takes dockerd's own flags",
+    run: async (argv) => {
+      const path: string = "../node/daemon.js";
+      const { runDaemon } = (await import(path)) as {
+        runDaemon: (argv: string[]) => Promise<void>;
+      };
+      await runDaemon(argv);
+      return 0;
+    },
+  },
+  playground: {
+    summary: "Run several nodes on this machine to try things out",
+    run: async (argv) => {
+      const { runPlayground } = await import("../playground/command.ts");
+      return runPlayground(argv);
+    },
+  },
+  version: {
+    summary: "Print the version",
+    run: async () => {
+      process.stdout.write(`skep ${version()}\n`);
+      return 0;
+    },
+  },
+  help: {
+    summary: "Print this",
+    run: async () => {
+      process.stdout.write(usage());
+      return 0;
+    },
+  },
+};
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(argv: string[]): Promise<number> {
+  const [name = "help", ...rest] = argv;
+  const command = Object.hasOwn(commands, canonical(name)) ? commands[canonical(name)] : undefined;
+  if (command === undefined) {
+    process.stderr.write(`skep has no command ${name}\n\n${usage()}`);
+    return 2;
+  }
+  try {
+    return await command.run(rest);
+  } catch (error) {
+    process.stderr.write(`skep ${name}: ${errorText(error)}\n`);
+    return 1;
+  }
+}
+
+function canonical(name: string): string {
+  if (name === "--help" || name === "-h") return "help";
+  return name === "--version" || name === "-v" ? "version" : name;
+}
+
+function version(): string {
+  const file = new URL("../../../package.json", import.meta.url);
+  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+}
+
+function usage(): string {
+  const lines = Object.entries(commands).map(([name, c]) => `  ${name.padEnd(12)}${c.summary}\n`);
+  return `Usage: skep COMMAND\n\nCommands:\n${lines.join("")}`;
+}

@@ -1,0 +1,122 @@
+/**
+ * The lab: one network namespace per playground with two bridges, to which the simulated hosts' links lead. Hosts on the
+ * second bridge are on the far side of a partition.
+ *
+ * The namespace lives as long as its holder, a sleeping process; when that is killed the kernel removes bridges and links,
+ * so that the machine's own network never has anything of ours.
+ */
+import { ClusterError } from "../common/errors/cluster-error.ts";
+import { startDetached } from "./detached.ts";
+import { type PlaygroundProcess, processesOf } from "./processes.ts";
+import { runWell } from "./run.ts";
+
+/** Network of every playground: each is alone in its namespace. */
+const prefix = "10.77.0";
+const mainBridge = "skep-main";
+const cutBridge = "skep-cut";
+
+/** Address of the node with this position, from 0. Room is left below for the lab's own uses. */
+export function addressOf(position: number): string {
+  return `${prefix}.${11 + position}`;
+}
+
+/**
+ * Checks an address for a node.
+ *
+ * @throws ClusterError `invalid-argument` when it is not one of the lab's.
+ */
+export function checkAddress(address: string): void {
+  const last = Number(address.match(/^10\.77\.0\.(\d{1,3})$/)?.[1]);
+  if (!(last >= 2 && last <= 254)) {
+    throw new ClusterError(
+      "invalid-argument",
+      `${address} is not between ${prefix}.2 and ${prefix}.254`,
+    );
+  }
+}
+
+/** The process that keeps the lab's namespace, if the lab is up. */
+export function labHolder(id: string): PlaygroundProcess | undefined {
+  return processesOf(id).find((found) => found.part === "lab");
+}
+
+/** Makes the lab unless it is there; resolves with the holder's pid. */
+export async function startLab(id: string, logFile: string): Promise<number> {
+  const there = labHolder(id);
+  if (there !== undefined) return there.pid;
+  const script = [
+    "set -e",
+    "ip link set lo up",
+    `ip link add ${mainBridge} type bridge mcast_snooping 0`,
+    `ip link add ${cutBridge} type bridge mcast_snooping 0`,
+    `ip addr add ${prefix}.1/24 dev ${mainBridge}`,
+    `ip link set ${mainBridge} up`,
+    `ip link set ${cutBridge} up`,
+    "echo ready",
+    "exec sleep infinity >/dev/null",
+  ].join("\n");
+  return startDetached(["unshare", "--net", "sh", "-c", script], { id, part: "lab", logFile });
+}
+
+/** A host's place in the lab. */
+export interface Attachment {
+  readonly labPid: number;
+  /** Any process in the host's network namespace. */
+  readonly hostPid: number;
+  /** Name of the node, and of its link in the lab. */
+  readonly node: string;
+  readonly address: string;
+  readonly cut: boolean;
+}
+
+/** Leads a link from the host's `eth0` to the lab and gives the host its address. */
+export async function attach(a: Attachment): Promise<void> {
+  // After a crash the kernel may not yet have removed the link of the host's former life.
+  await ipIn(a.labPid, [`link del dev ${a.node}`], { force: true });
+  await ipIn(a.labPid, [
+    `link add name ${a.node} type veth peer name eth0 netns ${a.hostPid}`,
+    `link set dev ${a.node} master ${bridgeFor(a.cut)} up`,
+  ]);
+  await ipIn(a.hostPid, ["link set lo up", ...addressLines(a.address)]);
+}
+
+/** Gives a host another address; connections from and to the old one end by timeout, as on a real network. */
+export async function readdress(hostPid: number, address: string): Promise<void> {
+  await ipIn(hostPid, ["addr flush dev eth0", ...addressLines(address)]);
+}
+
+/** Puts hosts on one side of the partition or the other. */
+export async function place(
+  labPid: number,
+  nodes: readonly { name: string; cut: boolean }[],
+): Promise<void> {
+  await ipIn(
+    labPid,
+    nodes.map((node) => `link set dev ${node.name} master ${bridgeFor(node.cut)}`),
+  );
+}
+
+function addressLines(address: string): string[] {
+  return [
+    `addr add ${address}/24 dev eth0`,
+    "link set eth0 up",
+    `route replace default via ${prefix}.1`,
+  ];
+}
+
+function bridgeFor(cut: boolean): string {
+  return cut ? cutBridge : mainBridge;
+}
+
+/** Runs lines of `ip` in the network namespace of a process. */
+async function ipIn(
+  pid: number,
+  lines: readonly string[],
+  o: { force?: boolean } = {},
+): Promise<void> {
+  const words = ["nsenter", `--net=/proc/${pid}/ns/net`, "ip", "-batch", "-"];
+  const input = `${lines.join("\n")}\n`;
+  await runWell(o.force === true ? ["sh", "-c", '"$@" 2>/dev/null || :', "sh", ...words] : words, {
+    input,
+  });
+}
