@@ -74,3 +74,15 @@ export function parseRequest(der: Uint8Array): CertificateRequest {
   }
   return { publicKey: spki };
 }
+
+/**
+ * Whether a request that was checked before is over this public key (DER SubjectPublicKeyInfo).
+ *
+ * Most requests are told apart without parsing, so that thousands can be looked through.
+ */
+export function isRequestOfKey(csr: Uint8Array, publicKey: Uint8Array): boolean {
+  return (
+    Buffer.from(csr).includes(Buffer.from(publicKey)) &&
+    parseRequest(csr).publicKey.equals(publicKey)
+  );
+}

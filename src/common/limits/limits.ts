@@ -128,3 +128,15 @@ export const eventsKeptMax = 256;
 export const eventsWaitingMax = 4096;
 /** How long a write waits for a leader to be elected before it is refused; elections take under 2 s. */
 export const leaderWaitMs = 8_000;
+/** A challenge of the renewal of an expired certificate is good this long. */
+export const challengeLifeMs = 60_000;
+/** Challenges a leader remembers: with the rate below a minute's worth, and room. */
+export const challengesMax = 10_000;
+/** Challenges one node may have open; others can ask in its name, so more than one. */
+export const challengesPerNodeMax = 4;
+/** Renewals of expired certificates from one address: a site behind one address may be large. */
+export const expiredRenewalsPerAddress = { burst: 40, perSecond: 5 } as const;
+/** Renewals of expired certificates at the leader; each costs about 3 ms, so they take a third of a core at most. */
+export const expiredRenewalsAtLeader = { burst: 200, perSecond: 100 } as const;
+/** Addresses whose rate is remembered. */
+export const rateAddressesMax = 10_000;
