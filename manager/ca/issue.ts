@@ -167,32 +167,41 @@ export class IssueDesk {
     certificate: NodeCertificate,
     signal: AbortSignal,
   ): Promise<void> {
-    const view = this.#store.view();
-    const number = freeNodeNumber({
-      nodes: view.list("node"),
-      tombstones: view.list("tombstone"),
-      reserved: this.#reserved,
-      nowMs: this.#clock.now(),
+    const base = Node.create({
+      id: subject.nodeId,
+      spec: NodeSpec.create({
+        annotations: { name: "", labels: {} },
+        desiredRole: subject.role,
+        availability: q.availability,
+      }),
+      status: NodeStatus.create({ state: "unknown" }),
+      role: subject.role,
+      membership: "accepted",
+      certificate,
     });
-    this.#reserved.add(number);
+    let number = 0;
     try {
-      const node = Node.create({
-        id: subject.nodeId,
-        spec: NodeSpec.create({
-          annotations: { name: "", labels: {} },
-          desiredRole: subject.role,
-          availability: q.availability,
-        }),
-        status: NodeStatus.create({ state: "unknown" }),
-        role: subject.role,
-        membership: "accepted",
-        certificate,
-        number,
-      });
-      await this.#store.update((tx) => tx.create("node", node), { signal });
+      await this.#store.update(
+        (tx) => {
+          this.#reserved.delete(number);
+          number = this.#freeNumber(tx);
+          this.#reserved.add(number);
+          tx.create("node", { ...base, number });
+        },
+        { signal },
+      );
     } finally {
       this.#reserved.delete(number);
     }
+  }
+
+  #freeNumber(tx: CaView): number {
+    return freeNodeNumber({
+      nodes: tx.list("node"),
+      tombstones: tx.list("tombstone"),
+      reserved: this.#reserved,
+      nowMs: this.#clock.now(),
+    });
   }
 }
 
