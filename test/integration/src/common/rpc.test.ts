@@ -19,21 +19,21 @@ import {
   RaftSnapshotReply,
   RaftTransportService,
   SessionMessage,
-} from "../../../src/common/api/generated/api.ts";
-import { systemClock } from "../../../src/common/clock/clock.ts";
-import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
-import { silentLog } from "../../../src/common/log/log.ts";
-import { type DialOptions, dial, type RpcClient } from "../../../src/common/rpc/client.ts";
+} from "../../../../src/common/api/generated/api.ts";
+import { systemClock } from "../../../../src/common/clock/clock.ts";
+import { ClusterError } from "../../../../src/common/errors/cluster-error.ts";
+import { silentLog } from "../../../../src/common/log/log.ts";
+import { type DialOptions, dial, type RpcClient } from "../../../../src/common/rpc/client.ts";
 import {
   bidiStream,
   type CallContext,
   clientStream,
   type Registration,
   unary,
-} from "../../../src/common/rpc/handler.ts";
-import { type ListenAddress, proxyHeader } from "../../../src/common/rpc/relay.ts";
-import { type RpcServer, serve } from "../../../src/common/rpc/server.ts";
-import { type TestCluster, type TestNode, testCluster } from "../../support/test-cluster.ts";
+} from "../../../../src/common/rpc/handler.ts";
+import { type ListenAddress, proxyHeader } from "../../../../src/common/rpc/relay.ts";
+import { type RpcServer, serve } from "../../../../src/common/rpc/server.ts";
+import { type TestCluster, type TestNode, testCluster } from "../../../support/test-cluster.ts";
 
 describe("src/common/rpc", () => {
   let cluster: TestCluster;
@@ -199,8 +199,8 @@ describe("src/common/rpc", () => {
   it("refuses a certificate of another cluster id under the same root", async () => {
     const { port } = await start();
     const twin: TestCluster = await testCluster();
-    const { issueNodeCertificate } = await import("../../../src/common/identity/certificate.ts");
-    const { publicKeyOf } = await import("../../../src/common/identity/key.ts");
+    const { issueNodeCertificate } = await import("../../../../src/common/identity/certificate.ts");
+    const { publicKeyOf } = await import("../../../../src/common/identity/key.ts");
     const certificate = issueNodeCertificate({
       issuer: cluster.root,
       publicKey: publicKeyOf(manager.tls.key),
