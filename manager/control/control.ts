@@ -8,47 +8,51 @@
  * Errors are `ClusterError` with the texts of Docker's manager; the `rpc error: …` prefix users know is added by
  * `src/engine/errors.ts`.
  */
-import type { MethodDescriptor } from "../../src/common/api/generated/api.ts";
+import {
+  ControlService,
+  type MethodDescriptor,
+  type RemoveRequest,
+} from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { noLeader } from "../../src/common/errors/no-leader.ts";
+import { leaderPollMs, leaderWaitMs } from "../../src/common/limits/limits.ts";
 import type { Random } from "../../src/common/random/random.ts";
-import type { ControlStore } from "./store.ts";
+import { updateCluster } from "./cluster.ts";
+import type { Environment, GroupMember } from "./environment.ts";
+import type { Forward } from "./forward.ts";
+import { createNetwork, removeNetwork } from "./networks.ts";
+import { orphanTasks, removeNode, updateNode } from "./nodes.ts";
+import {
+  createConfig,
+  createSecret,
+  removeConfig,
+  removeSecret,
+  updateConfig,
+  updateSecret,
+} from "./payloads.ts";
+import { createService, removeService, updateService } from "./services.ts";
+import type { ControlStore, ControlTransaction } from "./store.ts";
 
 /** The Raft group as control needs it; `RaftHost` has this form. */
 export interface ManagerGroup {
   leadership(): { readonly leaderNodeId: string | undefined; readonly isLeader: boolean };
-  members(): readonly {
-    readonly raftId: number;
-    readonly nodeId: string;
-    readonly reachable: boolean;
-    readonly learner: boolean;
-  }[];
+  members(): readonly GroupMember[];
 }
-
-/** Makes the secrets a cluster object holds; from `src/common/identity`. */
-export interface SecretMaker {
-  /** A join token that carries the digest of this root certificate (PEM). */
-  joinToken(rootCertificate: Uint8Array): string;
-  /** A new unlock key, raw bytes. */
-  unlockKey(): Uint8Array;
-}
-
-/** Passes a request on to the leader; rejects with `unavailable` when there is none. */
-export type Forward = <Q, R>(
-  method: MethodDescriptor<Q, R>,
-  request: Q,
-  signal: AbortSignal,
-) => Promise<R>;
 
 /** What control is made of. */
 export interface ControlOptions {
   readonly store: ControlStore;
   readonly group: ManagerGroup;
-  readonly secrets: SecretMaker;
   readonly forward: Forward;
+  /** Node id of this manager. */
+  readonly selfId: string;
   readonly clock: Clock;
   readonly random: Random;
 }
+
+/** One write: what to change, and what to answer. */
+type Decision<Q, R> = (tx: ControlTransaction, request: Q, environment: Environment) => R;
 
 /** Runs the methods of `ControlService`. */
 export class Control {
@@ -58,18 +62,82 @@ export class Control {
     this.#options = options;
   }
 
-  /** Runs a method here when this manager leads, else on the leader. @throws ClusterError */
-  call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
-    if (this.#options.group.leadership().isLeader) return this.handle(method, request, signal);
-    return this.#options.forward(method, request, signal);
+  /**
+   * Runs a method here when this manager leads, else on the leader. While there is none it waits a little for one.
+   * @throws ClusterError
+   */
+  async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
+    const { group, forward } = this.#options;
+    const leader = await this.#leader(signal);
+    if (group.leadership().isLeader) return this.handle(method, request, signal);
+    return forward({ method, request, leaderNodeId: leader, signal });
   }
 
-  /** Runs a method on this manager, which must lead. @throws ClusterError */
-  async handle<Q, R>(
-    method: MethodDescriptor<Q, R>,
-    _request: Q,
-    _signal: AbortSignal,
-  ): Promise<R> {
-    throw new ClusterError("unimplemented", `control method ${method.path} is not there yet`);
+  /** Runs a method on this manager. @throws ClusterError `unavailable` when it does not lead. */
+  async handle<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
+    if (!this.#options.group.leadership().isLeader) throw noLeader();
+    const decide = decisionOf(method);
+    const answer = await this.#options.store.update(
+      (tx) => decide(tx, request, this.#environment()),
+      { signal },
+    );
+    if (method.path === ControlService.removeNode.path)
+      await this.#orphanTheRest(request as RemoveRequest, signal);
+    return answer;
   }
+
+  #environment(): Environment {
+    const { clock, random, group, selfId } = this.#options;
+    return { now: clock.now(), random, members: group.members(), selfId };
+  }
+
+  /** A node may have had more tasks than one transaction holds. */
+  async #orphanTheRest({ id }: RemoveRequest, signal: AbortSignal): Promise<void> {
+    let left: number;
+    do {
+      left = await this.#options.store.update((tx) => orphanTasks(tx, id, this.#environment()), {
+        signal,
+      });
+    } while (left > 0);
+  }
+
+  /** Node id of the leader. Nothing has been sent while one waits here, so waiting repeats no write. */
+  async #leader(signal: AbortSignal): Promise<string> {
+    const { group, clock } = this.#options;
+    const end = clock.monotonic() + leaderWaitMs;
+    for (;;) {
+      const { leaderNodeId } = group.leadership();
+      if (leaderNodeId !== undefined) return leaderNodeId;
+      if (clock.monotonic() >= end || signal.aborted) throw noLeader();
+      await clock.sleep(leaderPollMs, signal);
+    }
+  }
+}
+
+/** The one table from method to decision. */
+const decisions = new Map<string, unknown>();
+bind(ControlService.createSecret, createSecret);
+bind(ControlService.updateSecret, updateSecret);
+bind(ControlService.removeSecret, removeSecret);
+bind(ControlService.createConfig, createConfig);
+bind(ControlService.updateConfig, updateConfig);
+bind(ControlService.removeConfig, removeConfig);
+bind(ControlService.createNetwork, createNetwork);
+bind(ControlService.removeNetwork, removeNetwork);
+bind(ControlService.createService, createService);
+bind(ControlService.updateService, updateService);
+bind(ControlService.removeService, removeService);
+bind(ControlService.updateNode, updateNode);
+bind(ControlService.removeNode, removeNode);
+bind(ControlService.updateCluster, updateCluster);
+
+function bind<Q, R>(method: MethodDescriptor<Q, R>, decide: Decision<Q, R>): void {
+  decisions.set(method.path, decide);
+}
+
+function decisionOf<Q, R>(method: MethodDescriptor<Q, R>): Decision<Q, R> {
+  const decide = decisions.get(method.path);
+  if (decide === undefined)
+    throw new ClusterError("unimplemented", `${method.path} is not a method of control`);
+  return decide as Decision<Q, R>;
 }

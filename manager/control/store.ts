@@ -30,25 +30,27 @@ export interface ControlTables {
 /** Name of a table. */
 export type ControlTable = keyof ControlTables;
 
-/** Reads; objects are shared and read-only. */
-export interface ControlView {
+/** Indexes control asks for; `name` holds names in lower case. */
+export type ControlIndex = "name" | "role" | "network" | "secret" | "config" | "node";
+
+/** One transaction: reads that see its own writes, and changes. Objects read are shared and read-only. */
+export interface ControlTransaction {
   get<T extends ControlTable>(table: T, id: string): ControlTables[T] | undefined;
-  /** By a declared index of the table, such as `name`. */
-  find<T extends ControlTable>(table: T, index: string, key: string): Iterable<ControlTables[T]>;
-  list<T extends ControlTable>(table: T): Iterable<ControlTables[T]>;
-}
-
-/** One transaction: reads that see its own writes, and changes. */
-export interface ControlTransaction extends ControlView {
+  find<T extends ControlTable>(table: T, index: ControlIndex, key: string): ControlTables[T][];
+  each<T extends ControlTable>(table: T): Iterable<ControlTables[T]>;
   create<T extends ControlTable>(table: T, object: ControlTables[T]): void;
-  /** `object.meta.version` is the version the change was decided on. */
-  update<T extends ControlTable>(table: T, object: ControlTables[T]): void;
-  remove<T extends ControlTable>(table: T, id: string): void;
+  /** @throws ClusterError `unknown` with `update out of sequence` when `version` is not the present one. */
+  update<T extends ControlTable>(table: T, object: ControlTables[T], version?: number): void;
+  remove(table: ControlTable, id: string): void;
+  /** The transaction holds only if this object is still there, as it was read, when it is applied. */
+  require(table: ControlTable, id: string): void;
+  /** The transaction holds only if no object has the key in this index when it is applied. */
+  requireNone(table: ControlTable, index: ControlIndex, key: string): void;
 }
 
-/** View and update of the store. */
+/** Transactions of the store. */
 export interface ControlStore {
-  view(): ControlView;
+  /** Resolves with what `decide` returned once the changes are applied; `decide` may run several times. */
   update<R>(
     decide: (tx: ControlTransaction) => R,
     options?: { readonly signal?: AbortSignal },

@@ -140,3 +140,7 @@ export const expiredRenewalsPerAddress = { burst: 40, perSecond: 5 } as const;
 export const expiredRenewalsAtLeader = { burst: 200, perSecond: 100 } as const;
 /** Addresses whose rate is remembered. */
 export const rateAddressesMax = 10_000;
+/** Tasks of a removed node that are marked as lost in one transaction; leaves room for the removal itself. */
+export const tasksOrphanedMax = 150;
+/** How often a write that waits for a leader looks again; a look costs nothing. */
+export const leaderPollMs = 25;

@@ -1,0 +1,151 @@
+/**
+ * What a service spec must satisfy before it is stored: by itself, and against the other objects. Pure.
+ */
+import type {
+  EndpointSpec,
+  PortConfig,
+  Service,
+  ServiceMode,
+  ServiceSpec,
+  UpdateConfig,
+} from "../../src/common/api/generated/api.ts";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { checkDnsName, invalid, notFound } from "./names.ts";
+import { isIngress } from "./networks.ts";
+import type { ControlTransaction } from "./store.ts";
+import { checkTaskSpec } from "./task-spec.ts";
+
+/** The one mode of a service. */
+export type ModeName = "replicated" | "global" | "replicatedJob" | "globalJob";
+
+const modeNames: readonly ModeName[] = ["replicated", "global", "replicatedJob", "globalJob"];
+
+/** Checks a spec by itself. @throws ClusterError with Docker's text. */
+export function checkServiceSpec(spec: ServiceSpec): void {
+  checkDnsName(spec.annotations);
+  checkTaskSpec(spec.task);
+  const mode = modeOf(spec.mode);
+  if (mode === undefined) throw invalid("Unrecognized service mode");
+  if (isJob(mode)) {
+    if (spec.update !== undefined) throw invalid("Jobs may not have an update config");
+  } else {
+    checkUpdate(spec.update);
+    checkUpdate(spec.rollback);
+  }
+  checkEndpoint(spec.endpoint);
+}
+
+/** The mode that is set; undefined when none or several are. */
+export function modeOf(mode: ServiceMode | undefined): ModeName | undefined {
+  const set = modeNames.filter((name) => mode?.[name] !== undefined);
+  return set.length === 1 ? set[0] : undefined;
+}
+
+/** Whether tasks of the mode end by themselves. */
+export function isJob(mode: ModeName | undefined): boolean {
+  return mode === "replicatedJob" || mode === "globalJob";
+}
+
+function checkUpdate(config: UpdateConfig | undefined): void {
+  if (config === undefined) return;
+  if (config.delayNs < 0) throw invalid("TaskSpec: update-delay cannot be negative");
+  if ((config.monitorNs ?? 0) < 0) throw invalid("TaskSpec: update-monitor cannot be negative");
+  if (!(config.maxFailureRatio >= 0 && config.maxFailureRatio <= 1))
+    throw invalid("TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1");
+}
+
+function checkEndpoint(endpoint: EndpointSpec | undefined): void {
+  const taken = new Set<string>();
+  for (const port of endpoint?.ports ?? []) {
+    if (endpoint?.mode === "dnsrr" && port.publishMode === "ingress")
+      throw invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+    // Ports that are to be chosen by the cluster collide with nothing.
+    if (port.publishedPort === 0) continue;
+    if (taken.has(keyOf(port))) throw invalid("EndpointSpec: duplicate published ports provided");
+    taken.add(keyOf(port));
+  }
+}
+
+function keyOf(port: PortConfig): string {
+  return `${port.protocol}/${port.publishedPort}`;
+}
+
+/**
+ * Checks a spec against the other objects: networks, ports, secrets, configs. What it refers to must still be there when
+ * the transaction is applied.
+ *
+ * @param id The service itself, whose own ports do not count; "" for a new one.
+ * @throws ClusterError with Docker's text.
+ */
+export function checkSurroundings(tx: ControlTransaction, spec: ServiceSpec, id: string): void {
+  checkNetworks(tx, spec);
+  checkPorts(tx, spec.endpoint, id);
+  checkPayloads(tx, spec, "secret");
+  checkPayloads(tx, spec, "config");
+}
+
+function checkNetworks(tx: ControlTransaction, spec: ServiceSpec): void {
+  for (const { target } of spec.task?.networks ?? []) {
+    const network = tx.get("network", target);
+    if (network === undefined) throw notFound("network", target);
+    if (isIngress(network))
+      throw invalid(
+        `Service cannot be explicitly attached to the ingress network ${JSON.stringify(network.spec?.annotations?.name)}`,
+      );
+    tx.require("network", target);
+  }
+  if (needsIngress(spec) && ![...tx.each("network")].some(isIngress))
+    throw new ClusterError(
+      "failed-precondition",
+      "service needs ingress network, but no ingress network is present",
+    );
+}
+
+/** Whether the routing mesh serves a port of the service. */
+export function needsIngress(spec: ServiceSpec | undefined): boolean {
+  return (spec?.endpoint?.ports ?? []).some((port) => port.publishMode === "ingress");
+}
+
+/** Ports of the mesh belong to one service; host ports may be shared, the scheduler keeps their tasks apart. */
+function checkPorts(tx: ControlTransaction, endpoint: EndpointSpec | undefined, id: string): void {
+  const wanted = (endpoint?.ports ?? []).filter((port) => port.publishedPort !== 0);
+  if (wanted.length === 0) return;
+  const all = new Set(wanted.map(keyOf));
+  const ingress = new Set(wanted.filter((p) => p.publishMode === "ingress").map(keyOf));
+  for (const service of tx.each("service")) {
+    if (service.id === id) continue;
+    for (const port of portsOf(service)) {
+      if (port.publishMode === "ingress" && all.has(keyOf(port)))
+        throw portTaken(port, service, "an ingress port");
+      if (port.publishMode === "host" && ingress.has(keyOf(port)))
+        throw portTaken(port, service, "a host-published port");
+    }
+  }
+}
+
+function portsOf(service: Service): readonly PortConfig[] {
+  const ports = [...(service.spec?.endpoint?.ports ?? []), ...(service.endpoint?.ports ?? [])];
+  return ports.filter((port) => port.publishedPort !== 0);
+}
+
+function portTaken(port: PortConfig, service: Service, what: string): ClusterError {
+  const name = service.spec?.annotations?.name ?? "";
+  return invalid(
+    `port '${port.publishedPort}' is already in use by service '${name}' (${service.id}) as ${what}`,
+  );
+}
+
+function checkPayloads(tx: ControlTransaction, spec: ServiceSpec, kind: "secret" | "config"): void {
+  const container = spec.task?.container;
+  const references =
+    kind === "secret"
+      ? (container?.secrets ?? []).map((r) => ({ id: r.secretId, name: r.secretName }))
+      : (container?.configs ?? []).map((r) => ({ id: r.configId, name: r.configName }));
+  const missing: string[] = [];
+  for (const { id, name } of references) {
+    if (tx.get(kind, id)?.spec?.annotations?.name === name) tx.require(kind, id);
+    else missing.push(name);
+  }
+  if (missing.length > 0)
+    throw invalid(`${kind}${missing.length > 1 ? "s" : ""} not found: ${missing.join(", ")}`);
+}
