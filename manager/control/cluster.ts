@@ -13,16 +13,16 @@ import { createJoinToken } from "../../src/common/identity/token.ts";
 import { unlockKeyBytes } from "../../src/common/identity/unlock-key.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { clusterName, nodeCertificateExpiryNsMin } from "../../src/common/spec/cluster-defaults.ts";
+import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { invalid } from "./names.ts";
-import type { ControlTransaction } from "./store.ts";
 
 /** The subsystem managers' unlock keys belong to. */
 const managerSubsystem = "manager";
 
 /** @throws ClusterError with Docker's text. */
 export function updateCluster(
-  tx: ControlTransaction,
+  tx: Tx,
   request: UpdateClusterRequest,
   environment: Environment,
 ): Done {

@@ -18,9 +18,10 @@ import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { noLeader } from "../../src/common/errors/no-leader.ts";
 import { leaderPollMs, leaderWaitMs } from "../../src/common/limits/limits.ts";
 import type { Random } from "../../src/common/random/random.ts";
+import type { Store } from "../state/store.ts";
+import type { Tx } from "../state/transaction.ts";
 import { updateCluster } from "./cluster.ts";
 import type { Environment, GroupMember } from "./environment.ts";
-import type { Forward } from "./forward.ts";
 import { createNetwork, removeNetwork } from "./networks.ts";
 import { orphanTasks, removeNode, updateNode } from "./nodes.ts";
 import {
@@ -32,7 +33,6 @@ import {
   updateSecret,
 } from "./payloads.ts";
 import { createService, removeService, updateService } from "./services.ts";
-import type { ControlStore, ControlTransaction } from "./store.ts";
 
 /** The Raft group as control needs it; `RaftHost` has this form. */
 export interface ManagerGroup {
@@ -40,9 +40,19 @@ export interface ManagerGroup {
   members(): readonly GroupMember[];
 }
 
+/**
+ * Passes a request on to the leader, once: when the connection breaks before the answer it is not known whether it was
+ * carried out. @throws ClusterError as the leader threw it, or `unavailable`.
+ */
+export type Forward = <Q, R>(
+  method: MethodDescriptor<Q, R>,
+  request: Q,
+  signal: AbortSignal,
+) => Promise<R>;
+
 /** What control is made of. */
 export interface ControlOptions {
-  readonly store: ControlStore;
+  readonly store: Pick<Store, "update">;
   readonly group: ManagerGroup;
   readonly forward: Forward;
   /** Node id of this manager. */
@@ -52,7 +62,7 @@ export interface ControlOptions {
 }
 
 /** One write: what to change, and what to answer. */
-type Decision<Q, R> = (tx: ControlTransaction, request: Q, environment: Environment) => R;
+type Decision<Q, R> = (tx: Tx, request: Q, environment: Environment) => R;
 
 /** Runs the methods of `ControlService`. */
 export class Control {
@@ -68,9 +78,9 @@ export class Control {
    */
   async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
     const { group, forward } = this.#options;
-    const leader = await this.#leader(signal);
+    await this.#awaitLeader(signal);
     if (group.leadership().isLeader) return this.handle(method, request, signal);
-    return forward({ method, request, leaderNodeId: leader, signal });
+    return forward(method, request, signal);
   }
 
   /** Runs a method on this manager. @throws ClusterError `unavailable` when it does not lead. */
@@ -101,13 +111,14 @@ export class Control {
     } while (left > 0);
   }
 
-  /** Node id of the leader. Nothing has been sent while one waits here, so waiting repeats no write. */
-  async #leader(signal: AbortSignal): Promise<string> {
-    const { group, clock } = this.#options;
+  /** Nothing has been sent while one waits here, so waiting repeats no write. */
+  async #awaitLeader(signal: AbortSignal): Promise<void> {
+    const { group, clock, selfId } = this.#options;
     const end = clock.monotonic() + leaderWaitMs;
     for (;;) {
-      const { leaderNodeId } = group.leadership();
-      if (leaderNodeId !== undefined) return leaderNodeId;
+      const { leaderNodeId, isLeader } = group.leadership();
+      // A leader that has not caught up with its predecessor is not one yet.
+      if (isLeader || (leaderNodeId !== undefined && leaderNodeId !== selfId)) return;
       if (clock.monotonic() >= end || signal.aborted) throw noLeader();
       await clock.sleep(leaderPollMs, signal);
     }

@@ -3,7 +3,7 @@
  */
 import type { Annotations } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import type { ControlTransaction } from "./store.ts";
+import type { Tx } from "../state/transaction.ts";
 
 const dnsName = /^[a-zA-Z0-9](?:[-_]*[A-Za-z0-9])*$/;
 /** Longest label of a DNS name (RFC 1035 section 2.3.4). */
@@ -36,7 +36,7 @@ export function checkPayloadName(annotations: Annotations | undefined): string {
 
 /** Whether an object of the table has the name, compared without case. */
 export function isNameTaken(
-  tx: ControlTransaction,
+  tx: Tx,
   table: "service" | "network" | "secret" | "config",
   name: string,
 ): boolean {

@@ -15,9 +15,9 @@ import {
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { newId } from "../../src/common/ids/ids.ts";
 import { contains, overlaps, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
+import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { checkDnsName, invalid, isNameTaken, notFound } from "./names.ts";
-import type { ControlTransaction } from "./store.ts";
 
 /** Marks the swarm's own objects for the `bridge` and `host` networks every node has. */
 export const predefinedLabel = "com.docker.swarm.predefined";
@@ -31,7 +31,7 @@ export function isIngress(network: Network): boolean {
 
 /** @throws ClusterError with Docker's text. */
 export function createNetwork(
-  tx: ControlTransaction,
+  tx: Tx,
   request: CreateNetworkRequest,
   environment: Environment,
 ): ObjectId {
@@ -57,7 +57,7 @@ export function createNetwork(
 }
 
 /** @throws ClusterError `failed-precondition` while a service or task uses it. */
-export function removeNetwork(tx: ControlTransaction, request: RemoveRequest): Done {
+export function removeNetwork(tx: Tx, request: RemoveRequest): Done {
   const { id } = request;
   const network = tx.get("network", id);
   if (network === undefined) throw notFound("network", id);
@@ -76,7 +76,7 @@ export function removeNetwork(tx: ControlTransaction, request: RemoveRequest): D
   return Done.create();
 }
 
-function checkIngressUnused(tx: ControlTransaction): void {
+function checkIngressUnused(tx: Tx): void {
   for (const service of tx.each("service"))
     if (service.spec?.endpoint?.ports.some((port) => port.publishMode === "ingress"))
       throw inUse(`ingress network cannot be removed because service ${service.id} depends on it`);

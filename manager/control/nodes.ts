@@ -18,10 +18,10 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { tasksOrphanedMax } from "../../src/common/limits/limits.ts";
+import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { notFound } from "./names.ts";
 import { keepsQuorumWithout } from "./quorum.ts";
-import type { ControlTransaction } from "./store.ts";
 
 /** A removed node's certificate is remembered this long beyond its end, for clocks that are behind. */
 const removedNodeGraceMs = 7 * 24 * 3600 * 1000;
@@ -29,11 +29,7 @@ const removedNodeGraceMs = 7 * 24 * 3600 * 1000;
 const rootLifetimeMs = 20 * 365 * 24 * 3600 * 1000;
 
 /** @throws ClusterError with Docker's text. */
-export function updateNode(
-  tx: ControlTransaction,
-  request: UpdateNodeRequest,
-  environment: Environment,
-): Done {
+export function updateNode(tx: Tx, request: UpdateNodeRequest, environment: Environment): Done {
   const node = tx.get("node", request.id);
   if (node === undefined) throw notFound("node", request.id);
   const spec = request.spec ?? NodeSpec.create();
@@ -43,7 +39,7 @@ export function updateNode(
   return Done.create();
 }
 
-function checkDemotion(tx: ControlTransaction, node: Node, environment: Environment): void {
+function checkDemotion(tx: Tx, node: Node, environment: Environment): void {
   const managers = tx.find("node", "role", "manager");
   if (managers.length === 1 && managers[0]?.id === node.id)
     throw new ClusterError(
@@ -65,11 +61,7 @@ function checkDemotion(tx: ControlTransaction, node: Node, environment: Environm
  * the rest by `orphanTasks`.
  * @throws ClusterError with Docker's text.
  */
-export function removeNode(
-  tx: ControlTransaction,
-  request: RemoveRequest,
-  environment: Environment,
-): Done {
+export function removeNode(tx: Tx, request: RemoveRequest, environment: Environment): Done {
   const { id } = request;
   const node = tx.get("node", id);
   if (node === undefined) throw notFound("node", id);
@@ -88,11 +80,7 @@ export function removeNode(
 }
 
 /** Marks tasks of a removed node as lost, as many as fit one transaction; returns how many. */
-export function orphanTasks(
-  tx: ControlTransaction,
-  nodeId: string,
-  environment: Environment,
-): number {
+export function orphanTasks(tx: Tx, nodeId: string, environment: Environment): number {
   const lost = tx.find("task", "node", nodeId).filter(isAlive).slice(0, tasksOrphanedMax);
   for (const task of lost) {
     const status = TaskStatus.create({
@@ -109,7 +97,7 @@ function isAlive(task: Task): boolean {
   return TaskStateNumber(task.status?.state ?? "new") < TaskStateNumber("complete");
 }
 
-function writeTombstones(tx: ControlTransaction, node: Node, now: number): void {
+function writeTombstones(tx: Tx, node: Node, now: number): void {
   const validUntil = node.certificate?.notAfterMs ?? 0;
   const expiresAtMs = validUntil === 0 ? now + rootLifetimeMs : validUntil + removedNodeGraceMs;
   put(
@@ -129,7 +117,7 @@ function writeTombstones(tx: ControlTransaction, node: Node, now: number): void 
   );
 }
 
-function put(tx: ControlTransaction, tombstone: Tombstone): void {
+function put(tx: Tx, tombstone: Tombstone): void {
   if (tx.get("tombstone", tombstone.id) === undefined) tx.create("tombstone", tombstone);
   else tx.update("tombstone", tombstone);
 }

@@ -20,13 +20,13 @@ import {
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { newId } from "../../src/common/ids/ids.ts";
 import { configBytesMax, secretBytesMax } from "../../src/common/limits/limits.ts";
+import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { checkPayloadName, invalid, isNameTaken, notFound } from "./names.ts";
-import type { ControlTransaction } from "./store.ts";
 
 /** @throws ClusterError with Docker's text. */
 export function createSecret(
-  tx: ControlTransaction,
+  tx: Tx,
   request: CreateSecretRequest,
   environment: Environment,
 ): ObjectId {
@@ -46,7 +46,7 @@ export function createSecret(
 
 /** @throws ClusterError with Docker's text. */
 export function createConfig(
-  tx: ControlTransaction,
+  tx: Tx,
   request: CreateConfigRequest,
   environment: Environment,
 ): ObjectId {
@@ -61,7 +61,7 @@ export function createConfig(
 }
 
 /** Changes labels. @throws ClusterError with Docker's text. */
-export function updateSecret(tx: ControlTransaction, request: UpdateSecretRequest): Done {
+export function updateSecret(tx: Tx, request: UpdateSecretRequest): Done {
   const secret = tx.get("secret", request.id);
   if (secret?.spec === undefined) throw notFound("secret", request.id);
   const { spec } = secret;
@@ -74,7 +74,7 @@ export function updateSecret(tx: ControlTransaction, request: UpdateSecretReques
 }
 
 /** Changes labels. @throws ClusterError with Docker's text. */
-export function updateConfig(tx: ControlTransaction, request: UpdateConfigRequest): Done {
+export function updateConfig(tx: Tx, request: UpdateConfigRequest): Done {
   const config = tx.get("config", request.id);
   if (config?.spec === undefined) throw notFound("config", request.id);
   const { spec } = config;
@@ -87,16 +87,16 @@ export function updateConfig(tx: ControlTransaction, request: UpdateConfigReques
 }
 
 /** @throws ClusterError `invalid-argument` while services use it. */
-export function removeSecret(tx: ControlTransaction, request: RemoveRequest): Done {
+export function removeSecret(tx: Tx, request: RemoveRequest): Done {
   return removePayload(tx, "secret", request.id);
 }
 
 /** @throws ClusterError `invalid-argument` while services use it. */
-export function removeConfig(tx: ControlTransaction, request: RemoveRequest): Done {
+export function removeConfig(tx: Tx, request: RemoveRequest): Done {
   return removePayload(tx, "config", request.id);
 }
 
-function removePayload(tx: ControlTransaction, kind: "secret" | "config", id: string): Done {
+function removePayload(tx: Tx, kind: "secret" | "config", id: string): Done {
   const object = tx.get(kind, id);
   if (object === undefined)
     throw new ClusterError("not-found", `could not find ${kind} ${id}`, { fields: { id } });
@@ -121,7 +121,7 @@ function checkTemplating(driver: string | undefined): void {
     throw invalid(`template driver ${JSON.stringify(driver)} is not supported; use golang`);
 }
 
-function checkFree(tx: ControlTransaction, kind: "secret" | "config", name: string): void {
+function checkFree(tx: Tx, kind: "secret" | "config", name: string): void {
   if (isNameTaken(tx, kind, name))
     throw new ClusterError("already-exists", `${kind} ${name} already exists`);
 }

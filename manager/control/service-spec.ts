@@ -10,9 +10,9 @@ import type {
   UpdateConfig,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import type { Tx } from "../state/transaction.ts";
 import { checkDnsName, invalid, notFound } from "./names.ts";
 import { isIngress } from "./networks.ts";
-import type { ControlTransaction } from "./store.ts";
 import { checkTaskSpec } from "./task-spec.ts";
 
 /** The one mode of a service. */
@@ -77,14 +77,14 @@ function keyOf(port: PortConfig): string {
  * @param id The service itself, whose own ports do not count; "" for a new one.
  * @throws ClusterError with Docker's text.
  */
-export function checkSurroundings(tx: ControlTransaction, spec: ServiceSpec, id: string): void {
+export function checkSurroundings(tx: Tx, spec: ServiceSpec, id: string): void {
   checkNetworks(tx, spec);
   checkPorts(tx, spec.endpoint, id);
   checkPayloads(tx, spec, "secret");
   checkPayloads(tx, spec, "config");
 }
 
-function checkNetworks(tx: ControlTransaction, spec: ServiceSpec): void {
+function checkNetworks(tx: Tx, spec: ServiceSpec): void {
   for (const { target } of spec.task?.networks ?? []) {
     const network = tx.get("network", target);
     if (network === undefined) throw notFound("network", target);
@@ -107,7 +107,7 @@ export function needsIngress(spec: ServiceSpec | undefined): boolean {
 }
 
 /** Ports of the mesh belong to one service; host ports may be shared, the scheduler keeps their tasks apart. */
-function checkPorts(tx: ControlTransaction, endpoint: EndpointSpec | undefined, id: string): void {
+function checkPorts(tx: Tx, endpoint: EndpointSpec | undefined, id: string): void {
   const wanted = (endpoint?.ports ?? []).filter((port) => port.publishedPort !== 0);
   if (wanted.length === 0) return;
   const all = new Set(wanted.map(keyOf));
@@ -135,7 +135,7 @@ function portTaken(port: PortConfig, service: Service, what: string): ClusterErr
   );
 }
 
-function checkPayloads(tx: ControlTransaction, spec: ServiceSpec, kind: "secret" | "config"): void {
+function checkPayloads(tx: Tx, spec: ServiceSpec, kind: "secret" | "config"): void {
   const container = spec.task?.container;
   const references =
     kind === "secret"

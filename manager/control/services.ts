@@ -17,14 +17,14 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { newId } from "../../src/common/ids/ids.ts";
+import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { isNameTaken, notFound } from "./names.ts";
 import { checkServiceSpec, checkSurroundings, isJob, modeOf } from "./service-spec.ts";
-import type { ControlTransaction } from "./store.ts";
 
 /** @throws ClusterError with Docker's text. */
 export function createService(
-  tx: ControlTransaction,
+  tx: Tx,
   request: CreateServiceRequest,
   environment: Environment,
 ): ServiceChanged {
@@ -48,7 +48,7 @@ export function createService(
 
 /** Stores another spec, or swaps the present one with the previous. @throws ClusterError with Docker's text. */
 export function updateService(
-  tx: ControlTransaction,
+  tx: Tx,
   request: UpdateServiceRequest,
   environment: Environment,
 ): ServiceChanged {
@@ -67,7 +67,7 @@ export function updateService(
 }
 
 /** @throws ClusterError `not-found`. */
-export function removeService(tx: ControlTransaction, request: RemoveRequest): Done {
+export function removeService(tx: Tx, request: RemoveRequest): Done {
   if (tx.get("service", request.id) === undefined) throw notFound("service", request.id);
   tx.remove("service", request.id);
   return Done.create();
