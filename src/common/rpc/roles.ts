@@ -21,6 +21,7 @@ const callersOfMethod: Readonly<Record<string, readonly Caller[]>> = {
   "/skep.v1.LivenessRelay/Report": managers,
   "/skep.v1.RaftTransport/Stream": managers,
   "/skep.v1.RaftTransport/Snapshot": managers,
+  "/skep.v1.RaftTransport/Rejoin": managers,
   "/skep.v1.RaftMembership/Join": managers,
   "/skep.v1.RaftMembership/Leave": managers,
   "/skep.v1.Control/CreateSecret": managers,
