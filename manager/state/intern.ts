@@ -62,20 +62,9 @@ export class Interner {
     this.onChange?.(entry.digest);
   }
 
-  /** Digest of a value that `acquire` returned. */
-  digestOf(value: object): string | undefined {
-    return this.#byValue.get(value)?.digest;
-  }
-
-  /** The bytes of the value with this digest, if anything holds it. */
-  encoded(digest: string): Uint8Array | undefined {
-    const entry = this.#byDigest.get(digest);
-    return entry && encodeShared(entry.kind, entry.value);
-  }
-
-  /** Digests of all values in use. */
-  digests(): IterableIterator<string> {
-    return this.#byDigest.keys();
+  /** Whether anything holds a value with this digest. */
+  has(digest: string): boolean {
+    return this.#byDigest.has(digest);
   }
 
   get size(): number {
