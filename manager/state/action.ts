@@ -83,8 +83,10 @@ function actionOf(change: Change, pool: SharedPool): StoreAction {
   const fields: Fields = { ...object, id: undefined, meta: undefined };
   let kept = 0;
   if (old !== undefined) {
-    for (const [field, number] of Object.entries(codec.fields)) {
-      if (field === "id" || field === "meta" || number > 31) continue;
+    const names = fieldNames(table);
+    for (let number = 1; number < names.length && number < 32; number++) {
+      const field = names[number];
+      if (field === undefined || field === "id" || field === "meta") continue;
       if (fields[field] !== (old as unknown as Fields)[field]) continue;
       kept |= 1 << number;
       fields[field] = undefined;

@@ -14,14 +14,22 @@ export function addressKey(text: string): string | number {
 }
 
 function ipv4Key(address: string): number | undefined {
-  const parts = address.split(".");
-  if (parts.length !== 4) return undefined;
   let value = 0;
-  for (const part of parts) {
-    if (!/^\d{1,3}$/.test(part) || Number(part) > 255) return undefined;
-    value = (value << 8) | Number(part);
+  let part = -1;
+  let dots = 0;
+  for (let at = 0; at < address.length; at++) {
+    const code = address.charCodeAt(at);
+    if (code === 46) {
+      if (part < 0 || dots === 3) return undefined;
+      value = (value << 8) | part;
+      part = -1;
+      dots++;
+    } else if (code >= 48 && code <= 57) {
+      part = Math.max(part, 0) * 10 + code - 48;
+      if (part > 255) return undefined;
+    } else return undefined;
   }
-  return value;
+  return dots === 3 && part >= 0 ? (value << 8) | part : undefined;
 }
 
 function ipv6Key(address: string): string {

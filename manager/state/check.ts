@@ -13,9 +13,9 @@ import type { ErrorCode } from "../../src/common/errors/cluster-error.ts";
 import { nodeNumberMax, nodeNumberRestMs } from "../../src/common/limits/limits.ts";
 import { create, tableOf } from "./action.ts";
 import { type Change, newChange } from "./change.ts";
-import { type State, sameOn } from "./state.ts";
+import type { State } from "./state.ts";
 import { type AnyObject, type TableKey, versionOf } from "./tables.ts";
-import { claimDeclarations, forEachClaim, type Space, takenText } from "./uniqueness.ts";
+import { forEachClaim, type Space, takenText } from "./uniqueness.ts";
 
 /** Why a transaction was not applied. */
 export interface Refusal {
@@ -185,9 +185,9 @@ function checkClaims(
 ): Refusal | undefined {
   const fresh = new Set<string>();
   for (const { kind, table, object, old } of changes) {
-    const on = claimDeclarations[table]?.on;
-    if (on === undefined || kind === "remove") continue;
-    if (old !== undefined && sameOn(on, old, object)) continue;
+    const declared = state.table(table).claims;
+    if (declared === undefined || kind === "remove") continue;
+    if (old !== undefined && declared.same(old, object)) continue;
     let refusal: Refusal | undefined;
     const own = new Set<string>();
     forEachClaim(table, object, (space, group, key) => {

@@ -94,7 +94,7 @@ export class State {
       declaration.keys(object, (k) => map.add(k, object.id));
     }
     const claims = table.claims;
-    if (claims !== undefined && (old === undefined || !sameOn(claims.on, old, object))) {
+    if (claims !== undefined && (old === undefined || !claims.same(old, object))) {
       if (old !== undefined) claims.claims(old, (s, g, k) => this.#disclaim(s, g, k, old.id));
       claims.claims(object, (s, g, k) => this.#claim(s, g, k, object.id));
     }
@@ -224,7 +224,7 @@ function newTable(key: TableKey): Table {
 }
 
 /** Whether two versions of an object have the same values in these fields. */
-export function sameOn(on: readonly string[], a: AnyObject, b: AnyObject): boolean {
+function sameOn(on: readonly string[], a: AnyObject, b: AnyObject): boolean {
   for (const field of on) {
     if ((a as unknown as Fields)[field] !== (b as unknown as Fields)[field]) return false;
   }

@@ -207,7 +207,7 @@ export class Store {
     for (let attempt = 0; attempt < updateAttemptsMax; attempt++) {
       if (refusal === lost && !this.#proposer?.isLeader()) break;
       this.#assertReady(options);
-      const tx = new Staging(this.#state);
+      const tx = new Staging(this.#state, this.#view);
       const result = decide(tx);
       const fate = await this.#commit(tx, options);
       if (fate.state === "applied") return result;

@@ -19,7 +19,7 @@ import {
   type TableTypes,
   versionOf,
 } from "./tables.ts";
-import { type View, viewOf } from "./view.ts";
+import type { View } from "./view.ts";
 
 /** Reads and staged changes of one decision. */
 export interface Tx extends View {
@@ -57,9 +57,9 @@ export class Staging implements Tx {
   readonly #undo: { table: TableKey; id: string; before: Staged | undefined }[] = [];
   readonly #preconditions = new Map<string, StorePrecondition>();
 
-  constructor(state: State) {
+  constructor(state: State, view: View) {
     this.#state = state;
-    this.#view = viewOf(state);
+    this.#view = view;
   }
 
   get index(): number {

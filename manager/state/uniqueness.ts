@@ -31,8 +31,8 @@ export type AddClaim = (space: Space, group: string, key: string | number) => vo
 
 /** How a table claims. */
 export interface ClaimDeclaration<T> {
-  /** Fields the claims depend on: an update that leaves them as they are keeps its claims. */
-  readonly on: readonly (keyof T & string)[];
+  /** Whether an update leaves the claims as they are: true only when that is certain. */
+  readonly same: (old: T, next: T) => boolean;
   readonly claims: (object: T, add: AddClaim) => void;
 }
 
@@ -41,27 +41,34 @@ export const claimDeclarations: {
   readonly [K in TableKey]?: ClaimDeclaration<TableTypes[K]>;
 } = {
   node: {
-    on: ["number"],
+    same: (old, next) => old.number === next.number,
     claims: (node: Node, add) => node.number !== 0 && add("node-number", "", node.number),
   },
-  service: { on: ["spec", "endpoint"], claims: serviceClaims },
-  task: { on: ["status", "desiredState", "networks", "specVersion", "nodeId"], claims: taskClaims },
+  service: {
+    same: (old, next) => old.spec === next.spec && old.endpoint === next.endpoint,
+    claims: serviceClaims,
+  },
+  task: { same: sameTaskClaims, claims: taskClaims },
   network: {
-    on: ["spec", "networkNumber"],
+    same: (old, next) => old.spec === next.spec && old.networkNumber === next.networkNumber,
     claims: (network: Network, add) => {
       claimName("network", network, add);
       if (network.networkNumber !== 0) add("network-number", "", network.networkNumber);
     },
   },
-  secret: { on: ["spec"], claims: (secret, add) => claimName("secret", secret, add) },
-  config: { on: ["spec"], claims: (config, add) => claimName("config", config, add) },
-  cluster: { on: ["spec"], claims: (cluster, add) => claimName("cluster", cluster, add) },
-  volume: { on: ["spec"], claims: (volume, add) => claimName("volume", volume, add) },
+  secret: { same: sameSpec, claims: (secret, add) => claimName("secret", secret, add) },
+  config: { same: sameSpec, claims: (config, add) => claimName("config", config, add) },
+  cluster: { same: sameSpec, claims: (cluster, add) => claimName("cluster", cluster, add) },
+  volume: { same: sameSpec, claims: (volume, add) => claimName("volume", volume, add) },
 };
 
 function claimName<K extends TableKey>(table: K, object: TableTypes[K], add: AddClaim): void {
   const name = nameOf(table, object);
   if (name !== "") add("name", table, nameKey(name));
+}
+
+function sameSpec(old: { spec: unknown }, next: { spec: unknown }): boolean {
+  return old.spec === next.spec;
 }
 
 function serviceClaims(service: Service, add: AddClaim): void {
@@ -93,6 +100,19 @@ export function mayRun(task: Task): boolean {
 /** Whether a task is wanted and may still run; jobs are wanted until they are complete. */
 export function isLive(task: Task): boolean {
   return mayRun(task) && TaskStateNumber(task.desiredState) <= completeNumber;
+}
+
+function sameTaskClaims(old: Task, next: Task): boolean {
+  return (
+    mayRun(old) === mayRun(next) &&
+    isLive(old) === isLive(next) &&
+    old.networks === next.networks &&
+    old.serviceId === next.serviceId &&
+    old.specVersion === next.specVersion &&
+    old.jobIteration === next.jobIteration &&
+    old.slot === next.slot &&
+    (next.slot !== 0 || old.nodeId === next.nodeId)
+  );
 }
 
 function taskClaims(task: Task, add: AddClaim): void {
