@@ -50,10 +50,14 @@ class Bell {
   async wait(signal: AbortSignal): Promise<void> {
     if (!this.#rung && !signal.aborted) {
       await new Promise<void>((resolve) => {
-        this.#ring = resolve;
-        signal.addEventListener("abort", () => resolve(), { once: true });
+        const wake = () => {
+          this.#ring = undefined;
+          signal.removeEventListener("abort", wake);
+          resolve();
+        };
+        this.#ring = wake;
+        signal.addEventListener("abort", wake, { once: true });
       });
-      this.#ring = undefined;
     }
     this.#rung = false;
   }

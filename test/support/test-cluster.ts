@@ -21,7 +21,7 @@ export interface TestCluster {
   readonly root: Issuer;
   node(
     role: NodeRole,
-    options?: { nodeId?: string; nowMs?: number; lifeMs?: number },
+    options?: { nodeId?: string; nowMs?: number; lifeMs?: number; key?: string },
   ): Promise<TestNode>;
 }
 
@@ -37,7 +37,7 @@ export async function testCluster(): Promise<TestCluster> {
     root,
     node: async (role, options = {}) => {
       const nodeId = options.nodeId ?? newId(systemRandom);
-      const key = await createKey();
+      const key = options.key ?? (await createKey());
       const certificate = issueNodeCertificate({
         issuer: root,
         publicKey: publicKeyOf(key),
