@@ -17,7 +17,11 @@ export function systemRoutes(context: EngineContext): readonly Route[] {
       handler: () => ({ kind: "text", status: 200, body: "OK" }),
     },
     { method: "HEAD", pattern: "/_ping", handler: () => ({ kind: "text", status: 200, body: "" }) },
-    { method: "GET", pattern: "/version", handler: () => json(versionToJson(context.ports.facts)) },
+    {
+      method: "GET",
+      pattern: "/version",
+      handler: () => json(versionToJson(context.ports.facts, `node ${process.versions.node}`)),
+    },
     { method: "GET", pattern: "/info", handler: (request) => info(context, request) },
     { method: "GET", pattern: "/system/df", handler: () => json(diskUse) },
   ];

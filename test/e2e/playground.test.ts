@@ -12,6 +12,7 @@ import { hasCode } from "../../src/common/errors/cluster-error.ts";
 import { Playground, shiftedClock } from "../../src/playground/playground.ts";
 import type { HostFacts } from "../support/fake-daemon.ts";
 import { leftBehind, type MachineState, machineState } from "../support/leaks.ts";
+import { until } from "../support/wait.ts";
 
 const program = [
   process.execPath,
@@ -53,7 +54,7 @@ describe("src/playground", function () {
       ok(!f.run.includes("cgroup-aside"));
       deepEqual(f.cgroups, readdirSync("/sys/fs/cgroup"));
     }
-    ok(await reaches(lab, "a", "b"));
+    await reachesSoon(lab, "a", "b");
   });
 
   it("kills the daemon alone, reaps it, and starts it again on the same host", async () => {
@@ -79,31 +80,31 @@ describe("src/playground", function () {
     await rejects(lab.exec("a", ["true"]), (error) => hasCode(error, "failed-precondition"));
     await lab.startNode("a");
     ok(!(await factsOf(lab.node("a").socket)).run.includes("volatile"));
-    ok(await reaches(lab, "b", "a"));
+    await reachesSoon(lab, "b", "a");
   });
 
   it("cuts the named nodes off from the others, not from each other, until healed", async () => {
     await lab.up();
     await lab.partition(["a", "b"]);
-    equal(await reaches(lab, "a", "c", 700), false);
-    ok(await reaches(lab, "a", "b"));
+    equal(await reaches(lab, "a", "c"), false);
+    await reachesSoon(lab, "a", "b");
     await lab.killNode("b");
     await lab.startNode("b");
-    equal(await reaches(lab, "b", "c", 700), false);
+    equal(await reaches(lab, "b", "c"), false);
     await lab.heal();
-    ok(await reaches(lab, "a", "c"));
-    ok(await reaches(lab, "b", "c"));
+    await reachesSoon(lab, "a", "c");
+    await reachesSoon(lab, "b", "c");
   });
 
   it("moves a node to another address, running or off", async () => {
     await lab.up();
     await lab.readdress("a", "10.77.0.99");
     equal((await factsOf(lab.node("a").socket)).address, "10.77.0.99");
-    ok(await reaches(lab, "b", "a"));
+    await reachesSoon(lab, "b", "a");
     await lab.killNode("b");
     await lab.readdress("b", "10.77.0.98");
     await lab.startNode("b");
-    ok(await reaches(lab, "a", "b"));
+    await reachesSoon(lab, "a", "b");
     await rejects(lab.readdress("c", "10.77.0.98"), /is the address of b/);
     await rejects(lab.readdress("c", "10.78.0.1"), (error) => hasCode(error, "invalid-argument"));
   });
@@ -164,19 +165,16 @@ function factsOf(socketPath: string): Promise<HostFacts> {
   });
 }
 
-/**
- * Whether a TCP connection from one host reaches the other: refused counts as reached, silence does not. Right after a
- * partition the kernel still asks for the other's link address once a second, hence the long wait where one is expected.
- */
-async function reaches(
-  lab: Playground,
-  from: string,
-  to: string,
-  withinMs = 5_000,
-): Promise<boolean> {
+/** Whether a TCP connection from one host reaches the other: refused counts as reached, silence does not. */
+async function reaches(lab: Playground, from: string, to: string): Promise<boolean> {
   const script = `require("net").connect({host: ${JSON.stringify(lab.node(to).address)}, port: 9})
     .on("error", (error) => { console.log(error.code); process.exit(); });
-    setTimeout(() => { console.log("silence"); process.exit(); }, ${withinMs});`;
+    setTimeout(() => { console.log("silence"); process.exit(); }, 700);`;
   const { stdout } = await lab.exec(from, [process.execPath, "-e", script]);
   return stdout.trim() === "ECONNREFUSED";
+}
+
+/** After a partition the kernel takes up to three seconds to ask for the other's link address again. */
+async function reachesSoon(lab: Playground, from: string, to: string): Promise<void> {
+  await until(() => reaches(lab, from, to), { withinMs: 10_000, what: `${from} reaches ${to}` });
 }

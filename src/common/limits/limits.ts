@@ -45,8 +45,9 @@ export const peerQueueBytesMax = 64 * mib;
 export const peerFrameBytesMax = 1 * mib;
 /** One frame on the wire: the largest proposal fits several times. */
 export const peerMessageBytesMax = 16 * mib;
-/** Pause before a lost peer is dialled again: first and longest. */
+/** Pause before a lost peer is dialled again; doubles up to `peerDialPauseMaxMs`. */
 export const peerDialPauseMs = 100;
+/** Longest such pause: a peer that is back is found within 2 s. */
 export const peerDialPauseMaxMs = 2_000;
 /** A learner this close to the leader may become a voter. */
 export const learnerLagMax = 1_000;

@@ -19,10 +19,9 @@ const twoManagersText = `WARNING: Running Swarm in a two-manager configuration. 
          Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the
          Swarm for fault-tolerance.`;
 
-/** `GET /version`. */
-export function versionToJson(facts: DaemonFacts): Json {
+/** `GET /version`. @param runtime What the daemon runs on, shown where Docker shows its Go version. */
+export function versionToJson(facts: DaemonFacts, runtime: string): Json {
   const arch = facts.platforms[0]?.architecture ?? "";
-  const runtime = `node ${process.versions.node}`;
   const common = {
     ApiVersion: apiVersion,
     Arch: arch,
