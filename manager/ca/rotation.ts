@@ -13,7 +13,7 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import type { Issuer } from "../../src/common/identity/certificate.ts";
-import { isRequestOfKey, parseRequest } from "../../src/common/identity/request.ts";
+import { isRequestOfKey } from "../../src/common/identity/request.ts";
 import { rootDigest } from "../../src/common/identity/root.ts";
 
 /** Who signs now, and what goes with what it signs. */
@@ -54,13 +54,13 @@ export function recordIssue(
   issued: {
     readonly role: NodeRole;
     readonly csr: Uint8Array;
+    readonly publicKey: Uint8Array;
     readonly certificate: string;
     readonly rootDigest: string;
     readonly notAfterMs: number;
   },
 ): NodeCertificate {
-  const { publicKey } = parseRequest(issued.csr);
-  const sameKey = before === undefined || isRequestOfKey(before.csr, publicKey);
+  const sameKey = before === undefined || isRequestOfKey(before.csr, issued.publicKey);
   return NodeCertificate.create({
     role: issued.role,
     state: "issued",

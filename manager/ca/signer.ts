@@ -7,7 +7,6 @@ import {
   certificateLifeMs,
   certificateLifeMsMin,
   issueNodeCertificate,
-  parseCertificate,
 } from "../../src/common/identity/certificate.ts";
 import { publicKeyOf } from "../../src/common/identity/key.ts";
 import { parseRequest } from "../../src/common/identity/request.ts";
@@ -24,6 +23,8 @@ export interface IssuedCertificate {
   readonly bundle: string;
   readonly rootDigest: string;
   readonly notAfterMs: number;
+  /** DER SubjectPublicKeyInfo of the node's key. */
+  readonly publicKey: Uint8Array;
 }
 
 /** Whom a certificate is for. */
@@ -89,7 +90,7 @@ function sign(
   publicKey: Uint8Array,
 ): IssuedCertificate {
   const root = signingRoot(options.cluster.rootCa);
-  const certificate = issueNodeCertificate({
+  const { certificate, notAfterMs } = issueNodeCertificate({
     ...options.subject,
     issuer: root.issuer,
     publicKey,
@@ -103,6 +104,7 @@ function sign(
     chain: certificate + root.intermediates,
     bundle: root.bundle,
     rootDigest: root.digest,
-    notAfterMs: parseCertificate(certificate).notAfterMs,
+    notAfterMs,
+    publicKey,
   };
 }

@@ -38,7 +38,7 @@ export async function testCluster(): Promise<TestCluster> {
     node: async (role, options = {}) => {
       const nodeId = options.nodeId ?? newId(systemRandom);
       const key = options.key ?? (await createKey());
-      const certificate = issueNodeCertificate({
+      const { certificate } = issueNodeCertificate({
         issuer: root,
         publicKey: publicKeyOf(key),
         nodeId,

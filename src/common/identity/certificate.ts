@@ -66,12 +66,11 @@ export interface Certificate {
 }
 
 /**
- * Issues a node certificate.
+ * Issues a node certificate: its PEM, and the moment it ends (whole seconds).
  *
  * @param options.publicKey DER SubjectPublicKeyInfo from a checked request.
  * @param options.lifeMs From now on; raised to the minimum, and cut at the end of the issuer.
  * @param options.serial 16 or more random bytes.
- * @returns PEM of the one certificate.
  */
 export function issueNodeCertificate(options: {
   readonly issuer: Issuer;
@@ -82,18 +81,19 @@ export function issueNodeCertificate(options: {
   readonly nowMs: number;
   readonly lifeMs: number;
   readonly serial: Uint8Array;
-}): string {
-  const issuer = parseCertificate(options.issuer.certificate);
+}): { readonly certificate: string; readonly notAfterMs: number } {
+  const issuer = readIssuer(options.issuer);
   const unit = unitOfRole(options.role);
   const names = [unit, options.nodeId, ...(options.role === "manager" ? [raftServerName] : [])];
   const wanted = options.nowMs + Math.max(options.lifeMs, certificateLifeMsMin);
-  return signCertificate({
+  const notAfterMs = Math.floor(Math.min(wanted, issuer.notAfterMs) / 1000) * 1000;
+  const certificate = signCertificate({
     subject: { commonName: options.nodeId, unit, organization: options.clusterId },
     issuerName: issuerNameOf(issuer),
     issuerKey: options.issuer.key,
     publicKey: options.publicKey,
     notBeforeMs: options.nowMs - backdateMs,
-    notAfterMs: Math.min(wanted, issuer.notAfterMs),
+    notAfterMs,
     serial: options.serial,
     extensions: [
       extension("2.5.29.15", true, primitive(tag.bitString, Buffer.of(7, 0x80))),
@@ -104,6 +104,7 @@ export function issueNodeCertificate(options: {
       extension("2.5.29.17", false, sequence(...names.map((n) => implicit(2, Buffer.from(n))))),
     ],
   });
+  return { certificate, notAfterMs };
 }
 
 /** Issues a CA certificate: self-signed when `issuer` is undefined, else cross-signed by it. */
@@ -116,7 +117,7 @@ export function issueCaCertificate(options: {
   readonly notAfterMs: number;
   readonly serial: Uint8Array;
 }): string {
-  const issuer = options.issuer && parseCertificate(options.issuer.certificate);
+  const issuer = options.issuer && readIssuer(options.issuer);
   return signCertificate({
     subject: options.subject,
     issuerName: issuer === undefined ? encodeName(options.subject) : issuerNameOf(issuer),
@@ -194,6 +195,19 @@ export function identityOf(certificate: Certificate): Identity {
     notBeforeMs: certificate.notBeforeMs,
     notAfterMs: certificate.notAfterMs,
   };
+}
+
+/** Issuers read lately, by their PEM: a CA signs thousands of certificates under the same one. */
+const recentIssuers = new Map<string, Certificate>();
+const recentIssuersMax = 8;
+
+function readIssuer({ certificate }: Issuer): Certificate {
+  const known = recentIssuers.get(certificate);
+  if (known !== undefined) return known;
+  const read = parseCertificate(certificate);
+  if (recentIssuers.size >= recentIssuersMax) recentIssuers.clear();
+  recentIssuers.set(certificate, read);
+  return read;
 }
 
 /** The subject of a certificate in the very bytes it has there, so that an issuer we did not make matches too. */

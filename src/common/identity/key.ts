@@ -16,6 +16,10 @@ import { ClusterError } from "../errors/cluster-error.ts";
 const spkiPrefix = Buffer.from("3059301306072a8648ce3d020106082a8648ce3d03010703420004", "hex");
 const spkiLength = spkiPrefix.length + 64;
 
+/** Keys read lately: a CA signs with one key many times, and reading it takes longer than signing. */
+const recentKeys = new Map<string, KeyObject>();
+const recentKeysMax = 8;
+
 const generate = promisify(generateKeyPair);
 
 /** A new P-256 private key as PKCS#8 PEM. */
@@ -35,6 +39,8 @@ export function publicKeyOf(keyPem: string): Buffer {
  * @throws ClusterError invalid-argument when it is unreadable or not on P-256.
  */
 export function readPrivateKey(keyPem: string): KeyObject {
+  const known = recentKeys.get(keyPem);
+  if (known !== undefined) return known;
   let key: KeyObject;
   try {
     key = createPrivateKey(keyPem);
@@ -47,6 +53,8 @@ export function readPrivateKey(keyPem: string): KeyObject {
       "the private key is not an ECDSA key on curve P-256",
     );
   }
+  if (recentKeys.size >= recentKeysMax) recentKeys.clear();
+  recentKeys.set(keyPem, key);
   return key;
 }
 
@@ -65,7 +73,11 @@ export function readPublicKey(spki: Uint8Array): KeyObject {
   }
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: Buffer.from(spki), format: "der", type: "spki" });
+    // As coordinates: OpenSSL's decoder for DER takes twice as long. The point is checked to be on the curve.
+    const point = Buffer.from(spki.subarray(spkiPrefix.length));
+    const x = point.toString("base64url", 0, 32);
+    const y = point.toString("base64url", 32);
+    key = createPublicKey({ key: { kty: "EC", crv: "P-256", x, y }, format: "jwk" });
   } catch (error) {
     throw new ClusterError("invalid-argument", "the public key is not a point of curve P-256", {
       cause: error,

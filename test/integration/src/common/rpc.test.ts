@@ -201,7 +201,7 @@ describe("src/common/rpc", () => {
     const twin: TestCluster = await testCluster();
     const { issueNodeCertificate } = await import("../../../../src/common/identity/certificate.ts");
     const { publicKeyOf } = await import("../../../../src/common/identity/key.ts");
-    const certificate = issueNodeCertificate({
+    const { certificate } = issueNodeCertificate({
       issuer: cluster.root,
       publicKey: publicKeyOf(manager.tls.key),
       nodeId: manager.nodeId,

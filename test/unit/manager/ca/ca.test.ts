@@ -29,7 +29,7 @@ import {
   parseCertificate,
 } from "../../../../src/common/identity/certificate.ts";
 import { createKey, publicKeyOf } from "../../../../src/common/identity/key.ts";
-import { createRequest } from "../../../../src/common/identity/request.ts";
+import { createRequest, parseRequest } from "../../../../src/common/identity/request.ts";
 import { rootDigest } from "../../../../src/common/identity/root.ts";
 import { verifyCertificate } from "../../../../src/common/identity/verify.ts";
 import { seededRandom, systemRandom } from "../../../../src/common/random/random.ts";
@@ -235,6 +235,7 @@ describe("manager/ca/rotation and signer", () => {
       recordIssue(before, {
         role: "worker",
         csr,
+        publicKey: parseRequest(csr).publicKey,
         certificate: "x",
         rootDigest: "d",
         notAfterMs: 1,

@@ -73,7 +73,7 @@ describe("src/common/identity/certificate", () => {
           nowMs,
           lifeMs,
           serial: systemRandom.bytes(16),
-        }),
+        }).certificate,
       ).notAfterMs;
     assert.equal(issue(1, now), Math.floor((now + hour) / 1000) * 1000);
     const end = parseCertificate(cluster.root.certificate).notAfterMs;
@@ -118,7 +118,7 @@ describe("src/common/identity/certificate", () => {
 
   it("refuses a certificate signed by a node", async () => {
     const key = await createKey();
-    const forged = issueNodeCertificate({
+    const { certificate: forged } = issueNodeCertificate({
       issuer: node.tls,
       publicKey: publicKeyOf(key),
       nodeId: "x",
