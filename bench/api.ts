@@ -1,0 +1,169 @@
+/**
+ * Config creates over the HTTP API on three managers in a playground, with 1 and with 20 clients, and how long writes are
+ * refused after the leader's host lost its power.
+ *
+ * Clients keep their connection, as SDKs do, and are spread over the managers; each waits for its answer before it sends
+ * the next request. The cluster is formed through the same API.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { Agent, request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { formSwarm } from "../src/playground/engine-client.ts";
+import { type NodeView, Playground } from "../src/playground/playground.ts";
+import type { BenchOptions, BenchResult } from "./main.ts";
+
+const managers = ["m1", "m2", "m3"];
+
+/** Runs the benchmark; needs root for the playground. */
+export async function run(options: BenchOptions): Promise<BenchResult> {
+  const folder = mkdtempSync(join(tmpdir(), "skep-bench-"));
+  const lab = Playground.create({ dir: join(folder, "lab"), nodes: managers });
+  try {
+    await lab.up();
+    await formSwarm(lab.nodes().map((node) => ({ ...node, role: "manager" as const })));
+    await allVoters(lab);
+    const durationMs = options.quick ? 1_000 : 10_000;
+    await createsPerSecond(lab, 20, durationMs / 5); // warms up compilers and connections
+    const c1 = await createsPerSecond(lab, 1, durationMs);
+    const c20 = await createsPerSecond(lab, 20, durationMs);
+    const failover: number[] = [];
+    for (let round = 0; round < (options.quick ? 1 : 10); round++) {
+      failover.push(await failoverMs(lab, round));
+    }
+    return {
+      api_config_create_c1_per_s: c1,
+      api_config_create_c20_per_s: c20,
+      failover_write_ms_median: median(failover),
+    };
+  } finally {
+    await lab.down();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function createsPerSecond(
+  lab: Playground,
+  clients: number,
+  durationMs: number,
+): Promise<number> {
+  const nodes = lab.nodes();
+  const start = performance.now();
+  const run = `${clients}-${Math.round(start)}`;
+  let made = 0;
+  const client = async (position: number) => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const node = at(nodes, position % nodes.length);
+    for (let count = 0; performance.now() - start < durationMs; count++) {
+      await createConfig(node, `bench-${run}-${position}-${count}`, agent);
+      made += 1;
+    }
+    agent.destroy();
+  };
+  await Promise.all(Array.from({ length: clients }, (_, position) => client(position)));
+  return (made * 1000) / (performance.now() - start);
+}
+
+/** From the power cut of the leader's host to the first write taken by another manager. */
+async function failoverMs(lab: Playground, round: number): Promise<number> {
+  const leader = await leaderOf(lab);
+  const other = at(
+    lab.nodes().filter((node) => node.name !== leader),
+    0,
+  );
+  await lab.killNode(leader);
+  const start = performance.now();
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await createConfig(other, `failover-${round}-${attempt}`);
+      break;
+    } catch (error) {
+      if (performance.now() - start > 60_000) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+  const tookMs = performance.now() - start;
+  await lab.startNode(leader);
+  await allVoters(lab);
+  return tookMs;
+}
+
+interface ListedNode {
+  readonly Description: { readonly Hostname: string };
+  readonly Status: { readonly State: string };
+  readonly ManagerStatus?: { readonly Leader?: boolean; readonly Reachability: string };
+}
+
+async function leaderOf(lab: Playground): Promise<string> {
+  for (const node of lab.nodes().filter((candidate) => candidate.daemonPid !== undefined)) {
+    const list = (await call(node, { path: "/nodes" })) as ListedNode[];
+    const leader = list.find((listed) => listed.ManagerStatus?.Leader === true);
+    if (leader !== undefined) return leader.Description.Hostname;
+  }
+  throw new Error("no manager knows a leader");
+}
+
+async function allVoters(lab: Playground): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  const ready = (node: ListedNode) =>
+    node.ManagerStatus?.Reachability === "reachable" && node.Status.State === "ready";
+  for (;;) {
+    const list = (await call(at(lab.nodes(), 0), { path: "/nodes" }).catch(
+      () => [],
+    )) as ListedNode[];
+    if (list.length === managers.length && list.every(ready)) return;
+    if (performance.now() > deadline) throw new Error(`not all ready: ${JSON.stringify(list)}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** A config of 280 bytes: about what an entry of the Raft benchmark holds. */
+async function createConfig(node: NodeView, name: string, agent?: Agent): Promise<void> {
+  const body = { Name: name, Data: Buffer.alloc(150, "x").toString("base64") };
+  await call(node, { path: "/configs/create", body, ...(agent === undefined ? {} : { agent }) });
+}
+
+interface Call {
+  readonly path: string;
+  readonly body?: unknown;
+  readonly agent?: Agent;
+}
+
+function call(node: NodeView, c: Call): Promise<unknown> {
+  const text = c.body === undefined ? undefined : JSON.stringify(c.body);
+  return new Promise((resolve, reject) => {
+    const sent = request({
+      socketPath: node.socket,
+      path: c.path,
+      method: text === undefined ? "GET" : "POST",
+      headers: text === undefined ? {} : { "content-type": "application/json" },
+      timeout: 30_000,
+      ...(c.agent === undefined ? {} : { agent: c.agent }),
+    });
+    sent.once("timeout", () => sent.destroy(new Error(`${c.path}: no answer`)));
+    sent.once("error", reject);
+    sent.once("response", (response) => {
+      let answer = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => {
+        answer += chunk;
+      });
+      response.once("error", reject);
+      response.once("end", () => {
+        if ((response.statusCode ?? 500) >= 300) reject(new Error(`${c.path}: ${answer.trim()}`));
+        else resolve(JSON.parse(answer));
+      });
+    });
+    sent.end(text);
+  });
+}
+
+function median(numbers: readonly number[]): number {
+  const sorted = numbers.toSorted((a, b) => a - b);
+  return at(sorted, Math.floor(sorted.length / 2));
+}
+
+function at<T>(list: readonly T[], position: number): T {
+  const item = list[position];
+  if (item === undefined) throw new Error(`nothing at ${position} of ${list.length}`);
+  return item;
+}

@@ -1,0 +1,132 @@
+/**
+ * What `npm run demo` shows: three managers and two workers in a playground, driven by the stock docker command only.
+ *
+ * Every command is printed before it runs, with its output below. Ends with exit code 1 when one of them fails, and takes
+ * the playground down in any case, also after an interruption.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Playground } from "../build/src/playground/playground.js";
+import { dockerClients } from "../build/test/support/docker.js";
+
+const managers = ["m1", "m2", "m3"];
+const workers = ["w1", "w2"];
+/** The last client in the list is the one on the PATH, which a user would take. */
+const client = dockerClients().at(-1)?.path ?? "docker";
+const folder = mkdtempSync(join(tmpdir(), "skep-demo-"));
+const lab = Playground.create({ dir: join(folder, "lab"), nodes: [...managers, ...workers] });
+
+let ending;
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => end(130));
+
+try {
+  await show();
+  await end(0);
+} catch (error) {
+  if (ending === undefined) console.error(`\nThe demo failed: ${error.message}`);
+  await end(1);
+}
+
+/** Removes everything once, whoever asks first, and exits. */
+async function end(code) {
+  ending ??= (async () => {
+    say("Everything is removed again");
+    await lab.down();
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(code);
+  })();
+  await ending;
+}
+
+async function show() {
+  say("Five hosts boot on this machine, each with its own network, processes and daemon");
+  await lab.up();
+  for (const node of lab.nodes()) console.log(`  ${node.name}  ${node.address}  ${node.socket}`);
+
+  say(`The stock client (${client}) makes them a cluster of three managers and two workers`);
+  const first = lab.node("m1").address;
+  await docker("m1", ["swarm", "init", "--advertise-addr", first]);
+  for (const name of [...managers.slice(1), ...workers]) {
+    const role = managers.includes(name) ? "manager" : "worker";
+    const token = (await docker("m1", ["swarm", "join-token", "-q", role], { quiet: true })).trim();
+    const own = lab.node(name).address;
+    await docker(name, [
+      "swarm",
+      "join",
+      "--advertise-addr",
+      own,
+      "--token",
+      token,
+      `${first}:2377`,
+    ]);
+  }
+  await allReady("m1");
+  await docker("m1", ["node", "ls"]);
+
+  say("A secret is stored, replicated to the managers and encrypted on their disks");
+  await docker("m2", ["secret", "create", "launch-code", "-"], { input: "0000" });
+
+  const leader = await leaderName("m1");
+  const other = managers.find((name) => name !== leader);
+  say(`The power of ${leader}, the leader, is cut`);
+  await lab.killNode(leader);
+  const start = performance.now();
+  await until(30_000, `${other} takes a write`, async () => {
+    const made = await lab.docker(other, ["config", "create", "after", "-"], {
+      client,
+      input: "x",
+    });
+    return made.code === 0;
+  });
+  console.log(`  writes are taken again after ${Math.round(performance.now() - start)} ms`);
+  await docker(other, ["secret", "ls"]);
+  await docker(other, ["node", "ls"]);
+
+  say(`${leader} comes back`);
+  await lab.startNode(leader);
+  await allReady(other);
+  await docker(leader, ["node", "ls"]);
+  await docker(leader, ["config", "ls"]);
+}
+
+async function allReady(name) {
+  await until(60_000, "every node is ready", async () => {
+    const { stdout } = await lab.docker(name, ["node", "ls", "--format", "{{.Status}}"], {
+      client,
+    });
+    const states = stdout.trim().split("\n");
+    return states.length === lab.nodes().length && states.every((state) => state === "Ready");
+  });
+}
+
+async function leaderName(name) {
+  const format = "{{.Hostname}} {{.ManagerStatus}}";
+  const { stdout } = await lab.docker(name, ["node", "ls", "--format", format], { client });
+  const line = stdout.split("\n").find((candidate) => candidate.endsWith(" Leader"));
+  if (line === undefined) throw new Error(`no leader in: ${stdout}`);
+  return line.split(" ")[0];
+}
+
+/** Runs docker against a node, shows command and output, and fails when the command fails. */
+async function docker(name, args, options = {}) {
+  const shown = args.map((word) => (word.startsWith("SWMTKN") ? "SWMTKN-..." : word)).join(" ");
+  const input = options.input === undefined ? "" : `printf ${options.input} | `;
+  if (options.quiet !== true) console.log(`  ${name}$ ${input}docker ${shown}`);
+  const result = await lab.docker(name, args, { client, input: options.input ?? "" });
+  if (result.code !== 0) throw new Error(`${name}: docker ${shown}: ${result.stderr.trim()}`);
+  if (options.quiet !== true) console.log(result.stdout.trimEnd().replace(/^/gm, "    "));
+  return result.stdout;
+}
+
+async function until(withinMs, what, condition) {
+  const deadline = performance.now() + withinMs;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+function say(text) {
+  console.log(`\n== ${text}`);
+}
