@@ -58,7 +58,7 @@ export class Watchers {
   #index = 0;
 
   /** Starts a watch. */
-  add(selector: Selector, options: WatchOptions = {}): Watch {
+  add(selector: Selector = {}, options: WatchOptions = {}): Watch {
     const { index } = selector;
     if (index !== undefined && declarationOf(selector.table, index[0]) === undefined) {
       throw new Error(`table ${selector.table} has no index ${index[0]}`);
@@ -100,12 +100,6 @@ export class Watchers {
       for (const keys of names.values())
         for (const set of keys.values()) for (const s of set) s.lose();
     }
-  }
-
-  /** Begins the history at an index, without anybody having missed anything. */
-  startAt(index: number): void {
-    this.#index = index;
-    this.#history.reset(index);
   }
 
   #home({ table, index }: Selector): Set<Subscription> {
@@ -151,14 +145,14 @@ export class Watchers {
     }
     for (const commit of commits) {
       const changes = commit.changes.filter((change) => selects(selector, change));
-      if (changes.length > 0) subscription.push({ index: commit.index, changes });
+      if (changes.length > 0) subscription.replay({ index: commit.index, changes });
     }
   }
 }
 
 /** One watcher's buffer. */
 class Subscription implements Watch {
-  readonly #bufferMax: number;
+  #bufferMax: number;
   readonly #owner: { index(): number; close(): void };
   #buffer: Commit[] = [];
   #read = 0;
@@ -170,6 +164,12 @@ class Subscription implements Watch {
   constructor(bufferMax: number, owner: { index(): number; close(): void }) {
     this.#bufferMax = bufferMax;
     this.#owner = owner;
+  }
+
+  /** Puts what the watcher resumes from; it comes on top of what may wait. */
+  replay(commit: Commit): void {
+    this.#bufferMax += commit.changes.length;
+    this.push(commit);
   }
 
   push(commit: Commit): void {
