@@ -74,8 +74,11 @@ export interface Answer {
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
   readonly text: string;
   /** The parsed body; undefined when it is no JSON. */
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into answers of many shapes
-  readonly json: any;
+  readonly json: unknown;
+  /** The error message of the body; empty when there is none. */
+  readonly message: string;
+  /** What lies at a path in the body: `at("Version", "Index")`, `at(0, "ID")`; undefined when nothing does. */
+  at(...path: readonly (string | number)[]): unknown;
 }
 
 /** How to send a request. */
@@ -341,7 +344,7 @@ function send(socket: string, method: string, path: string, sending: Sending): P
           status: response.statusCode ?? 0,
           headers: response.headers,
           text: all,
-          json: parsed(all),
+          ...parsed(all),
         });
       });
     });
@@ -350,11 +353,19 @@ function send(socket: string, method: string, path: string, sending: Sending): P
   });
 }
 
-function parsed(text: string): unknown {
+function parsed(text: string): Pick<Answer, "json" | "message" | "at"> {
+  const json = jsonOf(text);
+  const at = (...path: readonly (string | number)[]) =>
+    path.reduce<unknown>((value, key) => (value as Record<string, unknown>)?.[key], json);
+  const message = at("message");
+  return { json, at, message: typeof message === "string" ? message : "" };
+}
+
+function jsonOf(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // Not every answer is JSON; the test that expects one fails on undefined.
+    // Not every answer is JSON; the test that expects one finds nothing in it.
     return undefined;
   }
 }
