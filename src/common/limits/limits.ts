@@ -113,8 +113,6 @@ export const rpcReconnectMsMin = 100;
 export const rpcReconnectMsMax = 5_000;
 /** Longest text of an error on the wire: headers are bounded by HTTP/2 peers. */
 export const rpcErrorTextMax = 2_048;
-/** Peer certificates whose check is remembered, by fingerprint. */
-export const rpcPeersRememberedMax = 20_000;
 /** A client of the Engine API must have sent its request's head by then; silent ones are cut. */
 export const httpHeadTimeoutMs = 10_000;
 /** ... and its whole request by then. */

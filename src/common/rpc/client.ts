@@ -19,8 +19,7 @@ import {
   rpcReconnectMsMin,
 } from "../limits/limits.ts";
 import { type ClientTls, clientCredentials } from "./credentials.ts";
-import { type MessageStream, serializerOf } from "./handler.ts";
-import { forwardedKey } from "./server.ts";
+import { forwardedKey, type MessageStream, serializerOf } from "./handler.ts";
 import { errorFromStatus } from "./status.ts";
 
 /** Whom to call, and how. */

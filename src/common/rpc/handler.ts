@@ -24,6 +24,9 @@ import { ClusterError } from "../errors/cluster-error.ts";
 import type { Identity } from "../identity/types.ts";
 import { statusFromError } from "./status.ts";
 
+/** Metadata a manager adds when it passes a call on to the leader. */
+export const forwardedKey = "skep-forwarded";
+
 /** What a handler knows of its call. */
 export interface CallContext {
   /** Who calls, by a checked certificate; undefined when none was presented, which only "anyone" methods see. */

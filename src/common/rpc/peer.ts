@@ -1,7 +1,7 @@
 /**
  * Who is at the other end of a call: the checked identity of a client certificate.
  *
- * TLS has checked the chain when the connection was made; here it is checked again by our own rules, once per certificate,
+ * TLS has checked the chain when the connection was made; here it is checked again by our own rules, once per connection,
  * and its time and the list of removed nodes on every call, since connections live long.
  */
 import type { AuthContext } from "@grpc/grpc-js/build/src/auth-context.js";
@@ -10,15 +10,15 @@ import { ClusterError } from "../errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../identity/certificate.ts";
 import type { Identity, TlsMaterial } from "../identity/types.ts";
 import { checkTime, verifyCertificate } from "../identity/verify.ts";
-import { rpcPeersRememberedMax } from "../limits/limits.ts";
+import type { Connection } from "./connections.ts";
 
 /** Turns what TLS knows of a caller into an identity. */
 export class PeerChecker {
   readonly #clock: Clock;
   readonly #isRemoved: (nodeId: string) => boolean;
-  readonly #known = new Map<string, Identity>();
   #roots = "";
   #clusterId = "";
+  #epoch = 0;
 
   constructor(options: {
     readonly tls: TlsMaterial;
@@ -35,18 +35,23 @@ export class PeerChecker {
   update(tls: TlsMaterial): void {
     this.#roots = tls.roots;
     this.#clusterId = identityOf(parseCertificate(tls.certificate)).clusterId;
-    this.#known.clear();
+    this.#epoch++;
   }
 
   /**
    * The identity of the caller, or undefined when it presented no certificate that TLS could check.
    *
+   * @param context Asked once per connection: reading the certificate is the dearest part of a small call.
    * @throws ClusterError unauthenticated or permission-denied when it presented one that does not count (any more).
    */
-  identify(context: AuthContext): Identity | undefined {
-    const certificate = context.sslPeerCertificate;
-    if (certificate === undefined) return undefined;
-    const identity = this.#known.get(certificate.fingerprint256) ?? this.#check(certificate);
+  identify(connection: Connection, context: () => AuthContext): Identity | undefined {
+    if (connection.peer?.epoch !== this.#epoch) {
+      const certificate = context().sslPeerCertificate;
+      const identity = certificate && this.#check(certificate.raw);
+      connection.peer = { identity, epoch: this.#epoch };
+    }
+    const { identity } = connection.peer;
+    if (identity === undefined) return undefined;
     checkTime(identity, this.#clock.now());
     if (this.#isRemoved(identity.nodeId)) {
       throw new ClusterError(
@@ -59,15 +64,12 @@ export class PeerChecker {
   }
 
   /** The certificate alone: intermediates a client sends are not shown here, and a manager's bundle has every root in force. */
-  #check(certificate: { readonly raw: Buffer; readonly fingerprint256: string }): Identity {
-    const identity = verifyCertificate({
-      chain: certificate.raw,
+  #check(certificate: Uint8Array): Identity {
+    return verifyCertificate({
+      chain: certificate,
       roots: this.#roots,
       nowMs: this.#clock.now(),
       expected: { clusterId: this.#clusterId },
     });
-    if (this.#known.size >= rpcPeersRememberedMax) this.#known.clear();
-    this.#known.set(certificate.fingerprint256, identity);
-    return identity;
   }
 }

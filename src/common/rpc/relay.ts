@@ -3,8 +3,8 @@
  *
  * The front (manager/raft) owns the cluster's TCP port, in another thread; it pipes every connection that is not Raft's
  * to this socket and puts one line before it, in the form of the PROXY protocol, version 1:
- * `PROXY TCP4|TCP6 <source> <destination> <source port> <destination port>\r\n`. The source is made the socket's peer
- * address, so that everything above sees whom it really talks to.
+ * `PROXY TCP4|TCP6 <source> <destination> <source port> <destination port>\r\n`. The source is what
+ * the server takes for the address of the connection.
  */
 
 import { chmodSync, rmSync } from "node:fs";
@@ -34,17 +34,17 @@ export interface ProxySource {
   readonly port: number;
 }
 
-/** Listens, and hands each connection over once its peer address is known. A stale unix socket is replaced. */
+/** Listens, and hands each connection over once the address it comes from is known. A stale unix socket is replaced. */
 export async function listen(
   address: ListenAddress,
-  accept: (socket: Socket) => void,
+  accept: (socket: Socket, address: string) => void,
 ): Promise<Listener> {
   const relayed = "path" in address;
   const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => {
     // Errors before TLS has the socket need no answer: the connection is gone.
     socket.on("error", () => socket.destroy());
-    if (relayed) readHeader(socket, () => accept(socket));
-    else accept(socket);
+    if (relayed) readHeader(socket, (source) => accept(socket, source.address));
+    else accept(socket, plainAddress(socket.remoteAddress ?? ""));
   });
   server.maxConnections = rpcConnectionsMax;
   if (relayed) rmSync(address.path, { force: true });
@@ -75,7 +75,7 @@ export function parseProxyHeader(line: string): ProxySource | undefined {
   return undefined;
 }
 
-function readHeader(socket: Socket, ready: () => void): void {
+function readHeader(socket: Socket, ready: (source: ProxySource) => void): void {
   const timer = setTimeout(() => socket.destroy(), rpcHandshakeTimeoutMs);
   const stop = () => {
     clearTimeout(timer);
@@ -96,10 +96,9 @@ function readHeader(socket: Socket, ready: () => void): void {
         socket.destroy();
         return;
       }
-      showSource(socket, source);
       // What follows the line is the start of TLS; it waits in the socket until the TLS layer reads it.
       if (seen.length > end + 2) socket.unshift(seen.subarray(end + 2));
-      ready();
+      ready(source);
       return;
     }
   }
@@ -107,19 +106,9 @@ function readHeader(socket: Socket, ready: () => void): void {
   socket.on("close", stop);
 }
 
-/**
- * Makes `source` the peer address of a socket and of every TLS layer put on it later.
- *
- * Node asks the handle for its peer, and the TLS layer passes the question on to the handle below (Node 20). A pipe's
- * handle has no answer of its own, so one is put there.
- */
-function showSource(socket: Socket, source: ProxySource): void {
-  const handle: unknown = Reflect.get(socket, "_handle");
-  if (typeof handle !== "object" || handle === null) return;
-  Reflect.set(handle, "getpeername", (out: Record<string, unknown>) => {
-    Object.assign(out, source);
-    return 0;
-  });
+/** An IPv4 address that came over an IPv6 socket in its own form. */
+function plainAddress(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 function portOf(server: Server): number {

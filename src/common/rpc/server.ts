@@ -4,7 +4,6 @@
  * It listens on the relay socket of the front (or on TCP itself), checks every call against `roles.ts` before its handler sees
  * it, and can swap its certificate while connections stay.
  */
-import type { Socket } from "node:net";
 import { type ConnectionInjector, type Deadline, Server } from "@grpc/grpc-js";
 import type { Clock } from "../clock/clock.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
@@ -18,14 +17,12 @@ import {
   rpcStreamsMax,
 } from "../limits/limits.ts";
 import type { Log } from "../log/log.ts";
+import { Connections } from "./connections.ts";
 import { serverCredentials } from "./credentials.ts";
-import type { ContextMaker, Registration } from "./handler.ts";
+import { type ContextMaker, forwardedKey, type Registration } from "./handler.ts";
 import { PeerChecker } from "./peer.ts";
 import { type ListenAddress, type Listener, listen } from "./relay.ts";
 import { callersOf, checkCaller } from "./roles.ts";
-
-/** Metadata a manager adds when it passes a call on. */
-export const forwardedKey = "skep-forwarded";
 
 /** What a server needs. */
 export interface RpcServerOptions {
@@ -76,8 +73,8 @@ export async function serve(options: RpcServerOptions): Promise<RpcServer> {
   };
   add(options.handlers);
   const injector = server.createConnectionInjector(swappable.credentials);
-  const listener = await listen(options.listen, (socket) => {
-    connections.track(socket);
+  const listener = await listen(options.listen, (socket, address) => {
+    connections.track(socket, address);
     injector.injectConnection(socket);
   });
   return {
@@ -111,20 +108,28 @@ function contextMaker(
   connections: Connections,
 ): (path: string) => ContextMaker {
   return (path) => (call, unary) => {
-    const peer = peers.identify(call.getAuthContext());
+    const connection = connections.find(call.getPeer());
+    // A socket may close between the arrival of a call and its start.
+    if (connection === undefined) throw new ClusterError("cancelled", "the caller hung up");
+    const peer = peers.identify(connection, () => call.getAuthContext());
     checkCaller(path, peer);
-    const from = call.getPeer();
-    if (peer !== undefined) connections.name(from, peer.nodeId);
     const stop = new AbortController();
-    call.once("cancelled", () => stop.abort(new ClusterError("cancelled", "the caller hung up")));
+    let isOver = false;
+    // grpc-js says so after every call, also after those that were answered.
+    call.once("cancelled", () => {
+      if (!isOver) stop.abort(new ClusterError("cancelled", "the caller hung up"));
+    });
     const timer = unary ? setTimeout(() => stop.abort(tooSlow(path)), rpcHandlerMsMax) : undefined;
     return {
       peer,
-      address: hostOf(from),
+      address: connection.address,
       deadlineMs: millisecondsOf(call.getDeadline()),
       signal: stop.signal,
       forwarded: peer?.role === "manager" && call.metadata.get(forwardedKey).length > 0,
-      done: () => clearTimeout(timer),
+      done: () => {
+        isOver = true;
+        clearTimeout(timer);
+      },
     };
   };
 }
@@ -133,47 +138,8 @@ function tooSlow(path: string): ClusterError {
   return new ClusterError("deadline-exceeded", `${path} took longer than ${rpcHandlerMsMax} ms`);
 }
 
-/** `address:port` without the port; an IPv4 address that came over an IPv6 socket in its own form. */
-function hostOf(peer: string): string {
-  return peer.replace(/:\d+$/, "").replace(/^::ffff:(?=\d+\.)/, "");
-}
-
 function millisecondsOf(deadline: Deadline): number {
   return deadline instanceof Date ? deadline.getTime() : deadline;
-}
-
-/** The connections of a server, by the address they come from, and the nodes that called over them. */
-class Connections {
-  readonly #byAddress = new Map<string, Set<Connection>>();
-
-  track(socket: Socket): void {
-    const address = `${socket.remoteAddress}:${socket.remotePort}`;
-    const connection: Connection = { socket, nodeIds: new Set() };
-    const there = this.#byAddress.get(address) ?? new Set();
-    this.#byAddress.set(address, there.add(connection));
-    socket.once("close", () => {
-      there.delete(connection);
-      if (there.size === 0) this.#byAddress.delete(address);
-    });
-  }
-
-  /** Notes that a node called from an address. Two connections may share one, through different local addresses. */
-  name(address: string, nodeId: string): void {
-    for (const connection of this.#byAddress.get(address) ?? []) connection.nodeIds.add(nodeId);
-  }
-
-  cut(nodeId?: string): void {
-    for (const there of this.#byAddress.values()) {
-      for (const { socket, nodeIds } of there) {
-        if (nodeId === undefined || nodeIds.has(nodeId)) socket.destroy();
-      }
-    }
-  }
-}
-
-interface Connection {
-  readonly socket: Socket;
-  readonly nodeIds: Set<string>;
 }
 
 async function closeAll(
