@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { arch, cpus, hostname, totalmem } from "node:os";
-import { NodeDescription, Platform } from "../src/common/api/generated/api.ts";
+import { NodeDescription, Platform } from "../../../src/common/api/generated/api.ts";
 
 /** Facts of the machine the daemon runs on. */
 export interface HostFacts {
