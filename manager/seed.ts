@@ -20,6 +20,8 @@ export interface ClusterSeed {
   readonly spec: ClusterSpec;
   readonly rootCa: { readonly key: string; readonly certificate: string; readonly digest: string };
   readonly joinTokens: { readonly worker: string; readonly manager: string };
+  /** Set when the cluster starts out with autolock on. */
+  readonly unlockKey: Uint8Array | undefined;
   readonly defaultAddressPool: readonly string[];
   readonly subnetSize: number;
   readonly dataPathPort: number;
@@ -70,6 +72,10 @@ function seedCluster(seed: ClusterSeed): Cluster {
       rotation: undefined,
       lastForcedRotation: 0,
     },
+    unlockKeys:
+      seed.unlockKey === undefined
+        ? []
+        : [{ subsystem: "manager", key: seed.unlockKey, version: 0 }],
     featureLevel: 1,
     defaultAddressPool: seed.defaultAddressPool,
     subnetSize: seed.subnetSize,

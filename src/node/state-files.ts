@@ -1,9 +1,8 @@
 /**
  * The files in which a node keeps who it is, under `<data root>/node`.
  *
- * `node.json` (ids, addresses, known managers), `cert.pem`, `key.pem`, `root.pem`. Every write is atomic: a temporary file,
- * synced, renamed over the old one, the folder synced. Certificate and key are one file each, but written key first and
- * read together with a check that they belong together, so that a crash between the two writes is noticed.
+ * `node.json` (ids, addresses, known managers), the sealing key, and what `credentials.ts` keeps. Every write is atomic: a
+ * temporary file, synced, renamed over the old one, the folder synced.
  */
 import { constants } from "node:fs";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
@@ -63,10 +62,10 @@ export class StateFiles {
    * @throws ClusterError internal when the file is there but cannot be used.
    */
   async load(): Promise<NodeState | undefined> {
-    const text = await this.#read("node.json");
-    if (text === undefined) return undefined;
+    const bytes = await this.read("node.json");
+    if (bytes === undefined) return undefined;
     try {
-      const state = JSON.parse(text) as NodeState;
+      const state = JSON.parse(bytes.toString()) as NodeState;
       if (state.format !== 1) throw new Error(`format ${String(state.format)} is not known here`);
       return state;
     } catch (error) {
@@ -79,35 +78,30 @@ export class StateFiles {
   }
 
   async save(state: NodeState): Promise<void> {
+    await this.write("node.json", JSON.stringify(state, undefined, 2));
+  }
+
+  /** One file's content; undefined when absent. */
+  async read(name: string): Promise<Buffer | undefined> {
+    try {
+      return await readFile(join(this.#folder, name));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  async write(name: string, data: string | Uint8Array): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await writeFileAtomic(join(this.#folder, "node.json"), JSON.stringify(state, undefined, 2));
+    await writeFileAtomic(join(this.#folder, name), data);
   }
 
-  /** One PEM file; undefined when absent. */
-  async pem(name: "cert" | "root" | "key"): Promise<string | undefined> {
-    return this.#read(`${name}.pem`);
-  }
-
-  async savePem(name: "cert" | "root" | "key", pem: string): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await writeFileAtomic(join(this.#folder, `${name}.pem`), pem);
-  }
-
-  async removePem(name: "key"): Promise<void> {
-    await rm(join(this.#folder, `${name}.pem`), { force: true });
+  async remove(name: string): Promise<void> {
+    await rm(join(this.#folder, name), { force: true });
   }
 
   /** Forgets the swarm. */
   async clear(): Promise<void> {
     await rm(this.#folder, { recursive: true, force: true });
-  }
-
-  async #read(name: string): Promise<string | undefined> {
-    try {
-      return await readFile(join(this.#folder, name), "utf8");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-      throw error;
-    }
   }
 }
