@@ -7,7 +7,7 @@
 import {
   ControlService,
   DispatcherService,
-  Done,
+  type Done,
   LivenessRelayService,
   type MethodDescriptor,
   type NodeReportBatch,
@@ -98,7 +98,10 @@ async function onLeader<Q, R>(
 /** Joins the agent's stream to the sessions of this manager. */
 function serveSession(
   parts: HandlerParts,
-  messages: MessageStream<Parameters<typeof DispatcherService.session.request.encode>[0], SessionMessage>,
+  messages: MessageStream<
+    Parameters<typeof DispatcherService.session.request.encode>[0],
+    SessionMessage
+  >,
   call: CallContext,
 ): Promise<void> {
   const stop = new AbortController();
@@ -128,8 +131,5 @@ function notLeader(): ClusterError {
 }
 
 function notYourself(nodeId: string): ClusterError {
-  return new ClusterError(
-    "permission-denied",
-    `node ${nodeId} may change its own membership only`,
-  );
+  return new ClusterError("permission-denied", `node ${nodeId} may change its own membership only`);
 }

@@ -30,7 +30,11 @@ export class LeaderLoops {
             await loop(stop.signal);
           } catch (error) {
             if (stop.signal.aborted) return;
-            this.#log.error("leader loop ended", { component, "raft.term": term, err: errorText(error) });
+            this.#log.error("leader loop ended", {
+              component,
+              "raft.term": term,
+              err: errorText(error),
+            });
           }
         }),
       ),

@@ -15,9 +15,7 @@ import type {
 import { LivenessRelayService, RaftMembershipService } from "../src/common/api/generated/api.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
-import { createJoinToken } from "../src/common/identity/token.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
-import { unlockKeyBytes } from "../src/common/identity/unlock-key.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
@@ -29,6 +27,7 @@ import { Liveness } from "./dispatcher/liveness.ts";
 import { ReportBatch } from "./dispatcher/report-batch.ts";
 import { Sessions } from "./dispatcher/sessions.ts";
 import { managerHandlers } from "./handlers.ts";
+import { KeysFileLoop, UnlockKeyLoop } from "./keymanager/loop.ts";
 import { LeaderClient, noLeaderText } from "./leader-client.ts";
 import { LeaderLoops } from "./leader-loops.ts";
 import type { ManagerState } from "./manager-state.ts";
@@ -57,9 +56,10 @@ export interface ManagerOptions {
   /** Unix socket on which the RPC server takes what the front relays. */
   readonly relayPath: string;
   readonly tls: TlsMaterial;
-  readonly keys: DataKeys;
   readonly start: ManagerStart;
   readonly profile: "normal" | "slow-disk";
+  /** The data keys changed: what the node itself keeps under them is to be sealed anew. */
+  readonly onKeys: () => Promise<void>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -81,10 +81,12 @@ export class Manager {
   readonly #sessions: Sessions;
   readonly #reports: ReportBatch;
   readonly #loops: LeaderLoops;
+  readonly #keysFile: KeysFileLoop;
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>[] = [];
   #liveness: Liveness | undefined;
   #membership: MembershipLoop | undefined;
+  #unlockKeys: UnlockKeyLoop | undefined;
   #leaderTerm = 0;
 
   /** Starts a manager; resolves when it runs, before it has found a leader. @throws ClusterError */
@@ -119,14 +121,16 @@ export class Manager {
     this.#gate = new AppliedGate(() => store.appliedIndex());
     this.#leader = new LeaderClient(() => this.#leaderElsewhere(), options.tls);
     this.#loops = new LeaderLoops(log);
+    this.#keysFile = new KeysFileLoop(store, state.ring, (keys) => this.#rotateKeys(keys), {
+      clock,
+      random,
+      log,
+    });
     this.#control = new Control({
       store,
       group: raft,
-      secrets: {
-        joinToken: (root) => createJoinToken(Buffer.from(root).toString(), random),
-        unlockKey: () => random.bytes(unlockKeyBytes),
-      },
       forward: (method, request, signal) => this.#leader.call(method, request, signal),
+      selfId: options.member.nodeId,
       clock,
       random,
     });
@@ -210,12 +214,6 @@ export class Manager {
     await this.#leader.call(RaftMembershipService.leave, request, signal);
   }
 
-  /** Seals with these data keys from now on. */
-  async rotateKeys(keys: DataKeys): Promise<void> {
-    this.#o.state.sealer.rotate(keys);
-    await this.#raft.rotateKeys(keys);
-  }
-
   /** Stops everything; leadership is handed over first when asked for. */
   async stop(options: { readonly transfer: boolean }): Promise<void> {
     this.#stop.abort(new ClusterError("unavailable", "the manager is stopping"));
@@ -284,6 +282,7 @@ export class Manager {
     this.#running.push(
       this.#reports.run(signal),
       state.checkpointer.run(signal),
+      this.#keysFile.run(signal),
       this.#followStore(signal),
       this.#watchLeader(signal),
     );
@@ -295,7 +294,7 @@ export class Manager {
     for await (const item of this.#o.state.store.watch({}, { signal })) {
       if (item.resync) {
         for (const nodeId of this.#sessions.nodeIds()) this.#sessions.nodeChanged(nodeId);
-        this.#sessions.clusterChanged();
+        this.#clusterChanged();
         this.#membership?.changed();
         continue;
       }
@@ -305,10 +304,23 @@ export class Manager {
           if (change.kind === "remove") this.#rpc.disconnect(change.object.id);
           this.#membership?.changed();
         } else if (change.table === "cluster") {
-          this.#sessions.clusterChanged();
+          this.#clusterChanged();
         }
       }
     }
+  }
+
+  #clusterChanged(): void {
+    this.#sessions.clusterChanged();
+    this.#keysFile.changed();
+    this.#unlockKeys?.changed();
+  }
+
+  /** Takes new data keys into use everywhere. */
+  async #rotateKeys(keys: DataKeys): Promise<void> {
+    await this.#o.state.rotateKeys(keys);
+    await this.#raft.rotateKeys(keys);
+    await this.#o.onKeys();
   }
 
   /** Sends the agents to other managers while this one has no leader. */
@@ -333,12 +345,15 @@ export class Manager {
       this.#leaderTerm = 0;
       this.#liveness = undefined;
       this.#membership = undefined;
+      this.#unlockKeys = undefined;
       this.#loops.stop();
       return;
     }
     if (this.#leaderTerm === term) return;
     this.#leaderTerm = term;
-    const { clock, log, state } = this.#o;
+    const { clock, random, log, state } = this.#o;
+    const unlockKeys = new UnlockKeyLoop(state.store, term, { clock, random, log });
+    this.#unlockKeys = unlockKeys;
     const liveness = new Liveness(
       state.store,
       { term, heartbeatPeriodMs: () => this.#heartbeatPeriodMs() },
@@ -352,6 +367,7 @@ export class Manager {
       seed: () => this.#seed(term),
       liveness: (signal) => liveness.run(signal),
       membership: (signal) => membership.run(signal),
+      "unlock-keys": (signal) => unlockKeys.run(signal),
     });
   }
 
@@ -422,7 +438,7 @@ function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[
     listen: options.listen,
     relayPath: options.relayPath,
     tls: options.tls,
-    keys: options.keys,
+    keys: options.state.ring.dataKeys(),
     profile: options.profile,
     appliedIndex: options.state.store.appliedIndex(),
     log: options.log,

@@ -99,6 +99,7 @@ function seedNode({ node, rootCa }: ClusterSeed): Node {
       state: "issued",
       error: "",
       csr: node.csr,
+      previousCsr: new Uint8Array(0),
       certificate: Buffer.from(node.certificate),
       rootDigest: rootCa.digest,
       notAfterMs: node.notAfterMs,

@@ -131,10 +131,7 @@ export function nodeAfterReport(node: Node, report: PartialReport): Node {
   return NodeCodec.create({ ...node, status, description, dataPathAddress });
 }
 
-function sameDescription(
-  a: NodeDescription | undefined,
-  b: NodeDescription | undefined,
-): boolean {
+function sameDescription(a: NodeDescription | undefined, b: NodeDescription | undefined): boolean {
   if (a === b) return true;
   if (a === undefined || b === undefined) return false;
   return Buffer.from(NodeDescription.encode(a)).equals(NodeDescription.encode(b));

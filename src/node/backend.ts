@@ -1,6 +1,8 @@
 /**
  * The back ends of the Engine API: its ports, implemented over whatever manager runs on this node just now.
  */
+
+import type { Manager } from "../../manager/manager.ts";
 import type { MethodDescriptor } from "../common/api/generated/api.ts";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import type {
@@ -11,7 +13,6 @@ import type {
   ObjectTypes,
   ObjectView,
 } from "../engine/ports.ts";
-import type { Manager, ManagerView } from "../../manager/manager.ts";
 
 /** The manager that runs on this node, and word of its coming and going. */
 export interface ManagerSource {
@@ -84,7 +85,7 @@ function required(source: ManagerSource): Manager {
   return manager;
 }
 
-function objectView(view: ManagerView): ObjectView {
+function objectView(view: ReturnType<Manager["view"]>): ObjectView {
   return {
     get: <T extends ObjectTable>(table: T, id: string) =>
       view.get(table, id) as ObjectTypes[T] | undefined,

@@ -5,7 +5,7 @@
  * stolen disk cannot act as a manager. Key and certificate are two files: after a crash between their writes they do not
  * belong together, and the older key, kept until the certificate is there, is used.
  */
-import { X509Certificate, createPrivateKey } from "node:crypto";
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../common/identity/types.ts";
 import type { Random } from "../common/random/random.ts";
@@ -26,7 +26,10 @@ const place = Buffer.from("node key 1");
  *
  * @throws ClusterError internal when a file is missing or the parts do not belong together.
  */
-export async function loadCredentials(files: StateFiles, sealing: KeySealing): Promise<TlsMaterial> {
+export async function loadCredentials(
+  files: StateFiles,
+  sealing: KeySealing,
+): Promise<TlsMaterial> {
   const [certificate, roots] = [await files.read("cert.pem"), await files.read("root.pem")];
   const keys = [await loadKey(files, "key", sealing), await loadKey(files, "key-next", sealing)];
   if (certificate !== undefined && roots !== undefined) {
@@ -39,7 +42,7 @@ export async function loadCredentials(files: StateFiles, sealing: KeySealing): P
   }
   throw new ClusterError(
     "internal",
-    "the certificate of this node, or its key, is missing or damaged: leave with \"docker swarm leave --force\" and join again",
+    'the certificate of this node, or its key, is missing or damaged: leave with "docker swarm leave --force" and join again',
   );
 }
 

@@ -1,8 +1,9 @@
 /**
  * The two ways into a swarm: making one, and joining one. Each ends with everything a `Member` is started with, on disk.
  */
-import { ManagerState, removeManagerState } from "../../manager/manager-state.ts";
+
 import type { ManagerStart } from "../../manager/manager.ts";
+import { ManagerState, removeManagerState } from "../../manager/manager-state.ts";
 import { seedObjects } from "../../manager/seed.ts";
 import type { NodeDescription } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
@@ -75,7 +76,9 @@ export async function createCluster(request: InitRequest, tools: EntryTools): Pr
   const lifeMs = (request.spec.ca?.nodeCertExpiryNs ?? 0) / 1e6;
   const certificate = issueNodeCertificate({
     issuer: root,
-    identity: { nodeId, clusterId, role: "manager" },
+    nodeId,
+    clusterId,
+    role: "manager",
     publicKey: publicKeyOf(key),
     nowMs: clock.now(),
     lifeMs: lifeMs > 0 ? lifeMs : certificateLifeMs,
@@ -190,7 +193,7 @@ function newState(parts: {
     advertiseAddress: formatHostPort(addresses.advertise),
     dataPathAddress: addresses.dataPath,
     managers: parts.managers,
-    joining: true,
+    joining: parts.managers.length > 0,
   };
 }
 

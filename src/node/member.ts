@@ -274,6 +274,7 @@ export class Member {
       tls: this.#tls,
       start,
       profile,
+      onKeys: () => this.#saveCredentials(),
       clock,
       random,
       log,
@@ -330,7 +331,13 @@ export class Member {
 
   async #openManagerState(): Promise<ManagerState> {
     const { raftFolder, nodeKey, clock, random, log } = this.#o;
-    this.#managerState ??= await ManagerState.open({ folder: raftFolder, nodeKey, clock, random, log });
+    this.#managerState ??= await ManagerState.open({
+      folder: raftFolder,
+      nodeKey,
+      clock,
+      random,
+      log,
+    });
     return this.#managerState;
   }
 

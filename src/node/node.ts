@@ -7,7 +7,12 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Manager } from "../../manager/manager.ts";
-import { ManagerState, managerStateKind, removeManagerState } from "../../manager/manager-state.ts";
+import {
+  hasRaftLog,
+  ManagerState,
+  managerStateKind,
+  removeManagerState,
+} from "../../manager/manager-state.ts";
 import type { NodeDescription, Peer } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
@@ -24,7 +29,12 @@ import type {
   SwarmPort,
   SwarmStatus,
 } from "../engine/ports.ts";
-import { type InterfaceAddress, formatHostPort, parseHostPort, resolveAdvertise } from "./address.ts";
+import {
+  formatHostPort,
+  type InterfaceAddress,
+  parseHostPort,
+  resolveAdvertise,
+} from "./address.ts";
 import type { ManagerSource } from "./backend.ts";
 import { type DaemonConfig, runtimeSocket } from "./config.ts";
 import { loadCredentials } from "./credentials.ts";
@@ -73,9 +83,12 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       try {
         const state = await this.#files.load();
         if (state === undefined) return;
-        if (managerStateKind(this.#raftFolder) === "locked") {
+        if (isUnfinishedInit(state, this.#raftFolder)) {
+          this.#o.log.warn("remains of an init that was cut off are removed");
+          await this.#clear();
+        } else if (managerStateKind(this.#raftFolder) === "locked") {
           this.#lockedState = state;
-          this.#o.log.warn("swarm locked: unlock it with \"docker swarm unlock\"");
+          this.#o.log.warn('swarm locked: unlock it with "docker swarm unlock"');
         } else await this.#resume(state, { forceNewCluster: false });
       } catch (error) {
         this.#fail(error);
@@ -183,8 +196,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       await this.#stopMember();
       this.#lockedState = undefined;
       this.#error = undefined;
-      await removeManagerState(this.#raftFolder);
-      await this.#files.clear();
+      await this.#clear();
       this.#tell();
     });
   }
@@ -219,6 +231,11 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     }
     const known = this.#member?.knownManagers() ?? this.#lockedState?.managers ?? [];
     return known.map(({ nodeId, address }) => ({ nodeId, address, raftId: 0 }));
+  }
+
+  async #clear(): Promise<void> {
+    await removeManagerState(this.#raftFolder);
+    await this.#files.clear();
   }
 
   /** Starts the membership that is on disk. @throws ClusterError */
@@ -289,8 +306,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       return {
         ...state,
         advertiseAddress,
-        dataPathAddress:
-          state.dataPathAddress === before ? advertise.host : state.dataPathAddress,
+        dataPathAddress: state.dataPathAddress === before ? advertise.host : state.dataPathAddress,
       };
     } catch (error) {
       // No address to choose yet, such as before DHCP has answered: the last one is the best guess.
@@ -425,6 +441,11 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     });
     return next;
   }
+}
+
+/** A node that was about to make a cluster when it stopped: nothing was committed, nobody else knows of it. */
+function isUnfinishedInit(state: NodeState, raftFolder: string): boolean {
+  return state.raftId !== 0 && state.managers.length === 0 && !hasRaftLog(raftFolder);
 }
 
 function alreadyIn(): ClusterError {
