@@ -245,7 +245,7 @@ export class Manager {
     });
     raft.onSnapshotReceived(async ({ index, term, chunks }) => {
       await store.restore(chunks, index, term);
-      await state.checkpointer.replaceAll();
+      await state.checkpointer.rewrite();
       this.#gate.passed();
       this.#sessions.clusterChanged();
     });
