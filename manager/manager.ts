@@ -20,7 +20,6 @@ import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
-import { AppliedGate } from "./applied-gate.ts";
 import { nodeCaHandlers } from "./ca/server.ts";
 import { Control } from "./control/control.ts";
 import { Liveness } from "./dispatcher/liveness.ts";
@@ -77,7 +76,6 @@ export class Manager {
   readonly #rpc: RpcServer;
   readonly #leader: LeaderClient;
   readonly #control: Control;
-  readonly #gate: AppliedGate;
   readonly #sessions: Sessions;
   readonly #reports: ReportBatch;
   readonly #loops: LeaderLoops;
@@ -118,7 +116,6 @@ export class Manager {
     this.#o = options;
     this.#raft = raft;
     this.#rpc = rpc;
-    this.#gate = new AppliedGate(() => store.appliedIndex());
     this.#leader = new LeaderClient(() => this.#leaderElsewhere(), options.tls);
     this.#loops = new LeaderLoops(log);
     this.#keysFile = new KeysFileLoop(store, state.ring, (keys) => this.#rotateKeys(keys), {
@@ -166,8 +163,7 @@ export class Manager {
 
   /** Resolves when this manager has applied everything that was committed before the call. @throws ClusterError unavailable */
   async readBarrier(signal: AbortSignal): Promise<void> {
-    const index = await aborting(this.#raft.readIndex(), signal);
-    await this.#gate.reached(index, signal);
+    await aborting(this.#raft.readIndex(), signal);
   }
 
   /** Carries out a control method, here or on the leader. */
@@ -235,10 +231,7 @@ export class Manager {
       isLeader: () => raft.leadership().isLeader,
       term: () => raft.leadership().term,
     });
-    raft.onCommitted(async ({ entries }) => {
-      await store.applyCommitted(entries);
-      this.#gate.passed();
-    });
+    raft.onCommitted(({ entries }) => store.applyCommitted(entries));
     raft.onSnapshotWanted(() => {
       const frozen = store.freeze();
       return { index: frozen.index, term: frozen.term, chunks: store.snapshot(frozen) };
@@ -246,7 +239,6 @@ export class Manager {
     raft.onSnapshotReceived(async ({ index, term, chunks }) => {
       await store.restore(chunks, index, term);
       await state.checkpointer.rewrite();
-      this.#gate.passed();
       this.#sessions.clusterChanged();
     });
     state.onDurable = (index) => raft.compacted(index);
@@ -442,8 +434,6 @@ function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[
     profile: options.profile,
     appliedIndex: options.state.store.appliedIndex(),
     log: options.log,
-    clock: options.clock,
-    random: options.random,
     ...(start.kind === "bootstrap" ? { bootstrap: { members: [options.member] } } : {}),
     ...(start.kind === "join" ? { joinMembers: start.members } : {}),
     ...(start.kind === "resume" && start.forceNewCluster ? { forceNewCluster: true } : {}),
