@@ -33,7 +33,8 @@ import type { ManagerState } from "./manager-state.ts";
 import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
-import { type MemberStatus, type RaftHost, startRaftHost } from "./raft/host.ts";
+import { type RaftHost, startRaftHost } from "./raft/host.ts";
+import type { MemberStatus } from "./raft/host-messages.ts";
 import type { Watch } from "./state/watch.ts";
 
 /** How the Raft group of this manager comes about. */
@@ -234,7 +235,7 @@ export class Manager {
     raft.onCommitted(({ entries }) => store.applyCommitted(entries));
     raft.onSnapshotWanted(() => {
       const frozen = store.freeze();
-      return { index: frozen.index, term: frozen.term, chunks: store.snapshot(frozen) };
+      return Object.assign(store.snapshot(frozen), { index: frozen.index, term: frozen.term });
     });
     raft.onSnapshotReceived(async ({ index, term, chunks }) => {
       await store.restore(chunks, index, term);
@@ -434,7 +435,7 @@ function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[
     profile: options.profile,
     appliedIndex: options.state.store.appliedIndex(),
     log: options.log,
-    ...(start.kind === "bootstrap" ? { bootstrap: { members: [options.member] } } : {}),
+    ...(start.kind === "bootstrap" ? { bootstrap: true } : {}),
     ...(start.kind === "join" ? { joinMembers: start.members } : {}),
     ...(start.kind === "resume" && start.forceNewCluster ? { forceNewCluster: true } : {}),
   };
