@@ -57,8 +57,11 @@ export class MembershipLoop {
       if (!this.#woken) await this.#pause(signal);
       if (signal.aborted) return;
       this.#woken = false;
+      const view = this.#store.view();
+      // A cluster whose first objects are not committed yet has members without node objects.
+      if (view.count("cluster") === 0) continue;
       const steps = decideMembership(
-        [...this.#store.view().list("node")],
+        view.list("node"),
         this.#group.members().map(({ raftId, nodeId }) => ({ raftId, nodeId })),
       );
       for (const step of steps) {
