@@ -60,10 +60,11 @@ function runningHolder(path: string): number | undefined {
   return readText(`/proc/${pid}/cmdline`).includes("skep") ? pid : undefined;
 }
 
-/** Start time of a process in clock ticks since boot, as text; undefined when there is no such process. */
+/** Start time of a process in clock ticks since boot, as text; undefined when it is gone, or a zombie nobody reaped. */
 function startTime(pid: number): string | undefined {
   const stat = readText(`/proc/${pid}/stat`);
-  return stat === "" ? undefined : stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return stat === "" || state === "Z" || state === "X" ? undefined : fields[18];
 }
 
 function readText(path: string): string {
