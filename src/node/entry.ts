@@ -8,11 +8,7 @@ import { seedObjects } from "../../manager/seed.ts";
 import type { NodeDescription } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
-import {
-  certificateLifeMs,
-  issueNodeCertificate,
-  parseCertificate,
-} from "../common/identity/certificate.ts";
+import { certificateLifeMs, issueNodeCertificate } from "../common/identity/certificate.ts";
 import { createKey, publicKeyOf } from "../common/identity/key.ts";
 import { createRequest } from "../common/identity/request.ts";
 import { createRootCa, rootDigest } from "../common/identity/root.ts";
@@ -74,7 +70,7 @@ export async function createCluster(request: InitRequest, tools: EntryTools): Pr
   const root = await createRootCa({ nowMs: clock.now(), random });
   const key = await createKey();
   const lifeMs = (request.spec.ca?.nodeCertExpiryNs ?? 0) / 1e6;
-  const certificate = issueNodeCertificate({
+  const { certificate, notAfterMs } = issueNodeCertificate({
     issuer: root,
     nodeId,
     clusterId,
@@ -114,7 +110,7 @@ export async function createCluster(request: InitRequest, tools: EntryTools): Pr
       managerAddress: formatHostPort(addresses.advertise),
       certificate,
       csr: createRequest(key),
-      notAfterMs: parseCertificate(certificate).notAfterMs,
+      notAfterMs,
     },
     networkIds: [newId(random), newId(random), newId(random)],
   });
