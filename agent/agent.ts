@@ -81,6 +81,11 @@ export class Agent {
     this.#managers = this.#managers.filter((m) => m.nodeId !== nodeId);
   }
 
+  /** Tells the cluster that the node leaves. */
+  sayGoodbye(): Promise<void> {
+    return this.#session.sayGoodbye();
+  }
+
   /** Leaves the present manager for another. */
   reconnect(): void {
     this.#session.reconnect();

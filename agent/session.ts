@@ -63,6 +63,8 @@ export class Session {
   #failures = 0;
   #seenIndex = 0;
   #current: DispatcherStream | undefined;
+  /** Ends with the present stream. */
+  #over: Promise<void> = Promise.resolve();
 
   constructor(
     ports: SessionPorts,
@@ -77,6 +79,14 @@ export class Session {
   /** Leaves the present manager, if any; the loop goes on with the next. */
   reconnect(): void {
     this.#current?.close();
+  }
+
+  /** Says that the node leaves; resolves when a manager has heard it, or there is none to tell. */
+  async sayGoodbye(): Promise<void> {
+    const stream = this.#current;
+    if (stream === undefined) return;
+    stream.send(AgentMessage.create({ leaving: true }));
+    await this.#over;
   }
 
   /** Sends the description again, because it changed. */
@@ -115,6 +125,10 @@ export class Session {
     const both = AbortSignal.any([signal, stop.signal]);
     const stream = await this.#ports.connect(manager, both);
     this.#current = stream;
+    let end: () => void = () => {};
+    this.#over = new Promise((resolve) => {
+      end = resolve;
+    });
     const watch = {
       lastMessageMs: this.#tools.clock.monotonic(),
       periodMs: heartbeatPeriodDefaultMs,
@@ -142,6 +156,7 @@ export class Session {
       this.#current = undefined;
       stop.abort();
       stream.close();
+      end();
       await beating;
     }
   }

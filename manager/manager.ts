@@ -60,6 +60,8 @@ export interface ManagerOptions {
   readonly profile: "normal" | "slow-disk";
   /** The data keys changed: what the node itself keeps under them is to be sealed anew. */
   readonly onKeys: () => Promise<void>;
+  /** The group went on without this manager: it was demoted or removed. */
+  readonly onRemoved: () => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -243,6 +245,11 @@ export class Manager {
       this.#sessions.clusterChanged();
     });
     state.onDurable = (index) => raft.compacted(index);
+    raft.onRemoved(() => {
+      this.#o.log.info("removed from the raft group");
+      this.#o.onRemoved();
+      this.#sessions.sendElsewhere();
+    });
     raft.onLeadership(() => this.#leadershipChanged());
     raft.onMembers(() => {
       this.#membership?.changed();

@@ -165,8 +165,10 @@ export class Sessions {
   #take(session: OpenSession, message: AgentMessage): void {
     session.lastBeatMs = this.#tools.clock.monotonic();
     const { nodeId, address } = session.call;
-    this.#ports.alive(nodeId);
-    if (message.hello !== undefined) {
+    if (message.leaving !== true) this.#ports.alive(nodeId);
+    if (message.leaving === true) {
+      this.#leave(session);
+    } else if (message.hello !== undefined) {
       const { hello } = message;
       this.#ports.report(
         NodeReport.create({
@@ -192,6 +194,20 @@ export class Sessions {
       // A heartbeat is answered with an empty message, so that the agent notices a dead way back.
       this.#send(session, {});
     }
+  }
+
+  /** The node is down at once, not only when its heartbeats are missed. */
+  #leave(session: OpenSession): void {
+    const { nodeId } = session.call;
+    this.#ports.report(
+      NodeReport.create({
+        nodeId,
+        state: "down",
+        message: "node left",
+        sessionId: session.id,
+      }),
+    );
+    session.end.abort(new ClusterError("cancelled", "the node left"));
   }
 
   #welcome(session: OpenSession): void {

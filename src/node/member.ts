@@ -151,6 +151,17 @@ export class Member {
     await this.#agent.registered(signal);
   }
 
+  /** Tells the cluster that this node leaves; gives up when the signal aborts. */
+  async sayGoodbye(signal: AbortSignal): Promise<void> {
+    if (!this.isConnected()) return;
+    await Promise.race([
+      this.#agent.sayGoodbye(),
+      new Promise<void>((resolve) => {
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      }),
+    ]);
+  }
+
   /** Ends this life; what is on disk stays. */
   async stop(): Promise<void> {
     this.#stop.abort(new ClusterError("unavailable", "the node is stopping"));
@@ -275,6 +286,11 @@ export class Member {
       start,
       profile,
       onKeys: () => this.#saveCredentials(),
+      onRemoved: () => {
+        // Its tables learn no more: another manager has to say what this node is now.
+        this.#agent.removeManager(this.#state.nodeId);
+        this.#agent.reconnect();
+      },
       clock,
       random,
       log,

@@ -54,6 +54,8 @@ export interface NodeOptions {
 
 /** Longest a node that leaves waits for the group to let it go, milliseconds. */
 const leaveTimeoutMs = 5000;
+/** Longest it waits for its goodbye to be heard, milliseconds. */
+const goodbyeTimeoutMs = 1000;
 /** As Docker says it when a join takes longer than the request may. */
 const joinTimeoutText =
   'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.';
@@ -193,6 +195,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     this.#joining?.abort(new ClusterError("cancelled", "the node left while it was joining"));
     await this.#serial(async () => {
       await this.#leaveGroup();
+      await this.#member?.sayGoodbye(AbortSignal.timeout(goodbyeTimeoutMs));
       await this.#stopMember();
       this.#lockedState = undefined;
       this.#error = undefined;

@@ -51,6 +51,8 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array): 
 /** The files of one node's identity. */
 export class StateFiles {
   readonly #folder: string;
+  /** Writes, one after the other: the newest content is the last one written. */
+  #writing: Promise<void> = Promise.resolve();
 
   constructor(dataRoot: string) {
     this.#folder = join(dataRoot, "node");
@@ -91,9 +93,11 @@ export class StateFiles {
     }
   }
 
-  async write(name: string, data: string | Uint8Array): Promise<void> {
-    await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    await writeFileAtomic(join(this.#folder, name), data);
+  write(name: string, data: string | Uint8Array): Promise<void> {
+    return this.#serial(async () => {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      await writeFileAtomic(join(this.#folder, name), data);
+    });
   }
 
   async remove(name: string): Promise<void> {
@@ -101,7 +105,15 @@ export class StateFiles {
   }
 
   /** Forgets the swarm. */
-  async clear(): Promise<void> {
-    await rm(this.#folder, { recursive: true, force: true });
+  clear(): Promise<void> {
+    return this.#serial(() => rm(this.#folder, { recursive: true, force: true }));
+  }
+
+  #serial(work: () => Promise<void>): Promise<void> {
+    const next = this.#writing.then(work);
+    this.#writing = next.catch(() => {
+      // The caller owns the failure; the next write starts from here.
+    });
+    return next;
   }
 }
