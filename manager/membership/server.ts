@@ -76,6 +76,7 @@ export async function leaveGroup(
         spec: { ...node.spec, desiredRole: "worker" },
         role: "worker",
         manager: undefined,
+        status: { address: "", ...node.status, state: "down", message: "node left" },
       }),
     );
   });
