@@ -7,6 +7,7 @@
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
+import { raftServerName } from "../../src/common/identity/types.ts";
 import {
   clientHelloBytesMax,
   clientHelloTimeoutMs,
@@ -14,9 +15,6 @@ import {
 } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { readClientHello } from "./client-hello.ts";
-
-/** The server name Raft peers ask for. */
-export const raftServerName = "skep-raft";
 
 /** What the front needs; `onRaft` takes over the socket, whose first bytes are put back. */
 export interface FrontOptions {
