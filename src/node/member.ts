@@ -4,9 +4,7 @@
  * Runs the agent and the renewer, and the manager while the node's certificate says so: a change of role arrives as a
  * new certificate, and starts or stops the manager.
  */
-import { Agent } from "../../agent/agent.ts";
-import type { KnownManager } from "../../agent/choose-manager.ts";
-import type { DispatcherStream } from "../../agent/session.ts";
+import { Agent, type AgentOptions } from "../../agent/agent.ts";
 import { Manager, type ManagerStart } from "../../manager/manager.ts";
 import { hasRaftLog, ManagerState, removeManagerState } from "../../manager/manager-state.ts";
 import {
@@ -88,7 +86,7 @@ export class Member {
       },
       managers: options.state.managers,
       description: options.description,
-      connect: (manager, signal) => this.#connect(manager, signal),
+      connect: this.#connect,
       onManagers: (managers) => this.#own(this.#remember({ managers })),
       onNode: (node) => this.#nodeChanged(node),
       onRoots: (roots) => this.#rootsChanged(roots),
@@ -131,7 +129,7 @@ export class Member {
     return this.#managerState;
   }
 
-  knownManagers(): readonly KnownManager[] {
+  knownManagers(): AgentOptions["managers"] {
     return this.#agent.managers();
   }
 
@@ -173,7 +171,7 @@ export class Member {
     await Promise.allSettled(this.#running);
   }
 
-  async #connect(manager: KnownManager, signal: AbortSignal): Promise<DispatcherStream> {
+  readonly #connect: AgentOptions["connect"] = async (manager, signal) => {
     const client = dial({
       address: manager.address,
       tls: this.#tls,
@@ -192,7 +190,7 @@ export class Member {
         client.close();
       },
     };
-  }
+  };
 
   #nodeChanged(node: Node): void {
     this.#error = undefined;
