@@ -18,6 +18,7 @@ import {
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { ApplyQueue, type CommittedEntries } from "./apply-queue.ts";
+import { noBytes } from "./core/message.ts";
 import { RawNode } from "./core/raw-node.ts";
 import {
   type ConfState,
@@ -44,6 +45,7 @@ import {
 } from "./membership.ts";
 import { Persister } from "./persister.ts";
 import { ReadRounds } from "./read-rounds.ts";
+import { bootstrapIndex } from "./recovery.ts";
 import type { RaftStorage } from "./storage.ts";
 import type { RaftTiming } from "./timing.ts";
 import { snapshotFromMeta } from "./wire.ts";
@@ -318,14 +320,16 @@ export class RaftNode {
   /** Delivers what the core takes for applied and the store, from its checkpoint, does not have. */
   #replay(applied: number): void {
     const { tail } = this.#options.storage;
-    const from = this.#options.appliedIndex + 1;
+    let from = this.#options.appliedIndex + 1;
     if (from > applied) return;
-    const entries = tail.entries(
-      Math.max(from, tail.firstIndex()),
-      applied + 1,
-      Number.POSITIVE_INFINITY,
-    );
-    if (entries !== undefined && entries.length > 0) this.#applies.push(entries, () => {});
+    const entries: Entry[] = [];
+    if (from === bootstrapIndex) {
+      // What a group's log begins after; the store sees it as a no-op, so that indexes have no gap.
+      entries.push({ index: from, term: 1, type: "normal", data: noBytes });
+      from++;
+    }
+    entries.push(...(tail.entries(from, applied + 1, Number.POSITIVE_INFINITY) ?? []));
+    if (entries.length > 0) this.#applies.push(entries, () => {});
   }
 
   #schedule(): void {
