@@ -27,6 +27,9 @@ export interface LeaderContext {
   readonly wake: () => void;
 }
 
+/** How often another manager is asked to take over. */
+const transferAttempts = 4;
+
 /** Ticks between looks at the learners. */
 const learnerPeriodTicks = 5;
 
@@ -127,15 +130,19 @@ export class LeaderDuties {
    */
   async transferLeadership(to?: number): Promise<void> {
     const { raw, raftId, timing, membership, reachable, wake, leads } = this.#context;
-    if (!leads()) return;
-    const facts = { reachable: reachable(), progress: raw.status().progress };
-    const target = to ?? successor(membership().confState, raftId, facts);
-    if (target === undefined) {
-      throw new ClusterError("failed-precondition", "no other manager can take over leadership");
+    for (let attempt = 0; attempt < transferAttempts; attempt++) {
+      if (!leads()) return;
+      const facts = { reachable: reachable(), progress: raw.status().progress };
+      const target = to ?? successor(membership().confState, raftId, facts);
+      if (target === undefined) {
+        throw new ClusterError("failed-precondition", "no other manager can take over leadership");
+      }
+      raw.transferLeader(target);
+      wake();
+      // The core gives up after an election timeout; the target may have had a change of members still to apply.
+      if (await this.#leadershipLost((timing.electionTicks + 1) * timing.tickMs)) return;
     }
-    raw.transferLeader(target);
-    wake();
-    await this.#leadershipLost(2 * timing.electionTicks * timing.tickMs);
+    throw new ClusterError("deadline-exceeded", "leadership was not taken over in time");
   }
 
   /** This member led and does not any more. */
@@ -179,16 +186,16 @@ export class LeaderDuties {
     );
   }
 
-  #leadershipLost(timeoutMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
+  #leadershipLost(timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
       const done = () => {
         clearTimeout(timer);
         this.#lossWaiters.delete(done);
-        resolve();
+        resolve(true);
       };
       const timer = setTimeout(() => {
         this.#lossWaiters.delete(done);
-        reject(new ClusterError("deadline-exceeded", "leadership was not taken over in time"));
+        resolve(false);
       }, timeoutMs);
       this.#lossWaiters.add(done);
     });

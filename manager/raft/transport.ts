@@ -214,13 +214,13 @@ function serveStream(
   call: ServerDuplexStream<RaftFrame, RaftFrameReply>,
   options: TransportOptions,
 ): void {
-  let known = false;
+  let raftId = 0;
   call.on("data", (frame: RaftFrame) => {
     try {
-      if (!known) {
+      if (raftId !== 0) checkNotRemoved(raftId, options);
+      else {
         const hello = checkHello(frame.hello, call, options);
-        known = true;
-        const raftId = hello.from?.raftId ?? 0;
+        raftId = hello.from?.raftId ?? 0;
         options.handler.onHello(hello, addressesOf(hello, call.getPeer()));
         call.write(RaftFrameReply.create({ hello: helloTo(options, raftId) }));
       }
@@ -295,9 +295,7 @@ function checkHello(
   if (hello.from.nodeId !== nodeId) {
     throw new ClusterError("permission-denied", "certificate and hello name different nodes");
   }
-  if (handler.isRemoved(hello.from.raftId)) {
-    throw new ClusterError("not-found", `member ${hello.from.raftId} was removed from the group`);
-  }
+  checkNotRemoved(hello.from.raftId, options);
   const self = handler.self();
   if (hello.toRaftId !== self.raftId) {
     throw new ClusterError(
@@ -306,6 +304,11 @@ function checkHello(
     );
   }
   return hello;
+}
+
+function checkNotRemoved(raftId: number, options: TransportOptions): void {
+  if (!options.handler.isRemoved(raftId)) return;
+  throw new ClusterError("not-found", `member ${raftId} was removed from the group`);
 }
 
 /** Where the peer says it listens, and the same port at the address it called from. */

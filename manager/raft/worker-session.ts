@@ -47,6 +47,7 @@ export class WorkerSession {
   readonly #timers: NodeJS.Timeout[] = [];
   /** Peers that dialled in before this member knew the group. */
   readonly #strangers = new Map<number, RaftMember>();
+  #removedIds: ReadonlySet<number> = new Set();
   #node: RaftNode;
   #front: Front | undefined;
   #self: RaftMember;
@@ -284,7 +285,7 @@ export class WorkerSession {
     return {
       self: () => this.#self,
       helloFacts: (raftId) => this.#helloFacts(raftId),
-      isRemoved: (raftId) => this.#node.membership.removed.includes(raftId),
+      isRemoved: (raftId) => this.#removedIds.has(raftId),
       onHello: (hello, addresses) => this.#greeted(hello, addresses),
       onMessages: (messages) => this.#node.step(messages),
       onUnreachable: (raftId) => this.#node.reportUnreachable(raftId),
@@ -327,6 +328,7 @@ export class WorkerSession {
 
   #membersChanged(membership: Membership): void {
     if (this.#stopped) return;
+    this.#removedIds = new Set(membership.removed);
     for (const id of this.#strangers.keys()) {
       // Once this member is in the group, the group's own list counts.
       const settled = membership.members.has(this.#self.raftId) && membership.index > 0;

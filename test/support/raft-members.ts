@@ -6,43 +6,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type RaftHost, type RaftHostOptions, startRaftHost } from "../../manager/raft/host.ts";
 import type { RaftMember } from "../../src/common/api/generated/api.ts";
-import { type Issuer, issueNodeCertificate } from "../../src/common/identity/certificate.ts";
-import { createKey, publicKeyOf } from "../../src/common/identity/key.ts";
-import { createRootCa } from "../../src/common/identity/root.ts";
-import type { TlsMaterial } from "../../src/common/identity/types.ts";
 import { newId } from "../../src/common/ids/ids.ts";
 import { type Log, newLog, silentLog } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import type { DataKeys } from "../../src/common/seal/data-keys.ts";
-
-/** The cluster of all test members. */
-export const testClusterId = "testcluster00000000000000";
+import { type TestCluster, testCluster } from "./test-cluster.ts";
 
 /** Data keys for tests. */
 export const testKeys: DataKeys = {
   currentId: 1,
   keys: new Map([[1, new Uint8Array(32).fill(42)]]),
 };
-
-/** A fresh node identity under a root. */
-export async function testTls(
-  root: Issuer,
-  nodeId: string,
-  change: { readonly role?: "manager" | "worker"; readonly clusterId?: string } = {},
-): Promise<TlsMaterial> {
-  const key = await createKey();
-  const certificate = issueNodeCertificate({
-    issuer: root,
-    publicKey: publicKeyOf(key),
-    nodeId,
-    role: change.role ?? "manager",
-    clusterId: change.clusterId ?? testClusterId,
-    nowMs: Date.now(),
-    lifeMs: 24 * 60 * 60 * 1000,
-    serial: systemRandom.bytes(16),
-  });
-  return { key, certificate, roots: root.certificate };
-}
 
 /** Waits for a condition that is looked at often; fails with `what` after `timeoutMs`. */
 export async function eventually(
@@ -106,10 +80,10 @@ export class TestMember {
     const host = await startRaftHost({
       dataDir: join(this.dir, "raft"),
       member: this.member,
-      clusterId: testClusterId,
+      clusterId: this.#group.cluster.clusterId,
       listen: { host: "127.0.0.1", port },
       relayPath: join(this.dir, "relay.sock"),
-      tls: await this.#group.tls(this.nodeId),
+      tls: (await this.#group.cluster.node("manager", { nodeId: this.nodeId })).tls,
       keys: testKeys,
       appliedIndex: this.appliedIndex,
       log: testLog(`m${this.member.raftId}`),
@@ -195,12 +169,12 @@ export class TestMember {
 export class TestGroup {
   readonly members: TestMember[] = [];
   #dir = "";
-  #root: Issuer | undefined;
+  #cluster: TestCluster | undefined;
   #nextRaftId = 1;
 
   async open(): Promise<void> {
     this.#dir = await mkdtemp(join(tmpdir(), "skep-raft-"));
-    this.#root = await createRootCa({ nowMs: Date.now(), random: systemRandom });
+    this.#cluster = await testCluster();
   }
 
   async close(): Promise<void> {
@@ -208,9 +182,9 @@ export class TestGroup {
     await rm(this.#dir, { recursive: true, force: true });
   }
 
-  async tls(nodeId: string, change: Parameters<typeof testTls>[2] = {}): Promise<TlsMaterial> {
-    if (this.#root === undefined) throw new Error("the group is not open");
-    return testTls(this.#root, nodeId, change);
+  get cluster(): TestCluster {
+    if (this.#cluster === undefined) throw new Error("the group is not open");
+    return this.#cluster;
   }
 
   /** A member that is not started yet. */
