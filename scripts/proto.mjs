@@ -16,7 +16,7 @@ const top = join(dirname(fileURLToPath(import.meta.url)), "..");
 const protoDir = join(top, "proto");
 const outFile = join(top, "src/common/api/generated/api.ts");
 
-/** Files whose `bytes` fields are copied on decode, because the decoded objects outlive the buffer they came from. */
+/** Files whose decoded objects are kept: their `bytes` are copied out of the buffer, their lists have no room to grow. */
 const copiedFiles = new Set(["types.proto", "specs.proto", "objects.proto"]);
 
 const scalars = {
@@ -98,6 +98,10 @@ function unknownEnum(name: string, value: number): never {
 }
 function copyOf(bytes: Uint8Array): Uint8Array {
   return bytes.length === 0 ? emptyBytes : new Uint8Array(bytes);
+}
+/** A list without the room an array keeps to grow: that is 120 bytes for each short one. */
+function exact<T>(list: T[] | undefined): readonly T[] {
+  return list === undefined ? emptyList : list.slice();
 }
 function sortedKeys(map: Readonly<Record<string, unknown>>): string[] {
   const keys = Object.keys(map);
@@ -271,9 +275,12 @@ function emitMessage(m) {
   );
   for (const { field, d } of fields) emitRead(field, d, copied);
   out.push("        default: reader.skipType(tag & 7);\n      }\n    }");
-  const fill = (d) => (d.shape === "one" ? "" : ` ?? ${d.zero}`);
+  const value = (name, d) => {
+    if (d.shape === "one") return `${name}$`;
+    return d.shape === "list" && copied ? `exact(${name}$)` : `${name}$ ?? ${d.zero}`;
+  };
   out.push(
-    `    return { ${fields.map(({ field, d }) => `${field.name}: ${field.name}$${fill(d)}`).join(", ")} };`,
+    `    return { ${fields.map(({ field, d }) => `${field.name}: ${value(field.name, d)}`).join(", ")} };`,
   );
   out.push("  },\n};");
 }

@@ -121,6 +121,7 @@ export class Checkpointer {
   #durable: number;
   #busy: Promise<void> = Promise.resolve();
   #failing = false;
+  #bytes = 0;
 
   /** Use `openCheckpointer`. */
   constructor(options: CheckpointerOptions, generation: string | undefined, opened?: Opened) {
@@ -135,6 +136,11 @@ export class Checkpointer {
   /** Index up to which everything survives a crash. */
   get durableIndex(): number {
     return this.#durable;
+  }
+
+  /** Sealed bytes handed to the database so far. */
+  get bytesWritten(): number {
+    return this.#bytes;
   }
 
   /** Writes checkpoints until the signal, and a last one then; closes the database. */
@@ -245,6 +251,7 @@ export class Checkpointer {
       for (const { id, bytes } of taken.clients) batch.replaceClient(id, bytes);
       batch.putMeta(taken.index, taken.term);
       await batch.write();
+      this.#bytes += batch.bytes;
     } finally {
       await batch.close();
     }
@@ -315,6 +322,7 @@ export class Checkpointer {
         await pause();
         if (batch.bytes < checkpointRewriteBytes) continue;
         await batch.write();
+        this.#bytes += batch.bytes;
         batch = this.#batch(database, contents);
       }
     }
@@ -323,6 +331,7 @@ export class Checkpointer {
     }
     batch.putMeta(frozen.index, frozen.term);
     await batch.write();
+    this.#bytes += batch.bytes;
   }
 
   #reached(index: number): void {

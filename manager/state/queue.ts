@@ -41,7 +41,8 @@ interface Waiting {
   readonly bytes: Uint8Array;
   readonly deadline: number;
   readonly settle: (fate: Fate | ClusterError) => void;
-  proposed: boolean;
+  /** The entry it is in, once it is proposed. */
+  entry: { unsettled: number } | undefined;
   /** Place in the log, once there is one. */
   index: number;
 }
@@ -83,11 +84,19 @@ export class Queue {
         if (!this.#waiting.delete(sequence)) return;
         this.#bytes -= bytes.length;
         signal?.removeEventListener("abort", abort);
+        this.#leave(waiting.entry);
         if (fate instanceof ClusterError) reject(fate);
         else resolve(fate);
       };
       const deadline = this.#o.clock.monotonic() + outcomeWaitMs;
-      const waiting = { sequence, bytes, deadline, settle, proposed: false, index: 0 };
+      const waiting: Waiting = {
+        sequence,
+        bytes,
+        deadline,
+        settle,
+        entry: undefined,
+        index: 0,
+      };
       const abort = () => this.#abandon(waiting, signal?.reason);
       this.#waiting.set(sequence, waiting);
       this.#bytes += bytes.length;
@@ -124,6 +133,7 @@ export class Queue {
       const known = verdict(waiting.sequence);
       if (known === "applied") waiting.settle({ state: "applied", index });
       else if (known === "refused") waiting.settle({ state: "lost" });
+      else if (known === "forgotten") waiting.settle(outcomeUnknown(undefined));
     }
     this.passed(index);
   }
@@ -163,28 +173,35 @@ export class Queue {
 
   async #propose(group: readonly Waiting[]): Promise<void> {
     this.#entries++;
-    for (const waiting of group) waiting.proposed = true;
-    const entry = StoreEntryParts.encode({
+    const entry = { unsettled: group.length };
+    for (const waiting of group) waiting.entry = entry;
+    const bytes = StoreEntryParts.encode({
       format: entryFormat,
       timeMs: this.#o.clock.now(),
       transactions: group.map((waiting) => waiting.bytes),
     });
     try {
-      const { index } = await this.#o.proposer.propose(entry);
+      const { index } = await this.#o.proposer.propose(bytes);
       for (const waiting of group) waiting.index = index;
       if (index <= this.#o.appliedIndex()) this.passed(this.#o.appliedIndex());
     } catch (cause) {
       const error = notTaken(cause);
       for (const waiting of group) waiting.settle(error);
-    } finally {
-      this.#entries--;
-      this.#schedule();
     }
+  }
+
+  /** An entry is no longer under way once nothing in it waits. */
+  #leave(entry: Waiting["entry"]): void {
+    if (entry === undefined) return;
+    entry.unsettled--;
+    if (entry.unsettled > 0) return;
+    this.#entries--;
+    this.#schedule();
   }
 
   #abandon(waiting: Waiting, cause: unknown): void {
     waiting.settle(
-      waiting.proposed
+      waiting.entry !== undefined
         ? outcomeUnknown(cause)
         : new ClusterError("cancelled", "the change was cancelled before it was proposed", {
             cause,

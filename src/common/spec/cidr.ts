@@ -32,9 +32,7 @@ export function parsePrefix(text: string): IpPrefix | undefined {
 
 /** Whether the address lies in the prefix. */
 export function contains(prefix: IpPrefix, address: IpAddress): boolean {
-  if (prefix.family !== address.family) return false;
-  // The length is the prefix's own, also when the address is a longer prefix.
-  return network(prefix) === network({ ...prefix, value: address.value });
+  return prefix.family === address.family && network(prefix) === network({ ...prefix, ...address });
 }
 
 /** Whether two prefixes share an address. */
