@@ -238,6 +238,8 @@ async function* incoming<Q>(call: Readable, signal: AbortSignal): AsyncGenerator
   } catch (error) {
     throw signal.aborted ? signal.reason : goneError(error);
   }
+  // A caller that gave up looks at first like one that has said all: Node ends the requests, then closes the stream.
+  await new Promise((resolve) => setImmediate(resolve));
   if (signal.aborted) throw signal.reason;
 }
 

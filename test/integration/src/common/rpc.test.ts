@@ -28,6 +28,7 @@ import {
   bidiStream,
   type CallContext,
   clientStream,
+  type MessageStream,
   type Registration,
   unary,
 } from "../../../../src/common/rpc/handler.ts";
@@ -42,6 +43,7 @@ describe("src/common/rpc", () => {
   const toClose: { close(): unknown }[] = [];
   const removed = new Set<string>();
   let last: CallContext | undefined;
+  let sessionsOpen = 0;
 
   before(async () => {
     cluster = await testCluster();
@@ -76,11 +78,11 @@ describe("src/common/rpc", () => {
     }),
     bidiStream(DispatcherService.session, async (messages, call) => {
       last = call;
-      for await (const message of messages) {
-        if (message.heartbeat?.seenIndex === 99) throw new ClusterError("aborted", "enough");
-        await messages.write(
-          SessionMessage.create({ stateIndex: message.heartbeat?.seenIndex ?? 0 }),
-        );
+      sessionsOpen++;
+      try {
+        await echo(messages);
+      } finally {
+        sessionsOpen--;
       }
     }),
     clientStream(RaftTransportService.snapshot, async (chunks) => {
@@ -301,6 +303,24 @@ describe("src/common/rpc", () => {
     await until(() => context?.signal.aborted === true || last?.signal.aborted === true);
   });
 
+  it("ends a stream's handler when the caller is gone, cancelled or cut", async () => {
+    for (const leave of ["cancel", "cut", "stop reading"] as const) {
+      const server = await start();
+      const stream = client(server.port).stream(DispatcherService.session);
+      await stream.write(beat(1));
+      if (leave === "stop reading") {
+        for await (const _first of stream) break;
+      } else {
+        await stream[Symbol.asyncIterator]().next();
+        if (leave === "cancel") stream.cancel();
+        else server.disconnect(manager.nodeId);
+      }
+      const context = last;
+      await until(() => context?.signal.aborted === true);
+      await until(() => sessionsOpen === 0);
+    }
+  });
+
   it("ends a call at its deadline", async () => {
     const { port } = await start();
     await assert.rejects(
@@ -423,6 +443,13 @@ describe("src/common/rpc", () => {
     );
   });
 });
+
+async function echo(messages: MessageStream<AgentMessage, SessionMessage>): Promise<void> {
+  for await (const message of messages) {
+    if (message.heartbeat?.seenIndex === 99) throw new ClusterError("aborted", "enough");
+    await messages.write(SessionMessage.create({ stateIndex: message.heartbeat?.seenIndex ?? 0 }));
+  }
+}
 
 function beat(seenIndex: number): AgentMessage {
   return AgentMessage.create({ heartbeat: { seenIndex } });
