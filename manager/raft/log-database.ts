@@ -105,6 +105,9 @@ class LevelLog implements LogDatabase {
   async #reopen(): Promise<void> {
     for (;;) {
       await pause(diskFullRetryMs, this.#closing.signal);
+      if (this.#closing.signal.aborted) {
+        throw new ClusterError("unavailable", "the raft log was closed before there was room");
+      }
       try {
         await this.#level.close();
         this.#level = await openLevel(this.#path);

@@ -12,12 +12,30 @@ import {
   RaftSnapshotMeta,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
+import type { Random } from "../../src/common/random/random.ts";
+import type { DataKeys } from "../../src/common/seal/data-keys.ts";
 import type { Sealer } from "../../src/common/seal/sealer.ts";
 import type { Entry, HardState } from "./core/types.ts";
 import type { FloorState } from "./floor.ts";
-import { type LogDatabase, openLogDatabase } from "./log-database.ts";
+import { type LogDatabase, openLogDatabase, type StalledListener } from "./log-database.ts";
 import { chainStart, decodeLogRecord, logFormat, sameBytes } from "./log-record.ts";
-import type { RecordPlace, StorageOptions } from "./storage.ts";
+
+/** Where a storage lives and what it needs; `openDatabase` is for tests that make writes fail. */
+export interface StorageOptions {
+  readonly dir: string;
+  readonly clusterId: string;
+  readonly keys: DataKeys;
+  readonly random: Random;
+  readonly onStalled: StalledListener;
+  readonly openDatabase?: typeof openLogDatabase;
+}
+
+/** One record of the log, as remembered. */
+export interface RecordPlace {
+  readonly first: number;
+  readonly last: number;
+  readonly chain: Uint8Array;
+}
 
 /** All a storage needs to go on from where it was. */
 export interface LoadedLog {

@@ -22,31 +22,22 @@ import {
   raftTailBytesMax,
   raftTailEntries,
 } from "../../src/common/limits/limits.ts";
-import type { Random } from "../../src/common/random/random.ts";
 import type { DataKeys } from "../../src/common/seal/data-keys.ts";
 import { type KeyRingSealer, newSealer } from "../../src/common/seal/sealer.ts";
 import type { Entry, HardState, Snapshot } from "./core/types.ts";
 import { emptyConfState, entrySize } from "./core/types.ts";
 import { Floor } from "./floor.ts";
-import {
-  type LogDatabase,
-  type LogOperation,
-  openLogDatabase,
-  type StalledListener,
-} from "./log-database.ts";
+import { type LogDatabase, type LogOperation, openLogDatabase } from "./log-database.ts";
 import { chainStart, encodeLogRecord, logFormat, sameBytes } from "./log-record.ts";
 import { LogTail } from "./log-tail.ts";
-import { type LoadedLog, loadLog, metaAad, recordKey } from "./storage-load.ts";
-
-/** Where a storage lives and what it needs; `openDatabase` is for tests that make writes fail. */
-export interface StorageOptions {
-  readonly dir: string;
-  readonly clusterId: string;
-  readonly keys: DataKeys;
-  readonly random: Random;
-  readonly onStalled: StalledListener;
-  readonly openDatabase?: typeof openLogDatabase;
-}
+import {
+  type LoadedLog,
+  loadLog,
+  metaAad,
+  type RecordPlace,
+  recordKey,
+  type StorageOptions,
+} from "./storage-load.ts";
 
 /** What one batch makes durable. A snapshot replaces the log; entries replace what is there from their first index on. */
 export interface LogWrite {
@@ -64,13 +55,6 @@ export interface LogBeginning {
   readonly anchor: { readonly index: number; readonly term: number };
   readonly hardState: HardState;
   readonly config: RaftSnapshotMeta;
-}
-
-/** One record of the log, as remembered. */
-export interface RecordPlace {
-  readonly first: number;
-  readonly last: number;
-  readonly chain: Uint8Array;
 }
 
 /** The open storage of one member. */
@@ -275,6 +259,7 @@ export class RaftStorage {
     this.#writtenCommit = hard.commit;
     this.#records = records;
     this.#anchorChain = after.anchorChain;
+    if (write.config) this.#loaded = { ...this.#loaded, config: write.config };
     if (write.snapshot) this.#tail.restore(write.snapshot);
     this.#tail.append(write.entries);
     if (voteChanged) await this.#writeFloor(this.#end().index, this.#end().chain);

@@ -32,7 +32,9 @@ export function parsePrefix(text: string): IpPrefix | undefined {
 
 /** Whether the address lies in the prefix. */
 export function contains(prefix: IpPrefix, address: IpAddress): boolean {
-  return prefix.family === address.family && network(prefix) === network({ ...prefix, ...address });
+  if (prefix.family !== address.family) return false;
+  // The length is the prefix's own, also when the address is a longer prefix.
+  return network(prefix) === network({ ...prefix, value: address.value });
 }
 
 /** Whether two prefixes share an address. */

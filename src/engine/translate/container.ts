@@ -49,7 +49,8 @@ export function containerFromJson(json: JsonObject): ContainerSpec {
     dns: dnsFromJson(json.object("DNSConfig")),
     secrets: json.objects("Secrets").map(secretReferenceFromJson),
     configs: json.objects("Configs").map(configReferenceFromJson),
-    isolation: json.string("Isolation"),
+    // The default is kept as nothing: clients send it back as a word, and the spec must not differ by that.
+    isolation: json.string("Isolation") === "default" ? "" : json.string("Isolation"),
     sysctls: json.stringMap("Sysctls"),
     capabilityAdd: json.strings("CapabilityAdd"),
     capabilityDrop: json.strings("CapabilityDrop"),

@@ -1,0 +1,199 @@
+/**
+ * The agent's one stream to a manager: registers, beats, and hands on what the manager says.
+ *
+ * Sits between `agent.ts` and the dispatcher of any manager. One `run` is the life of the agent in the swarm: it goes from
+ * manager to manager until its signal aborts.
+ */
+import {
+  AgentMessage,
+  type NodeDescription,
+  type SessionMessage,
+} from "../src/common/api/generated/api.ts";
+import type { Clock } from "../src/common/clock/clock.ts";
+import { errorText } from "../src/common/errors/cluster-error.ts";
+import type { Log } from "../src/common/log/log.ts";
+import type { Random } from "../src/common/random/random.ts";
+import {
+  chooseManager,
+  heartbeatDelayMs,
+  type KnownManager,
+  retryDelayMs,
+} from "./choose-manager.ts";
+
+/** An open session stream. */
+export interface DispatcherStream {
+  send(message: AgentMessage): void;
+  /** Messages of the manager; ends or throws when the stream does. */
+  readonly messages: AsyncIterable<SessionMessage>;
+  close(): void;
+}
+
+/** What a session needs from its node. */
+export interface SessionPorts {
+  /** @throws ClusterError when the manager cannot be reached or is not one. */
+  connect(manager: KnownManager, signal: AbortSignal): Promise<DispatcherStream>;
+  managers(): readonly KnownManager[];
+  description(): NodeDescription;
+  /** Called for each message, in order; the session goes on when it resolves. */
+  onMessage(message: SessionMessage): Promise<void>;
+  /** Called whenever the session is registered or lost; with the last error while it is not. */
+  onConnected(connected: boolean, error?: unknown): void;
+}
+
+/** Who registers, and as what. */
+export interface SessionIdentity {
+  readonly nodeId: string;
+  readonly advertiseAddress: string;
+  readonly dataPathAddress: string;
+}
+
+/** Until a manager has said otherwise, milliseconds; Docker's default. */
+const heartbeatPeriodDefaultMs = 5000;
+/** How long a manager may take to answer the registration. */
+const registrationTimeoutMs = 10_000;
+/** Silence from the manager for this many heartbeat periods ends the stream: the way back may be cut. */
+const silentPeriodsMax = 4;
+
+/** Keeps one session open for as long as it runs. */
+export class Session {
+  readonly #ports: SessionPorts;
+  readonly #identity: SessionIdentity;
+  readonly #tools: { readonly clock: Clock; readonly random: Random; readonly log: Log };
+  readonly #failed = new Set<string>();
+  #failures = 0;
+  #seenIndex = 0;
+  #current: DispatcherStream | undefined;
+  /** Ends with the present stream. */
+  #over: Promise<void> = Promise.resolve();
+
+  constructor(
+    ports: SessionPorts,
+    identity: SessionIdentity,
+    tools: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+  ) {
+    this.#ports = ports;
+    this.#identity = identity;
+    this.#tools = tools;
+  }
+
+  /** Leaves the present manager, if any; the loop goes on with the next. */
+  reconnect(): void {
+    this.#current?.close();
+  }
+
+  /** Says that the node leaves; resolves when a manager has heard it, or there is none to tell. */
+  async sayGoodbye(): Promise<void> {
+    const stream = this.#current;
+    if (stream === undefined) return;
+    stream.send(AgentMessage.create({ leaving: true }));
+    await this.#over;
+  }
+
+  /** Sends the description again, because it changed. */
+  describe(description: NodeDescription): void {
+    this.#current?.send(AgentMessage.create({ description }));
+  }
+
+  /** Runs until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, random, log } = this.#tools;
+    while (!signal.aborted) {
+      const manager = chooseManager({
+        managers: this.#ports.managers(),
+        ownNodeId: this.#identity.nodeId,
+        failed: this.#failed,
+        random: random.float(),
+      });
+      if (manager !== undefined) {
+        try {
+          await this.#serve(manager, signal);
+        } catch (error) {
+          if (signal.aborted) return;
+          this.#failed.add(manager.address);
+          this.#ports.onConnected(false, error);
+          log.info("session ended", { peer: manager.address, err: errorText(error) });
+        }
+      }
+      await clock.sleep(retryDelayMs(this.#failures++, random.float()), signal).catch(() => {
+        // Aborted: the loop's condition ends it.
+      });
+    }
+  }
+
+  async #serve(manager: KnownManager, signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    const both = AbortSignal.any([signal, stop.signal]);
+    const stream = await this.#ports.connect(manager, both);
+    this.#current = stream;
+    let end: () => void = () => {};
+    this.#over = new Promise((resolve) => {
+      end = resolve;
+    });
+    const watch = {
+      lastMessageMs: this.#tools.clock.monotonic(),
+      periodMs: heartbeatPeriodDefaultMs,
+    };
+    const beating = this.#beat(stream, watch, both);
+    try {
+      stream.send(
+        AgentMessage.create({
+          hello: {
+            description: this.#ports.description(),
+            advertiseAddress: this.#identity.advertiseAddress,
+            dataPathAddress: this.#identity.dataPathAddress,
+            seenIndex: this.#seenIndex,
+          },
+        }),
+      );
+      for await (const message of stream.messages) {
+        watch.lastMessageMs = this.#tools.clock.monotonic();
+        if (message.heartbeatPeriodMs > 0) watch.periodMs = message.heartbeatPeriodMs;
+        await this.#take(manager, message);
+        if (message.goElsewhere) throw new Error("the manager asked the agent to go elsewhere");
+      }
+      throw new Error("the manager ended the session");
+    } finally {
+      this.#current = undefined;
+      stop.abort();
+      stream.close();
+      end();
+      await beating;
+    }
+  }
+
+  async #take(manager: KnownManager, message: SessionMessage): Promise<void> {
+    if (message.sessionId !== "") {
+      this.#failed.clear();
+      this.#failures = 0;
+      this.#tools.log.info("session opened", {
+        "session.id": message.sessionId,
+        peer: manager.address,
+      });
+    }
+    this.#seenIndex = Math.max(this.#seenIndex, message.stateIndex);
+    await this.#ports.onMessage(message);
+    if (message.sessionId !== "") this.#ports.onConnected(true);
+  }
+
+  /** Beats until the signal aborts, and closes the stream when the manager has been silent for too long. */
+  async #beat(
+    stream: DispatcherStream,
+    watch: { lastMessageMs: number; periodMs: number },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { clock, random } = this.#tools;
+    try {
+      await clock.sleep(Math.min(registrationTimeoutMs, watch.periodMs), signal);
+      while (!signal.aborted) {
+        stream.send(AgentMessage.create({ heartbeat: { seenIndex: this.#seenIndex } }));
+        if (clock.monotonic() - watch.lastMessageMs > watch.periodMs * silentPeriodsMax) {
+          stream.close();
+          return;
+        }
+        await clock.sleep(heartbeatDelayMs(watch.periodMs, random.float()), signal);
+      }
+    } catch {
+      // The signal aborted the pause: the stream is over.
+    }
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * The leader's book of which nodes live: takes the reports of all managers and marks silent nodes down.
+ *
+ * Leader-only. `take` is called for every batch, the leader's own included; `run` looks once a second. Every write carries
+ * the term it was decided in, so that a deposed leader changes nothing.
+ */
+import type { Node, NodeReport, NodeReportBatch } from "../../src/common/api/generated/api.ts";
+import { Node as NodeCodec, NodeDescription } from "../../src/common/api/generated/api.ts";
+import type { Clock } from "../../src/common/clock/clock.ts";
+import { errorText } from "../../src/common/errors/cluster-error.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import type { Store } from "../state/store.ts";
+import { decideDown } from "./heartbeat.ts";
+
+/** How often the leader looks for silent nodes, milliseconds. */
+const lookIntervalMs = 1000;
+/** Node objects changed in one transaction. */
+const nodesPerTransactionMax = 100;
+
+/** Liveness of all nodes under one leadership. */
+export class Liveness {
+  readonly #store: Store;
+  readonly #tools: { readonly clock: Clock; readonly log: Log };
+  readonly #term: number;
+  readonly #heartbeatPeriodMs: () => number;
+  readonly #leadingSince: number;
+  readonly #lastSeen = new Map<string, number>();
+
+  constructor(
+    store: Store,
+    leadership: { readonly term: number; readonly heartbeatPeriodMs: () => number },
+    tools: { readonly clock: Clock; readonly log: Log },
+  ) {
+    this.#store = store;
+    this.#term = leadership.term;
+    this.#heartbeatPeriodMs = leadership.heartbeatPeriodMs;
+    this.#tools = tools;
+    this.#leadingSince = tools.clock.monotonic();
+  }
+
+  /** Takes one batch: signs of life at once, what changed of the nodes in the store before it resolves. */
+  async take(batch: NodeReportBatch): Promise<void> {
+    const now = this.#tools.clock.monotonic();
+    for (const id of batch.liveNodeIds) this.#lastSeen.set(id, now);
+    for (const { nodeId } of batch.reports) this.#lastSeen.set(nodeId, now);
+    const view = this.#store.view();
+    const changed = batch.reports.filter((report) => {
+      const node = view.get("node", report.nodeId);
+      return node !== undefined && nodeAfterReport(node, report) !== node;
+    });
+    // A node that was marked down and still beats through its old session is up again.
+    const back = batch.liveNodeIds.filter((id) => view.get("node", id)?.status?.state === "down");
+    const reports = [...changed, ...back.map((nodeId) => ({ nodeId, state: "ready" }) as const)];
+    for (let i = 0; i < reports.length; i += nodesPerTransactionMax) {
+      await this.#write(reports.slice(i, i + nodesPerTransactionMax));
+    }
+  }
+
+  /** Looks for silent nodes until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        await this.#tools.clock.sleep(lookIntervalMs, signal);
+        await this.#look();
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#tools.log.warn("node states not written", { err: errorText(error) });
+      }
+    }
+  }
+
+  async #look(): Promise<void> {
+    const nodes = [...this.#store.view().list("node")].map((node) => ({
+      nodeId: node.id,
+      state: node.status?.state ?? "unknown",
+      lastSeenMs: this.#lastSeen.get(node.id),
+    }));
+    const down = decideDown(nodes, {
+      now: this.#tools.clock.monotonic(),
+      leadingSince: this.#leadingSince,
+      heartbeatPeriodMs: this.#heartbeatPeriodMs(),
+    });
+    for (let i = 0; i < down.length; i += nodesPerTransactionMax) {
+      const some = down.slice(i, i + nodesPerTransactionMax);
+      for (const nodeId of some) this.#tools.log.info("node down", { "node.id": nodeId });
+      await this.#write(
+        some.map((nodeId) => ({ nodeId, state: "down", message: "heartbeat failure" }) as const),
+      );
+    }
+  }
+
+  async #write(reports: readonly PartialReport[]): Promise<void> {
+    await this.#store.update(
+      (tx) => {
+        for (const report of reports) {
+          const node = tx.get("node", report.nodeId);
+          if (node === undefined) continue;
+          const after = nodeAfterReport(node, report);
+          if (after !== node) tx.update("node", after);
+        }
+      },
+      { term: this.#term },
+    );
+  }
+}
+
+type PartialReport = Pick<NodeReport, "nodeId" | "state"> & Partial<NodeReport>;
+
+/** The node with what the report says; the very same object when that is nothing new. Pure. */
+export function nodeAfterReport(node: Node, report: PartialReport): Node {
+  const status = {
+    state: report.state,
+    message: report.message ?? "",
+    address:
+      report.address === undefined || report.address === ""
+        ? (node.status?.address ?? "")
+        : report.address,
+  };
+  const description = report.description ?? node.description;
+  const dataPathAddress =
+    report.dataPathAddress === undefined || report.dataPathAddress === ""
+      ? node.dataPathAddress
+      : report.dataPathAddress;
+  const same =
+    status.state === node.status?.state &&
+    status.message === node.status.message &&
+    status.address === node.status.address &&
+    dataPathAddress === node.dataPathAddress &&
+    sameDescription(description, node.description);
+  if (same) return node;
+  return NodeCodec.create({ ...node, status, description, dataPathAddress });
+}
+
+function sameDescription(a: NodeDescription | undefined, b: NodeDescription | undefined): boolean {
+  if (a === b) return true;
+  if (a === undefined || b === undefined) return false;
+  return Buffer.from(NodeDescription.encode(a)).equals(NodeDescription.encode(b));
+}

@@ -1,0 +1,288 @@
+/**
+ * The agent sessions that this manager serves.
+ *
+ * Every manager has one; sessions do not move when the leader changes. A session begins with the agent's hello, is kept
+ * alive by its heartbeats, and is told of every change of its node object, of the managers and of the cluster's settings.
+ * What it learns of the node goes to the leader through `report`, in batches.
+ */
+import {
+  type AgentMessage,
+  type Node,
+  NodeReport,
+  SessionMessage,
+  type WeightedPeer,
+} from "../../src/common/api/generated/api.ts";
+import type { Clock } from "../../src/common/clock/clock.ts";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { newId } from "../../src/common/ids/ids.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import type { Random } from "../../src/common/random/random.ts";
+import { missedHeartbeatsMax } from "./heartbeat.ts";
+
+/** What sessions need of their manager. */
+export interface SessionsPorts {
+  /** The node object as this manager's tables have it. */
+  node(nodeId: string): Node | undefined;
+  managers(): readonly WeightedPeer[];
+  heartbeatPeriodMs(): number;
+  /** PEM bundle agents are to trust. */
+  roots(): Uint8Array;
+  stateIndex(): number;
+  /** Queues a report for the leader. */
+  report(report: NodeReport): void;
+  /** Notes a sign of life of a node with a session here. */
+  alive(nodeId: string): void;
+}
+
+/** One call of `Dispatcher.Session`. */
+export interface SessionCall {
+  /** From the client certificate. */
+  readonly nodeId: string;
+  /** Address the agent was seen from, without port. */
+  readonly address: string;
+  readonly messages: AsyncIterable<AgentMessage>;
+  send(message: SessionMessage): void;
+  readonly signal: AbortSignal;
+}
+
+interface OpenSession {
+  readonly id: string;
+  readonly call: SessionCall;
+  readonly end: AbortController;
+  lastBeatMs: number;
+  sentNodeVersion: number;
+}
+
+/** Silence before the hello for this long ends the call, milliseconds. */
+const helloTimeoutMs = 10_000;
+
+/** Serves sessions until the manager stops. */
+export class Sessions {
+  readonly #ports: SessionsPorts;
+  readonly #tools: { readonly clock: Clock; readonly random: Random; readonly log: Log };
+  readonly #open = new Map<string, OpenSession>();
+  #closed = false;
+
+  constructor(
+    ports: SessionsPorts,
+    tools: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+  ) {
+    this.#ports = ports;
+    this.#tools = tools;
+  }
+
+  /** Ids of the nodes with a session here. */
+  nodeIds(): string[] {
+    return [...this.#open.keys()];
+  }
+
+  /** Serves one call to its end. @throws ClusterError that tells the agent why. */
+  async serve(call: SessionCall): Promise<void> {
+    if (this.#closed) throw new ClusterError("unavailable", "the manager is stopping");
+    if (this.#ports.node(call.nodeId) === undefined) {
+      throw new ClusterError("not-found", `node ${call.nodeId} is not a member of this cluster`, {
+        fields: { "node.id": call.nodeId },
+      });
+    }
+    const session = this.#begin(call);
+    const watching = this.#watchBeats(session);
+    try {
+      for await (const message of untilAborted(call.messages, session.end.signal)) {
+        this.#take(session, message);
+      }
+    } finally {
+      session.end.abort(new ClusterError("cancelled", "the session ended"));
+      if (this.#open.get(call.nodeId) === session) this.#open.delete(call.nodeId);
+      await watching;
+      this.#tools.log.info("session closed", {
+        "node.id": call.nodeId,
+        "session.id": session.id,
+      });
+    }
+  }
+
+  /** Tells a node's session, if it is here, that its node object changed; ends it when the node was removed. */
+  nodeChanged(nodeId: string): void {
+    const session = this.#open.get(nodeId);
+    if (session === undefined) return;
+    const node = this.#ports.node(nodeId);
+    if (node === undefined) {
+      session.end.abort(
+        new ClusterError("permission-denied", `node ${nodeId} was removed from the cluster`),
+      );
+      return;
+    }
+    // Reports of liveness change the object too; only what the agent acts upon is worth a message.
+    const version = relevantVersion(node);
+    if (version === session.sentNodeVersion) return;
+    session.sentNodeVersion = version;
+    this.#send(session, { node });
+  }
+
+  /** Tells every session that the managers or the cluster's settings changed. */
+  clusterChanged(): void {
+    for (const session of this.#open.values()) {
+      this.#send(session, {
+        managers: this.#ports.managers(),
+        heartbeatPeriodMs: this.#ports.heartbeatPeriodMs(),
+        rootCa: this.#ports.roots(),
+      });
+    }
+  }
+
+  /** Asks every agent to find another manager: this one lost the leader. Sessions end when the agents have gone. */
+  sendElsewhere(): void {
+    for (const session of this.#open.values()) this.#send(session, { goElsewhere: true });
+  }
+
+  /** Ends all sessions; the agents go to other managers. */
+  close(): void {
+    this.#closed = true;
+    this.sendElsewhere();
+    for (const session of this.#open.values()) {
+      session.end.abort(new ClusterError("unavailable", "the manager is stopping"));
+    }
+  }
+
+  #begin(call: SessionCall): OpenSession {
+    const id = newId(this.#tools.random);
+    const before = this.#open.get(call.nodeId);
+    before?.end.abort(new ClusterError("aborted", "the node opened a new session"));
+    const session: OpenSession = {
+      id,
+      call,
+      end: new AbortController(),
+      lastBeatMs: this.#tools.clock.monotonic(),
+      sentNodeVersion: -1,
+    };
+    call.signal.addEventListener("abort", () => session.end.abort(call.signal.reason), {
+      once: true,
+    });
+    this.#open.set(call.nodeId, session);
+    return session;
+  }
+
+  #take(session: OpenSession, message: AgentMessage): void {
+    session.lastBeatMs = this.#tools.clock.monotonic();
+    const { nodeId, address } = session.call;
+    if (message.leaving !== true) this.#ports.alive(nodeId);
+    if (message.leaving === true) {
+      this.#leave(session);
+    } else if (message.hello !== undefined) {
+      const { hello } = message;
+      this.#ports.report(
+        NodeReport.create({
+          nodeId,
+          state: "ready",
+          address: hello.advertiseAddress === "" ? address : hostOf(hello.advertiseAddress),
+          description: hello.description,
+          dataPathAddress: hello.dataPathAddress,
+          sessionId: session.id,
+        }),
+      );
+      this.#welcome(session);
+    } else if (message.description !== undefined) {
+      this.#ports.report(
+        NodeReport.create({
+          nodeId,
+          state: "ready",
+          description: message.description,
+          sessionId: session.id,
+        }),
+      );
+    } else {
+      // A heartbeat is answered with an empty message, so that the agent notices a dead way back.
+      this.#send(session, {});
+    }
+  }
+
+  /** The node is down at once, not only when its heartbeats are missed. */
+  #leave(session: OpenSession): void {
+    const { nodeId } = session.call;
+    this.#ports.report(
+      NodeReport.create({
+        nodeId,
+        state: "down",
+        message: "node left",
+        sessionId: session.id,
+      }),
+    );
+    session.end.abort(new ClusterError("cancelled", "the node left"));
+  }
+
+  #welcome(session: OpenSession): void {
+    const node = this.#ports.node(session.call.nodeId);
+    session.sentNodeVersion = node === undefined ? -1 : relevantVersion(node);
+    this.#tools.log.info("session opened", {
+      "node.id": session.call.nodeId,
+      "session.id": session.id,
+    });
+    this.#send(session, {
+      sessionId: session.id,
+      node,
+      managers: this.#ports.managers(),
+      heartbeatPeriodMs: this.#ports.heartbeatPeriodMs(),
+      rootCa: this.#ports.roots(),
+    });
+  }
+
+  #send(session: OpenSession, fields: Partial<SessionMessage>): void {
+    session.call.send(SessionMessage.create({ ...fields, stateIndex: this.#ports.stateIndex() }));
+  }
+
+  async #watchBeats(session: OpenSession): Promise<void> {
+    const { clock } = this.#tools;
+    const { signal } = session.end;
+    try {
+      await clock.sleep(helloTimeoutMs, signal);
+      for (;;) {
+        const limit = this.#ports.heartbeatPeriodMs() * missedHeartbeatsMax;
+        const silent = clock.monotonic() - session.lastBeatMs;
+        if (silent >= limit) {
+          session.end.abort(new ClusterError("deadline-exceeded", "heartbeat failure"));
+          return;
+        }
+        await clock.sleep(limit - silent, signal);
+      }
+    } catch {
+      // The session ended while this waited.
+    }
+  }
+}
+
+/** Host of `HOST:PORT`, without brackets. */
+function hostOf(address: string): string {
+  const match = /^(?:\[([^\]]+)\]|([^:]+))(?::\d+)?$/.exec(address);
+  return match?.[1] ?? match?.[2] ?? address;
+}
+
+/** Changes exactly when a part of the node changed that its agent acts upon. */
+function relevantVersion(node: Node): number {
+  let hash = 17;
+  const text = JSON.stringify([node.role, node.spec, node.number, node.certificate?.state]);
+  for (let i = 0; i < text.length; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(i)) | 0;
+  return hash;
+}
+
+/** Yields from `source` until it ends or the signal aborts, in which case the signal's reason is thrown. */
+async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  const iterator = source[Symbol.asyncIterator]();
+  let stop: () => void = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    if (signal.aborted) stop();
+    else signal.addEventListener("abort", stop, { once: true });
+  });
+  aborted.catch(() => {
+    // Awaited through the race below; a late abort has no other owner.
+  });
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), aborted]);
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}

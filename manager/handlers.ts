@@ -1,0 +1,135 @@
+/**
+ * The RPC methods a manager serves to other nodes: each is one line from the wire to the component that answers.
+ *
+ * A call that only the leader can answer is passed on once; a call that was passed on already is answered here or
+ * refused, so that two managers with different beliefs never pass it back and forth.
+ */
+import {
+  ControlService,
+  DispatcherService,
+  type Done,
+  LivenessRelayService,
+  type MethodDescriptor,
+  type NodeReportBatch,
+  NodeReportBatchReply,
+  type RaftJoinRequest,
+  type RaftJoinResponse,
+  type RaftLeaveRequest,
+  type RaftLeaveResponse,
+  RaftMembershipService,
+  type SessionMessage,
+} from "../src/common/api/generated/api.ts";
+import { ClusterError } from "../src/common/errors/cluster-error.ts";
+import {
+  bidiStream,
+  type CallContext,
+  type MessageStream,
+  type Registration,
+  unary,
+} from "../src/common/rpc/handler.ts";
+import type { Control } from "./control/control.ts";
+import type { Sessions } from "./dispatcher/sessions.ts";
+import { type LeaderClient, noLeaderText } from "./leader-client.ts";
+
+/** What the handlers hand their calls to. */
+export interface HandlerParts {
+  isLeader(): boolean;
+  readonly leader: LeaderClient;
+  readonly control: Control;
+  readonly sessions: Sessions;
+  /** On the leader only. */
+  join(request: RaftJoinRequest): Promise<RaftJoinResponse>;
+  /** On the leader only. */
+  leave(request: RaftLeaveRequest): Promise<RaftLeaveResponse>;
+  /** On the leader only. */
+  takeReports(batch: NodeReportBatch): Promise<void>;
+}
+
+/** Messages that may wait for a slow agent; beyond it the session ends and the agent comes back. */
+const sessionMessagesWaitingMax = 256;
+
+/** Every registration but those of the CA, which has its own. */
+export function managerHandlers(parts: HandlerParts): Registration[] {
+  return [
+    ...Object.values(ControlService).map((method) => controlHandler(parts, method)),
+    bidiStream(DispatcherService.session, (messages, call) => serveSession(parts, messages, call)),
+    unary(LivenessRelayService.report, async (batch, _call) => {
+      if (!parts.isLeader()) throw notLeader();
+      await parts.takeReports(batch);
+      return NodeReportBatchReply.create();
+    }),
+    unary(RaftMembershipService.join, (request, call) => {
+      const caller = call.peer?.nodeId ?? "";
+      if (!call.forwarded && request.member?.nodeId !== caller) throw notYourself(caller);
+      return onLeader(parts, RaftMembershipService.join, request, call, (r) => parts.join(r));
+    }),
+    unary(RaftMembershipService.leave, (request, call) => {
+      const caller = call.peer?.nodeId ?? "";
+      if (!call.forwarded && request.nodeId !== caller) throw notYourself(caller);
+      return onLeader(parts, RaftMembershipService.leave, request, call, (r) => parts.leave(r));
+    }),
+  ];
+}
+
+function controlHandler(
+  parts: HandlerParts,
+  method: (typeof ControlService)[keyof typeof ControlService],
+): Registration {
+  // The union of all methods is served by one function: `Control.handle` dispatches on the method itself.
+  const anyMethod = method as unknown as MethodDescriptor<Done, Done>;
+  return unary(anyMethod, (request, call) => {
+    if (!parts.isLeader()) throw notLeader();
+    return parts.control.handle(anyMethod, request, call.signal);
+  });
+}
+
+async function onLeader<Q, R>(
+  parts: HandlerParts,
+  method: MethodDescriptor<Q, R>,
+  request: Q,
+  call: CallContext,
+  handle: (request: Q) => Promise<R>,
+): Promise<R> {
+  if (parts.isLeader()) return handle(request);
+  if (call.forwarded) throw notLeader();
+  return parts.leader.call(method, request, call.signal);
+}
+
+/** Joins the agent's stream to the sessions of this manager. */
+function serveSession(
+  parts: HandlerParts,
+  messages: MessageStream<
+    Parameters<typeof DispatcherService.session.request.encode>[0],
+    SessionMessage
+  >,
+  call: CallContext,
+): Promise<void> {
+  const stop = new AbortController();
+  let waiting = 0;
+  return parts.sessions.serve({
+    nodeId: call.peer?.nodeId ?? "",
+    address: call.address,
+    messages,
+    signal: AbortSignal.any([call.signal, stop.signal]),
+    send: (message) => {
+      if (++waiting > sessionMessagesWaitingMax) {
+        stop.abort(new ClusterError("resource-exhausted", "the agent reads too slowly"));
+        return;
+      }
+      messages.write(message).then(
+        () => {
+          waiting -= 1;
+        },
+        (error) => stop.abort(error),
+      );
+    },
+  });
+}
+
+function notLeader(): ClusterError {
+  return new ClusterError("unavailable", noLeaderText);
+}
+
+function notYourself(nodeId: string): ClusterError {
+  return new ClusterError("permission-denied", `node ${nodeId} may change its own membership only`);
+}

@@ -1,0 +1,459 @@
+/**
+ * The manager part of a node: starts store, Raft, RPC services and loops, and joins them.
+ *
+ * Everything runs on every manager, except the leader's loops, which are started on election and stopped on its loss.
+ * The order of the start: state from the checkpoint (`openManagerState`, so that `src/node` can renew an expired
+ * certificate from it), RPC server (the front relays to it), Raft host, then what reads from the store.
+ */
+import type {
+  MethodDescriptor,
+  NodeReportBatch,
+  RaftMember,
+  StoreObject,
+  WeightedPeer,
+} from "../src/common/api/generated/api.ts";
+import { LivenessRelayService, RaftMembershipService } from "../src/common/api/generated/api.ts";
+import type { Clock } from "../src/common/clock/clock.ts";
+import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
+import type { TlsMaterial } from "../src/common/identity/types.ts";
+import type { Log } from "../src/common/log/log.ts";
+import type { Random } from "../src/common/random/random.ts";
+import { type RpcServer, serve } from "../src/common/rpc/server.ts";
+import type { DataKeys } from "../src/common/seal/data-keys.ts";
+import { nodeCaHandlers } from "./ca/server.ts";
+import { Control } from "./control/control.ts";
+import { Liveness } from "./dispatcher/liveness.ts";
+import { ReportBatch } from "./dispatcher/report-batch.ts";
+import { Sessions } from "./dispatcher/sessions.ts";
+import { managerHandlers } from "./handlers.ts";
+import { KeysFileLoop, UnlockKeyLoop } from "./keymanager/loop.ts";
+import { LeaderClient, noLeaderText } from "./leader-client.ts";
+import { LeaderLoops } from "./leader-loops.ts";
+import type { ManagerState } from "./manager-state.ts";
+import { type ManagerView, managerView } from "./manager-view.ts";
+import { MembershipLoop } from "./membership/loop.ts";
+import { joinGroup, leaveGroup } from "./membership/server.ts";
+import { type RaftHost, startRaftHost } from "./raft/host.ts";
+import type { MemberStatus } from "./raft/host-messages.ts";
+import type { Watch } from "./state/watch.ts";
+
+/** How the Raft group of this manager comes about. */
+export type ManagerStart =
+  /** The first manager: the objects are committed by the first leader. */
+  | { readonly kind: "bootstrap"; readonly seed: readonly StoreObject[] }
+  /** A member that was let in; `members` are those it may be let in by. */
+  | { readonly kind: "join"; readonly members: readonly RaftMember[] }
+  | { readonly kind: "resume"; readonly forceNewCluster: boolean };
+
+/** What a manager is started with. */
+export interface ManagerOptions {
+  readonly state: ManagerState;
+  /** `<data>/raft`. */
+  readonly folder: string;
+  readonly member: RaftMember;
+  readonly clusterId: string;
+  readonly listen: { readonly host: string; readonly port: number };
+  /** Unix socket on which the RPC server takes what the front relays. */
+  readonly relayPath: string;
+  readonly tls: TlsMaterial;
+  readonly start: ManagerStart;
+  readonly profile: "normal" | "slow-disk";
+  /** The data keys changed: what the node itself keeps under them is to be sealed anew. */
+  readonly onKeys: () => Promise<void>;
+  /** The group went on without this manager: it was demoted or removed. */
+  readonly onRemoved: () => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Until the cluster object says otherwise, milliseconds. */
+const heartbeatPeriodDefaultMs = 5000;
+/** Contact to the leader may be lost for this long before agents are sent elsewhere: two election times. */
+const leaderlessMs = 4000;
+
+/** A running manager. */
+export class Manager {
+  readonly #o: ManagerOptions;
+  readonly #raft: RaftHost;
+  readonly #rpc: RpcServer;
+  readonly #leader: LeaderClient;
+  readonly #control: Control;
+  readonly #sessions: Sessions;
+  readonly #reports: ReportBatch;
+  readonly #loops: LeaderLoops;
+  readonly #keysFile: KeysFileLoop;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<unknown>[] = [];
+  #liveness: Liveness | undefined;
+  #membership: MembershipLoop | undefined;
+  #unlockKeys: UnlockKeyLoop | undefined;
+  #leaderTerm = 0;
+
+  /** Starts a manager; resolves when it runs, before it has found a leader. @throws ClusterError */
+  static async start(options: ManagerOptions): Promise<Manager> {
+    const parts: { manager?: Manager } = {};
+    const rpc = await serve({
+      listen: { path: options.relayPath },
+      tls: options.tls,
+      handlers: [],
+      isRemoved: (nodeId) => isRemoved(options.state, nodeId),
+      clock: options.clock,
+      log: options.log,
+    });
+    try {
+      const raft = await startRaftHost(hostOptions(options));
+      const manager = new Manager(options, raft, rpc);
+      parts.manager = manager;
+      manager.#begin();
+      return manager;
+    } catch (error) {
+      await rpc.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: ManagerOptions, raft: RaftHost, rpc: RpcServer) {
+    const { state, clock, random, log } = options;
+    const { store } = state;
+    this.#o = options;
+    this.#raft = raft;
+    this.#rpc = rpc;
+    this.#leader = new LeaderClient(() => this.#leaderElsewhere(), options.tls);
+    this.#loops = new LeaderLoops(log);
+    this.#keysFile = new KeysFileLoop(store, state.ring, (keys) => this.#rotateKeys(keys), {
+      clock,
+      random,
+      log,
+    });
+    this.#control = new Control({
+      store,
+      group: raft,
+      forward: (method, request, signal) => this.#leader.call(method, request, signal),
+      selfId: options.member.nodeId,
+      clock,
+      random,
+    });
+    this.#reports = new ReportBatch((batch) => this.#deliver(batch), { clock, log });
+    this.#sessions = new Sessions(
+      {
+        node: (id) => store.view().get("node", id),
+        managers: () => this.#weightedPeers(),
+        heartbeatPeriodMs: () => this.#heartbeatPeriodMs(),
+        roots: () => this.#roots(),
+        stateIndex: () => store.appliedIndex(),
+        report: (report) => this.#reports.add(report),
+        alive: (nodeId) => this.#reports.alive(nodeId),
+      },
+      { clock, random, log },
+    );
+  }
+
+  /** Rejects when the manager cannot go on: the Raft thread died, or an entry of a newer version came. */
+  get fatal(): Promise<never> {
+    return this.#raft.fatal;
+  }
+
+  /** The tables now, for the Engine API. */
+  view(): ManagerView {
+    return managerView(this.#o.state.store.view());
+  }
+
+  /** Committed changes from now on. */
+  watch(signal: AbortSignal): Watch {
+    return this.#o.state.store.watch({}, { signal });
+  }
+
+  /** Resolves when this manager has applied everything that was committed before the call. @throws ClusterError unavailable */
+  async readBarrier(signal: AbortSignal): Promise<void> {
+    await aborting(this.#raft.readIndex(), signal);
+  }
+
+  /** Carries out a control method, here or on the leader. */
+  call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
+    return this.#control.call(method, request, signal);
+  }
+
+  members(): readonly MemberStatus[] {
+    return this.#raft.members();
+  }
+
+  /** Whether a leader is known. */
+  hasLeader(): boolean {
+    return this.#raft.leadership().leaderNodeId !== undefined;
+  }
+
+  /** Resolves once this manager has a leader and its tables are up to date. @throws the signal's reason */
+  async ready(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        await this.readBarrier(signal);
+        if (this.#o.state.store.view().count("cluster") > 0) return;
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        this.#o.log.debug("manager not ready", { err: errorText(error) });
+      }
+      await this.#o.clock.sleep(100, signal);
+    }
+  }
+
+  /** Shows this certificate from now on. */
+  updateTls(tls: TlsMaterial): void {
+    this.#rpc.updateTls(tls);
+    this.#raft.updateTls(tls);
+    this.#leader.updateTls(tls);
+  }
+
+  /** Asks the group to let this manager go, as it leaves the cluster. @throws ClusterError when the quorum would be lost. */
+  async leave(signal: AbortSignal): Promise<void> {
+    const request = { nodeId: this.#o.member.nodeId };
+    if (this.#raft.leadership().isLeader) {
+      await aborting(this.#raft.transferLeadership(), signal);
+    }
+    await this.#leader.call(RaftMembershipService.leave, request, signal);
+  }
+
+  /** Stops everything; leadership is handed over first when asked for. */
+  async stop(options: { readonly transfer: boolean }): Promise<void> {
+    this.#stop.abort(new ClusterError("unavailable", "the manager is stopping"));
+    this.#sessions.close();
+    await this.#loops.stopped();
+    await this.#raft.stop(options);
+    await this.#rpc.close();
+    this.#leader.close();
+    await Promise.allSettled(this.#running);
+    await this.#o.state.close();
+  }
+
+  #begin(): void {
+    const { state, clock, random, log } = this.#o;
+    const { store } = state;
+    const raft = this.#raft;
+    store.connect({
+      propose: (entry) => raft.propose(entry),
+      isLeader: () => raft.leadership().isLeader,
+      term: () => raft.leadership().term,
+    });
+    raft.onCommitted(({ entries }) => store.applyCommitted(entries));
+    raft.onSnapshotWanted(() => {
+      const frozen = store.freeze();
+      return Object.assign(store.snapshot(frozen), { index: frozen.index, term: frozen.term });
+    });
+    raft.onSnapshotReceived(async ({ index, term, chunks }) => {
+      await store.restore(chunks, index, term);
+      await state.checkpointer.rewrite();
+      this.#sessions.clusterChanged();
+    });
+    state.onDurable = (index) => raft.compacted(index);
+    raft.onRemoved(() => {
+      this.#o.log.info("removed from the raft group");
+      this.#o.onRemoved();
+      this.#sessions.sendElsewhere();
+    });
+    raft.onLeadership(() => this.#leadershipChanged());
+    raft.onMembers(() => {
+      this.#membership?.changed();
+      this.#sessions.clusterChanged();
+    });
+    this.#rpc.add(
+      nodeCaHandlers({
+        store,
+        leader: {
+          isLeader: () => raft.leadership().isLeader,
+          call: (method, request, signal) => this.#leader.call(method, request, signal),
+        },
+        clock,
+        random,
+        log,
+      }),
+    );
+    this.#rpc.add(
+      managerHandlers({
+        isLeader: () => raft.leadership().isLeader,
+        leader: this.#leader,
+        control: this.#control,
+        sessions: this.#sessions,
+        join: (request) => joinGroup(store, raft, request),
+        leave: (request) => leaveGroup(store, raft, request),
+        takeReports: (batch) => this.#takeReports(batch),
+      }),
+    );
+    const { signal } = this.#stop;
+    this.#running.push(
+      this.#reports.run(signal),
+      state.checkpointer.run(signal),
+      this.#keysFile.run(signal),
+      this.#followStore(signal),
+      this.#watchLeader(signal),
+    );
+    this.#leadershipChanged();
+  }
+
+  /** Tells sessions and loops of what was committed. */
+  async #followStore(signal: AbortSignal): Promise<void> {
+    for await (const item of this.#o.state.store.watch({}, { signal })) {
+      if (item.resync) {
+        for (const nodeId of this.#sessions.nodeIds()) this.#sessions.nodeChanged(nodeId);
+        this.#clusterChanged();
+        this.#membership?.changed();
+        continue;
+      }
+      for (const change of item.changes) {
+        if (change.table === "node") {
+          this.#sessions.nodeChanged(change.object.id);
+          if (change.kind === "remove") this.#rpc.disconnect(change.object.id);
+          this.#membership?.changed();
+        } else if (change.table === "cluster") {
+          this.#clusterChanged();
+        }
+      }
+    }
+  }
+
+  #clusterChanged(): void {
+    this.#sessions.clusterChanged();
+    this.#keysFile.changed();
+    this.#unlockKeys?.changed();
+  }
+
+  /** Takes new data keys into use everywhere. */
+  async #rotateKeys(keys: DataKeys): Promise<void> {
+    await this.#o.state.rotateKeys(keys);
+    await this.#raft.rotateKeys(keys);
+    await this.#o.onKeys();
+  }
+
+  /** Sends the agents to other managers while this one has no leader. */
+  async #watchLeader(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#o;
+    let lastSeen = clock.monotonic();
+    while (!signal.aborted) {
+      await clock.sleep(leaderlessMs / 4, signal).catch(() => {
+        // Stopped: the loop's condition ends it.
+      });
+      if (this.hasLeader()) lastSeen = clock.monotonic();
+      else if (clock.monotonic() - lastSeen > leaderlessMs) {
+        this.#sessions.sendElsewhere();
+        lastSeen = clock.monotonic();
+      }
+    }
+  }
+
+  #leadershipChanged(): void {
+    const { term, isLeader } = this.#raft.leadership();
+    if (!isLeader) {
+      this.#leaderTerm = 0;
+      this.#liveness = undefined;
+      this.#membership = undefined;
+      this.#unlockKeys = undefined;
+      this.#loops.stop();
+      return;
+    }
+    if (this.#leaderTerm === term) return;
+    this.#leaderTerm = term;
+    const { clock, random, log, state } = this.#o;
+    const unlockKeys = new UnlockKeyLoop(state.store, term, { clock, random, log });
+    this.#unlockKeys = unlockKeys;
+    const liveness = new Liveness(
+      state.store,
+      { term, heartbeatPeriodMs: () => this.#heartbeatPeriodMs() },
+      { clock, log },
+    );
+    const membership = new MembershipLoop(state.store, this.#raft, term, { clock, log });
+    this.#liveness = liveness;
+    this.#membership = membership;
+    log.info("leading", { "raft.term": term });
+    this.#loops.start(term, {
+      seed: () => this.#seed(term),
+      liveness: (signal) => liveness.run(signal),
+      membership: (signal) => membership.run(signal),
+      "unlock-keys": (signal) => unlockKeys.run(signal),
+    });
+  }
+
+  /** Commits the first objects of a new cluster. */
+  async #seed(term: number): Promise<void> {
+    const { start, state } = this.#o;
+    if (start.kind !== "bootstrap" || state.store.view().count("cluster") > 0) return;
+    await state.store.update(
+      (tx) => {
+        if (tx.count("cluster") > 0) return;
+        for (const { cluster, node, network } of start.seed) {
+          if (cluster !== undefined) tx.create("cluster", cluster);
+          if (node !== undefined) tx.create("node", node);
+          if (network !== undefined) tx.create("network", network);
+        }
+      },
+      { term },
+    );
+  }
+
+  async #deliver(batch: NodeReportBatch): Promise<void> {
+    if (this.#raft.leadership().isLeader) return this.#takeReports(batch);
+    await this.#leader.call(LivenessRelayService.report, batch, this.#stop.signal);
+  }
+
+  async #takeReports(batch: NodeReportBatch): Promise<void> {
+    if (this.#liveness === undefined) throw new ClusterError("unavailable", noLeaderText);
+    await this.#liveness.take(batch);
+  }
+
+  #leaderElsewhere(): { nodeId: string; address: string } | undefined {
+    const { leaderNodeId, isLeader } = this.#raft.leadership();
+    if (leaderNodeId === undefined || isLeader) return undefined;
+    const member = this.#raft.members().find((m) => m.nodeId === leaderNodeId);
+    if (member === undefined || leaderNodeId === this.#o.member.nodeId) return undefined;
+    return { nodeId: leaderNodeId, address: member.address };
+  }
+
+  #weightedPeers(): WeightedPeer[] {
+    return this.#raft
+      .members()
+      .filter((m) => !m.learner)
+      .map(({ nodeId, address, raftId }) => ({ peer: { nodeId, address, raftId }, weight: 1 }));
+  }
+
+  #heartbeatPeriodMs(): number {
+    const [cluster] = this.#o.state.store.view().list("cluster");
+    const ns = cluster?.spec?.dispatcherHeartbeatNs ?? 0;
+    return ns > 0 ? ns / 1e6 : heartbeatPeriodDefaultMs;
+  }
+
+  #roots(): Uint8Array {
+    const [cluster] = this.#o.state.store.view().list("cluster");
+    return cluster?.rootCa?.caCert ?? new Uint8Array(0);
+  }
+}
+
+function isRemoved({ store }: ManagerState, nodeId: string): boolean {
+  return store.view().get("tombstone", `node/${nodeId}`) !== undefined;
+}
+
+function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[0] {
+  const { start } = options;
+  return {
+    dataDir: options.folder,
+    member: options.member,
+    clusterId: options.clusterId,
+    listen: options.listen,
+    relayPath: options.relayPath,
+    tls: options.tls,
+    keys: options.state.ring.dataKeys(),
+    profile: options.profile,
+    appliedIndex: options.state.store.appliedIndex(),
+    log: options.log,
+    ...(start.kind === "bootstrap" ? { bootstrap: true } : {}),
+    ...(start.kind === "join" ? { joinMembers: start.members } : {}),
+    ...(start.kind === "resume" && start.forceNewCluster ? { forceNewCluster: true } : {}),
+  };
+}
+
+/** The promise's result, or the signal's reason when that comes first. */
+function aborting<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) return Promise.reject(signal.reason);
+  return new Promise((resolve, reject) => {
+    const stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}

@@ -1,0 +1,123 @@
+/**
+ * Brings the roles of nodes in line with what their users want: the leader's loop around `decide.ts`.
+ *
+ * Wakes on changes of nodes and of the Raft group, takes the steps one by one, and tries a refused step (a demotion that
+ * would lose the quorum, say) again after a pause. Writes carry the term they were decided in.
+ */
+import { Node } from "../../src/common/api/generated/api.ts";
+import type { Clock } from "../../src/common/clock/clock.ts";
+import { errorText } from "../../src/common/errors/cluster-error.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import type { Store } from "../state/store.ts";
+import { decideMembership, type GroupMember, type MembershipStep } from "./decide.ts";
+
+/** The Raft group as this loop needs it. */
+export interface Group {
+  members(): readonly GroupMember[];
+  /** @throws ClusterError failed-precondition when the reachable voters would lose the quorum. */
+  removeMember(raftId: number): Promise<void>;
+}
+
+/** Pause before a refused step is tried again, and the longest between two looks, milliseconds. */
+const lookIntervalMs = 5000;
+/** Pause after a change, so that the changes of one command are taken together. */
+const settleMs = 20;
+
+/** The loop of one leadership. */
+export class MembershipLoop {
+  readonly #store: Store;
+  readonly #group: Group;
+  readonly #term: number;
+  readonly #tools: { readonly clock: Clock; readonly log: Log };
+  #wake: (() => void) | undefined;
+  #woken = true;
+
+  constructor(
+    store: Store,
+    group: Group,
+    term: number,
+    tools: { readonly clock: Clock; readonly log: Log },
+  ) {
+    this.#store = store;
+    this.#group = group;
+    this.#term = term;
+    this.#tools = tools;
+  }
+
+  /** Something changed: look again. */
+  changed(): void {
+    this.#woken = true;
+    this.#wake?.();
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#tools;
+    while (!signal.aborted) {
+      if (!this.#woken) await this.#pause(signal);
+      if (signal.aborted) return;
+      this.#woken = false;
+      const view = this.#store.view();
+      // A cluster whose first objects are not committed yet has members without node objects.
+      if (view.count("cluster") === 0) continue;
+      const steps = decideMembership(
+        view.list("node"),
+        this.#group.members().map(({ raftId, nodeId }) => ({ raftId, nodeId })),
+      );
+      for (const step of steps) {
+        try {
+          await this.#take(step);
+          this.#woken = true;
+        } catch (error) {
+          if (signal.aborted) return;
+          log.warn("role change put off", { "node.id": step.nodeId, err: errorText(error) });
+        }
+      }
+      await clock.sleep(settleMs, signal).catch(() => {
+        // Aborted: the loop's condition ends it.
+      });
+    }
+  }
+
+  async #take(step: MembershipStep): Promise<void> {
+    switch (step.kind) {
+      case "remove-member":
+        await this.#group.removeMember(step.raftId);
+        this.#tools.log.info("manager left the raft group", { "node.id": step.nodeId });
+        return;
+      case "promote":
+        await this.#setRole(step.nodeId, "manager");
+        return;
+      case "demote":
+        await this.#setRole(step.nodeId, "worker");
+        return;
+    }
+  }
+
+  async #setRole(nodeId: string, role: "manager" | "worker"): Promise<void> {
+    await this.#store.update(
+      (tx) => {
+        const node = tx.get("node", nodeId);
+        if (node === undefined || node.spec?.desiredRole !== role) return;
+        const manager = role === "worker" ? undefined : node.manager;
+        tx.update("node", Node.create({ ...node, role, manager }));
+      },
+      { term: this.#term },
+    );
+    this.#tools.log.info("role changed", { "node.id": nodeId, role });
+  }
+
+  #pause(signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    this.#wake = () => stop.abort();
+    return this.#tools.clock
+      .sleep(lookIntervalMs, AbortSignal.any([signal, stop.signal]))
+      .catch(() => {
+        // Woken by a change, or stopped.
+      })
+      .finally(() => {
+        this.#wake = undefined;
+        this.#woken = true;
+      });
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * The front: one TCP port for everything a manager serves (2377), in the Raft worker.
+ *
+ * Looks at the server name a TLS client asks for. Raft peers (`skep-raft`) are served here, so that no work of the main
+ * thread delays a heartbeat; all others are piped to the main thread's gRPC server on a unix socket, after one line that
+ * tells it who called (as version 1 of the PROXY protocol does). Clients that say nothing or something else are cut.
+ */
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
+import { raftServerName } from "../../src/common/identity/types.ts";
+import {
+  clientHelloBytesMax,
+  clientHelloTimeoutMs,
+  silentConnectionsMax,
+} from "../../src/common/limits/limits.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import { readClientHello } from "./client-hello.ts";
+
+/** What the front needs; `onRaft` takes over the socket, whose first bytes are put back. */
+export interface FrontOptions {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly relayPath: string;
+  readonly onRaft: (socket: Socket) => void;
+  readonly log: Log;
+  readonly helloTimeoutMs?: number;
+}
+
+/** The open front. */
+export interface Front {
+  /** Where it listens, with the port the system chose for port 0. */
+  readonly address: { readonly host: string; readonly port: number };
+  /** Stops listening and cuts what is relayed. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens the port.
+ *
+ * @throws ClusterError unavailable when the address cannot be listened on.
+ */
+export async function openFront(options: FrontOptions): Promise<Front> {
+  const sockets = new Set<Socket>();
+  let silent = 0;
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    socket.on("error", (error) => {
+      options.log.debug("connection failed", { peer: socket.remoteAddress, err: error });
+    });
+    if (silent >= silentConnectionsMax) {
+      socket.destroy();
+      return;
+    }
+    silent++;
+    classify(socket, options, () => {
+      silent--;
+    });
+  });
+  const address = await listen(server, options.listen);
+  return {
+    address,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of sockets) socket.destroy();
+      }),
+  };
+}
+
+function listen(
+  server: Server,
+  at: { readonly host: string; readonly port: number },
+): Promise<{ host: string; port: number }> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (cause) => {
+      const where = `${at.host}:${at.port}`;
+      reject(
+        new ClusterError("unavailable", `cannot listen on ${where}: ${errorText(cause)}`, {
+          cause,
+        }),
+      );
+    });
+    server.listen({ ...at, backlog: 1024 }, () => {
+      const { port } = server.address() as AddressInfo;
+      resolve({ host: at.host, port });
+    });
+  });
+}
+
+function classify(socket: Socket, options: FrontOptions, settled: () => void): void {
+  let received: Buffer = Buffer.alloc(0);
+  const timer = setTimeout(() => socket.destroy(), options.helloTimeoutMs ?? clientHelloTimeoutMs);
+  const finish = () => {
+    clearTimeout(timer);
+    socket.off("data", look);
+    socket.off("close", finish);
+    socket.off("end", cut);
+    settled();
+  };
+  const cut = () => socket.destroy();
+  const look = (data: Buffer) => {
+    received = received.length === 0 ? data : Buffer.concat([received, data]);
+    const verdict = readClientHello(received);
+    if (verdict.kind === "more" && received.length < clientHelloBytesMax) return;
+    if (verdict.kind !== "hello") {
+      socket.destroy();
+      return;
+    }
+    finish();
+    socket.pause();
+    if (verdict.serverName === raftServerName) {
+      socket.unshift(received);
+      options.onRaft(socket);
+    } else relay(socket, received, options);
+  };
+  socket.on("data", look);
+  socket.once("close", finish);
+  socket.once("end", cut);
+}
+
+function relay(socket: Socket, received: Buffer, options: FrontOptions): void {
+  const inner = connect({ path: options.relayPath, allowHalfOpen: true });
+  inner.on("error", (error) => {
+    options.log.debug("relay failed", { peer: socket.remoteAddress, err: error });
+    socket.destroy();
+  });
+  inner.once("close", () => socket.destroy());
+  socket.once("close", () => inner.destroy());
+  inner.write(proxyLine(socket));
+  inner.write(received);
+  socket.pipe(inner);
+  inner.pipe(socket);
+}
+
+/** The line that precedes a relayed connection: `PROXY TCP4|TCP6 source destination source-port destination-port`. */
+function proxyLine(socket: Socket): string {
+  const plain = (address: string | undefined) => (address ?? "").replace(/^::ffff:(?=\d+\.)/, "");
+  const from = plain(socket.remoteAddress);
+  const to = plain(socket.localAddress);
+  const family = from.includes(":") ? "TCP6" : "TCP4";
+  return `PROXY ${family} ${from} ${to} ${socket.remotePort ?? 0} ${socket.localPort ?? 0}\r\n`;
+}

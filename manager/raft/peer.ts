@@ -1,0 +1,238 @@
+/**
+ * One peer as this member reaches it: dials, keeps one outgoing stream, batches what is to be sent.
+ *
+ * Raft bears loss, so nothing is kept while the stream is down: messages are dropped and the peer is reported
+ * unreachable. Addresses are hints, tried in turn; who answers is decided by the certificate alone.
+ */
+import { Client, type ClientDuplexStream, type ServiceError, status } from "@grpc/grpc-js";
+import {
+  RaftFrame,
+  RaftFrameReply,
+  type RaftHello,
+  RaftTransportService,
+} from "../../src/common/api/generated/api.ts";
+import { errorText } from "../../src/common/errors/cluster-error.ts";
+import type { TlsMaterial } from "../../src/common/identity/types.ts";
+import {
+  peerDialPauseMaxMs,
+  peerDialPauseMs,
+  peerFrameBytesMax,
+  peerQueueBytesMax,
+} from "../../src/common/limits/limits.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import type { Random } from "../../src/common/random/random.ts";
+import type { Message } from "./core/types.ts";
+import { dialCredentials, peerDialOptions } from "./peer-tls.ts";
+import { messageBytes, wireMessage } from "./wire.ts";
+
+/** What a peer needs of the transport around it. */
+export interface PeerContext {
+  readonly clusterId: string;
+  readonly tls: () => TlsMaterial;
+  /** The hello to open a stream with. */
+  readonly hello: (raftId: number) => RaftHello;
+  readonly onUnreachable: (raftId: number) => void;
+  /** The peer answered under this address. */
+  readonly onConnected: (raftId: number, address: string) => void;
+  /** The peer says that this member was removed from the group. */
+  readonly onRemoved: () => void;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+type Stream = ClientDuplexStream<RaftFrame, RaftFrameReply>;
+
+/** The first reply must come within this; a connection that hangs is given up and dialled again. */
+const answerTimeoutMs = 3_000;
+
+/** The outgoing side of one peer. */
+export class Peer {
+  readonly raftId: number;
+  readonly nodeId: string;
+  readonly #context: PeerContext;
+  #addresses: string[];
+  #queue: Message[] = [];
+  #queuedBytes = 0;
+  #client: Client | undefined;
+  #stream: Stream | undefined;
+  #answered = false;
+  #blocked = false;
+  #failures = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #answerTimer: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  constructor(
+    member: { readonly raftId: number; readonly nodeId: string; readonly address: string },
+    context: PeerContext,
+  ) {
+    this.raftId = member.raftId;
+    this.nodeId = member.nodeId;
+    this.#addresses = [member.address];
+    this.#context = context;
+    this.#dial();
+  }
+
+  /** Whether the stream is up and the peer has answered on it. */
+  get connected(): boolean {
+    return this.#answered;
+  }
+
+  /** The address that is tried next, or in use. */
+  get address(): string {
+    return this.#addresses[0] ?? "";
+  }
+
+  /** Puts addresses in front of those known, best first; dials at once when there is no connection. */
+  learn(addresses: readonly string[]): void {
+    const known = this.#addresses.filter((address) => !addresses.includes(address));
+    if (this.#answered) {
+      this.#addresses = [this.address, ...addresses.filter((a) => a !== this.address), ...known];
+    } else this.#addresses = [...addresses, ...known];
+    this.#addresses = [...new Set(this.#addresses)].slice(0, 4);
+    if (this.#timer !== undefined) this.#dialSoon(0);
+  }
+
+  /** Queues a message; `flush` sends. */
+  send(message: Message): void {
+    if (!this.#answered || this.#queuedBytes > peerQueueBytesMax) {
+      // An appended entry that was dropped is found out by its missing answer; the rest is repeated anyway.
+      if (message.type === "app") this.#context.onUnreachable(this.raftId);
+      return;
+    }
+    this.#queue.push(message);
+    this.#queuedBytes += messageBytes(message);
+  }
+
+  /** Sends what is queued, in frames, as far as the stream takes it. */
+  flush(): void {
+    while (this.#queue.length > 0 && this.#stream !== undefined && !this.#blocked) {
+      const frame = RaftFrame.create({ messages: this.#takeFrame().map(wireMessage) });
+      if (!this.#stream.write(frame)) this.#blocked = true;
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#drop();
+  }
+
+  /** Closes the connection and dials again, as after a change of certificates. */
+  redial(): void {
+    this.#drop();
+    this.#dialSoon(0);
+  }
+
+  #takeFrame(): Message[] {
+    let bytes = 0;
+    let count = 0;
+    for (const message of this.#queue) {
+      bytes += messageBytes(message);
+      if (bytes > peerFrameBytesMax && count > 0) break;
+      count++;
+    }
+    const taken = this.#queue.splice(0, count);
+    for (const message of taken) this.#queuedBytes -= messageBytes(message);
+    return taken;
+  }
+
+  #dialSoon(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#dial();
+    }, ms);
+  }
+
+  #dial(): void {
+    if (this.#closed) return;
+    const { clusterId, tls, hello } = this.#context;
+    const expected = { clusterId, nodeId: this.nodeId };
+    this.#client = new Client(this.address, dialCredentials(tls(), expected), peerDialOptions);
+    const stream = this.#client.makeBidiStreamRequest(
+      RaftTransportService.stream.path,
+      encodeFrame,
+      decodeReply,
+    );
+    this.#stream = stream;
+    this.#answerTimer = setTimeout(() => this.#failed(stream, undefined), answerTimeoutMs);
+    stream.on("data", (reply: RaftFrameReply) => {
+      if (stream === this.#stream && reply.hello !== undefined) this.#connected();
+    });
+    stream.on("drain", () => {
+      if (stream !== this.#stream) return;
+      this.#blocked = false;
+      this.flush();
+    });
+    stream.on("error", (error: ServiceError) => this.#failed(stream, error));
+    stream.on("end", () => this.#failed(stream, undefined));
+    stream.write(RaftFrame.create({ hello: hello(this.raftId) }));
+  }
+
+  #connected(): void {
+    clearTimeout(this.#answerTimer);
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#failures = 0;
+    this.#context.log.info("raft peer connected", { peer: this.nodeId, address: this.address });
+    this.#context.onConnected(this.raftId, this.address);
+  }
+
+  #failed(stream: Stream, error: ServiceError | undefined): void {
+    if (stream !== this.#stream || this.#closed) return;
+    const wasUp = this.#answered;
+    this.#drop();
+    if (wasUp) {
+      this.#context.log.info("raft peer lost", {
+        peer: this.nodeId,
+        err: error && errorText(error),
+      });
+      this.#context.onUnreachable(this.raftId);
+    } else if (this.#failures === 0 || this.#failures % 60 === 59) {
+      const err = error === undefined ? "no answer" : errorText(error);
+      this.#context.log.warn("raft peer does not answer", {
+        peer: this.nodeId,
+        address: this.address,
+        err,
+      });
+    }
+    if (error?.code === status.NOT_FOUND) this.#context.onRemoved();
+    if (!wasUp) this.#addresses.push(...this.#addresses.splice(0, 1));
+    const longest = Math.min(
+      peerDialPauseMs * 2 ** Math.min(this.#failures, 8),
+      peerDialPauseMaxMs,
+    );
+    this.#failures++;
+    this.#dialSoon(longest * (0.5 + this.#context.random.float() / 2));
+  }
+
+  #drop(): void {
+    clearTimeout(this.#answerTimer);
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#answered = false;
+    this.#blocked = false;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    stream?.on("error", () => {
+      // Cancelled by ourselves; the reason was handled where it was decided.
+    });
+    stream?.cancel();
+    this.#client?.close();
+    this.#client = undefined;
+  }
+}
+
+function encodeFrame(frame: RaftFrame): Buffer {
+  return asBuffer(RaftFrame.encode(frame));
+}
+
+function decodeReply(bytes: Buffer): RaftFrameReply {
+  return RaftFrameReply.decode(bytes);
+}
+
+/** The same bytes as a Buffer, without a copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,95 @@
+/**
+ * What a member does at its start, given what its disk says: go on, begin, come back under a new id, or refuse.
+ *
+ * Pure. A member that lost entries it had acknowledged must neither vote nor acknowledge under its old id, or entries
+ * that were committed with its help could be lost. So it asks the others to replace it by a new member, itself under a
+ * new id with an empty log, which learns everything anew (`docs/decisions/0002-lost-tail.md`).
+ */
+import type { RaftMember, RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+
+/** What is found and what was asked for. */
+export interface StartFacts {
+  /** Nothing was ever stored. */
+  readonly isNew: boolean;
+  /** Why the log is not whole. */
+  readonly loss: string | undefined;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  /** Members as stored; empty when that is lost too. */
+  readonly members: readonly RaftMember[];
+  readonly pending: RaftSnapshotMeta | undefined;
+  /** What the store has applied. */
+  readonly appliedIndex: number;
+  readonly self: string;
+  readonly bootstrap: boolean;
+  readonly forceNewCluster: boolean;
+  /** Other managers known from elsewhere. */
+  readonly joinMembers: readonly RaftMember[];
+}
+
+/** What to do. */
+export type StartPlan =
+  | { readonly kind: "go-on" }
+  | { readonly kind: "bootstrap" }
+  | { readonly kind: "join"; readonly members: readonly RaftMember[] }
+  /** The state machine has installed a snapshot that the log does not begin with yet. */
+  | { readonly kind: "finish-snapshot"; readonly meta: RaftSnapshotMeta }
+  | { readonly kind: "replace"; readonly reason: string; readonly members: readonly RaftMember[] }
+  /** Become the only member. With `anchor`, of a log that begins anew there. */
+  | { readonly kind: "force"; readonly anchor: number | undefined };
+
+/** Index a new group's log begins after, so that whoever joins starts from a snapshot. */
+export const bootstrapIndex = 1;
+
+/**
+ * Decides how to start.
+ *
+ * @throws ClusterError failed-precondition when a person has to decide, with what can be done.
+ */
+export function decideStart(facts: StartFacts): StartPlan {
+  const { isNew, appliedIndex, pending } = facts;
+  if (isNew && appliedIndex === 0) return beginning(facts);
+  const loss = lossOf(facts);
+  if (facts.forceNewCluster)
+    return { kind: "force", anchor: loss === undefined ? undefined : anchorFor(facts) };
+  if (loss === undefined) return { kind: "go-on" };
+  if (facts.loss === undefined && pending !== undefined && pending.index === appliedIndex) {
+    return { kind: "finish-snapshot", meta: pending };
+  }
+  const stored = facts.members.filter((member) => member.nodeId !== facts.self);
+  const members = stored.length > 0 ? stored : facts.joinMembers;
+  if (members.length > 0) return { kind: "replace", reason: loss, members };
+  throw new ClusterError(
+    "failed-precondition",
+    `${loss}, and there is no other manager to learn it from: restore the data folder from a backup, ` +
+      "or keep what is left with docker swarm init --force-new-cluster",
+  );
+}
+
+function beginning(facts: StartFacts): StartPlan {
+  if (facts.bootstrap || facts.forceNewCluster) return { kind: "bootstrap" };
+  if (facts.joinMembers.length > 0) return { kind: "join", members: facts.joinMembers };
+  throw new ClusterError(
+    "failed-precondition",
+    "this manager has neither a raft log nor a group to join",
+  );
+}
+
+/** Everything that says the log is not what it was, the store's checkpoint included. */
+function lossOf(facts: StartFacts): string | undefined {
+  const { appliedIndex, firstIndex, lastIndex } = facts;
+  if (facts.loss !== undefined) return facts.loss;
+  if (facts.isNew) return `the raft log is gone, but the state is at index ${appliedIndex}`;
+  if (appliedIndex > lastIndex) {
+    return `the raft log ends at index ${lastIndex}, but the state is at index ${appliedIndex}`;
+  }
+  if (Math.max(appliedIndex, bootstrapIndex) < firstIndex - 1) {
+    return `the state ends at index ${appliedIndex}, but the raft log begins at ${firstIndex}`;
+  }
+  return undefined;
+}
+
+function anchorFor(facts: StartFacts): number {
+  return Math.max(facts.appliedIndex, bootstrapIndex);
+}

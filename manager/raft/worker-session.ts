@@ -1,0 +1,468 @@
+/**
+ * One manager's Raft member in the worker thread: storage, front, transport and node put together, from start to stop.
+ *
+ * Between `host.ts` (main thread) on one side and peers on the other. The node may be replaced during the session's
+ * life: when it turns out that its log lost entries, it ends and comes back under a new id.
+ */
+import type { RaftHello, RaftMember } from "../../src/common/api/generated/api.ts";
+import { RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
+import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
+import { newRaftId } from "../../src/common/ids/ids.ts";
+import { diskFullRetryMs, raftFloorPeriodMs } from "../../src/common/limits/limits.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import { systemRandom } from "../../src/common/random/random.ts";
+import type { CommittedEntries } from "./apply-queue.ts";
+import { type Front, openFront } from "./front.ts";
+import {
+  errorData,
+  type HostCall,
+  type ToMain,
+  type ToWorker,
+  type WorkerStart,
+} from "./host-messages.ts";
+import { MainThreadWatch } from "./main-thread-watch.ts";
+import { MemberReport } from "./member-report.ts";
+import { type Membership, metaFromMembership } from "./membership.ts";
+import { RaftNode, type RaftNodeEvents } from "./raft-node.ts";
+import { askToReplace } from "./rejoin.ts";
+import { Snapshotter } from "./snapshotter.ts";
+import { RaftStorage } from "./storage.ts";
+import { prepareStorage } from "./storage-prepare.ts";
+import { timingOf } from "./timing.ts";
+import { helloTo, Transport, type TransportHandler } from "./transport.ts";
+
+/** Posts to the main thread; `transfer` lists the buffers that are moved. */
+export type PostToMain = (message: ToMain, transfer?: readonly ArrayBuffer[]) => void;
+
+/** A running session. */
+export class WorkerSession {
+  readonly #start: WorkerStart;
+  readonly #post: PostToMain;
+  readonly #log: Log;
+  readonly #storage: RaftStorage;
+  readonly #transport: Transport;
+  readonly #snapshotter: Snapshotter;
+  readonly #watch: MainThreadWatch;
+  readonly #report: MemberReport;
+  readonly #timers: NodeJS.Timeout[] = [];
+  /** Peers that dialled in before this member knew the group. */
+  readonly #strangers = new Map<number, RaftMember>();
+  #removedIds: ReadonlySet<number> = new Set();
+  #node: RaftNode;
+  #front: Front | undefined;
+  #self: RaftMember;
+  #appliedIndex: number;
+  #stopped = false;
+  #toldRemoved = false;
+  #compacting = false;
+  #settling = false;
+
+  private constructor(start: WorkerStart, storage: RaftStorage, post: PostToMain, log: Log) {
+    this.#start = start;
+    this.#post = post;
+    this.#log = log;
+    this.#storage = storage;
+    this.#appliedIndex = start.appliedIndex;
+    this.#self = { ...start.member, raftId: storage.raftId };
+    this.#transport = new Transport({
+      clusterId: start.clusterId,
+      tls: start.tls,
+      handler: this.#transportHandler(),
+      random: systemRandom,
+      log,
+    });
+    this.#snapshotter = new Snapshotter({
+      clusterId: start.clusterId,
+      node: () => this.#node,
+      transport: () => this.#transport,
+      hello: (raftId) => this.#helloTo(raftId),
+      post,
+      log,
+    });
+    this.#report = new MemberReport(post);
+    this.#node = this.#newNode();
+    this.#watch = new MainThreadWatch({ post, onSilent: () => this.#mainThreadSilent() });
+  }
+
+  /**
+   * Opens everything and begins to take part.
+   *
+   * @throws ClusterError when the disk, the address or the group does not allow it.
+   */
+  static async open(start: WorkerStart, post: PostToMain, log: Log): Promise<WorkerSession> {
+    const stalled = (reason: string | undefined) => {
+      if (reason === undefined) log.info("the raft log is written again");
+      else log.error("the raft log cannot be written: free some space", { err: reason });
+      post({ type: "stalled", reason });
+      session?.diskStalled(reason !== undefined);
+    };
+    let session: WorkerSession | undefined;
+    const storage = await RaftStorage.open({
+      dir: start.dataDir,
+      clusterId: start.clusterId,
+      keys: start.keys,
+      random: systemRandom,
+      onStalled: stalled,
+    });
+    try {
+      await prepareStorage(storage, start, { random: systemRandom, log });
+      session = new WorkerSession(start, storage, post, log);
+      await session.#run();
+      return session;
+    } catch (error) {
+      if (session !== undefined) session.#halt();
+      await storage.close();
+      throw error;
+    }
+  }
+
+  /** Takes a message of the main thread. */
+  handle(message: ToWorker): void {
+    if (this.#snapshotter.handle(message)) return;
+    switch (message.type) {
+      case "propose":
+        this.#propose(message.id, cutBytes(message.bytes, message.lengths));
+        return;
+      case "read":
+        this.#node.readIndex().then(
+          (index) => this.#post({ type: "read-point", id: message.id, index }),
+          (error) => this.#post({ type: "read-failed", id: message.id, error: errorData(error) }),
+        );
+        return;
+      case "applied":
+        this.#appliedIndex = Math.max(this.#appliedIndex, message.index);
+        this.#node.applied(message.index);
+        return;
+      case "compacted":
+        this.#compact(message.index);
+        return;
+      case "pong":
+        this.#watch.answered();
+        return;
+      case "call":
+        this.#answer(message.id, this.#call(message.call));
+        return;
+      default:
+    }
+  }
+
+  /** Writes stand still, or go on: a leader that cannot write gives way. */
+  diskStalled(stalled: boolean): void {
+    if (!stalled || this.#node.leadership.role !== "leader") return;
+    this.#handOver("its disk is full");
+  }
+
+  async #run(): Promise<void> {
+    this.#front = await openFront({
+      listen: this.#start.listen,
+      relayPath: this.#start.relayPath,
+      onRaft: (socket) => this.#transport.accept(socket),
+      log: this.#log,
+    });
+    const { host, port } = this.#front.address;
+    this.#self = { ...this.#self, address: this.#self.address.replace(/:0$/, `:${port}`) };
+    this.#post({ type: "started", raftId: this.#self.raftId, host, port });
+    this.#node.learnAddress(this.#self.raftId, this.#self.address);
+    this.#membersChanged(this.#node.membership);
+    this.#startTimers();
+    if (this.#storage.replaces !== 0) this.#rejoin();
+  }
+
+  #startTimers(): void {
+    const { tickMs } = timingOf(this.#start.profile);
+    const every = (ms: number, work: () => void) => this.#timers.push(setInterval(work, ms));
+    every(tickMs, () => this.#node.tick());
+    every(raftFloorPeriodMs, () => this.#settle());
+    this.#watch.start();
+    every(500, () => this.#report.update(this.#node, this.#transport, this.#storage));
+  }
+
+  #settle(): void {
+    if (this.#settling) return;
+    this.#settling = true;
+    this.#storage
+      .settle()
+      .catch((error: unknown) => this.#fatal(error))
+      .finally(() => {
+        this.#settling = false;
+      });
+  }
+
+  #compact(index: number): void {
+    if (this.#compacting) return;
+    this.#compacting = true;
+    this.#node
+      .compact(index)
+      .catch((error: unknown) => this.#fatal(error))
+      .finally(() => {
+        this.#compacting = false;
+      });
+  }
+
+  #propose(id: number, list: readonly Uint8Array[]): void {
+    try {
+      const { firstIndex, term } = this.#node.propose(list);
+      this.#post({ type: "proposed", id, firstIndex, term });
+    } catch (error) {
+      this.#post({ type: "proposal-failed", id, error: errorData(error) });
+    }
+  }
+
+  #answer(id: number, work: Promise<void>): void {
+    work.then(
+      () => this.#post({ type: "answer", id, error: undefined }),
+      (error) => this.#post({ type: "answer", id, error: errorData(error) }),
+    );
+  }
+
+  async #call(call: HostCall): Promise<void> {
+    switch (call.kind) {
+      case "add-member":
+        return this.#node.duties.addMember(call.member);
+      case "remove-member":
+        return this.#node.duties.removeMember(call.raftId);
+      case "transfer":
+        return this.#node.duties.transferLeadership(call.to);
+      case "rotate-keys":
+        return this.#storage.rotateKeys(call.keys);
+      case "update-tls":
+        this.#transport.updateTls(call.tls);
+        return;
+      case "stop":
+        return this.#stop(call.transfer);
+    }
+  }
+
+  async #stop(transfer: boolean): Promise<void> {
+    if (transfer && this.#node.membership.confState.voters.length > 1) {
+      await this.#node.duties.transferLeadership().catch((error: unknown) => {
+        this.#log.warn("leadership was not handed over before the stop", { err: error });
+      });
+    }
+    this.#halt();
+    await this.#front?.close();
+    await this.#storage.close();
+  }
+
+  #halt(): void {
+    this.#stopped = true;
+    this.#watch.stop();
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#node.stop();
+    this.#transport.close();
+  }
+
+  #newNode(): RaftNode {
+    return new RaftNode({
+      raftId: this.#storage.raftId,
+      storage: this.#storage,
+      appliedIndex: this.#appliedIndex,
+      timing: timingOf(this.#start.profile),
+      random: systemRandom,
+      log: this.#log,
+      events: this.#nodeEvents(),
+    });
+  }
+
+  #nodeEvents(): RaftNodeEvents {
+    return {
+      send: (message) => this.#transport.send(message),
+      flush: () => this.#transport.flush(),
+      sendSnapshot: (message) => this.#snapshotter.send(message),
+      committed: (batch) => this.#postCommitted(batch),
+      leadership: ({ term, leader, role, readyIndex }) => {
+        this.#post({ type: "leadership", term, leader, leads: role === "leader", readyIndex });
+        this.#report.update(this.#node, this.#transport, this.#storage);
+      },
+      membership: (membership) => this.#membersChanged(membership),
+      removed: () => this.#removed(),
+      lost: (reason) => this.#replaceSelf(reason),
+      failed: (error) => this.#fatal(error),
+    };
+  }
+
+  #transportHandler(): TransportHandler {
+    return {
+      self: () => this.#self,
+      helloFacts: (raftId) => this.#helloFacts(raftId),
+      isRemoved: (raftId) => this.#removedIds.has(raftId),
+      onHello: (hello, addresses) => this.#greeted(hello, addresses),
+      onMessages: (messages) => this.#node.step(messages),
+      onUnreachable: (raftId) => this.#node.reportUnreachable(raftId),
+      onConnected: (raftId, address) => this.#node.learnAddress(raftId, address),
+      onRemoved: () => this.#removed(),
+      onSnapshot: (message, chunks) => this.#snapshotter.receive(message, chunks),
+      onRejoin: ({ member, oldRaftId }) => {
+        if (member === undefined) throw new ClusterError("invalid-argument", "no member is named");
+        return this.#node.duties.replaceMember(member, oldRaftId);
+      },
+    };
+  }
+
+  #helloTo(raftId: number): RaftHello {
+    return helloTo({ clusterId: this.#start.clusterId, handler: this.#transportHandler() }, raftId);
+  }
+
+  #helloFacts(raftId: number): { leaderTerm: number; match: number } {
+    const { role, term } = this.#node.leadership;
+    if (role !== "leader") return { leaderTerm: 0, match: 0 };
+    return { leaderTerm: term, match: this.#node.status().progress.get(raftId)?.match ?? 0 };
+  }
+
+  #greeted(hello: RaftHello, addresses: readonly string[]): void {
+    const { from } = hello;
+    if (from === undefined) return;
+    const { term, lastIndex } = this.#node.status();
+    if (hello.match > lastIndex && hello.leaderTerm >= term) {
+      this.#replaceSelf(
+        `the leader counts on index ${hello.match}, but the log ends at ${lastIndex}`,
+      );
+      return;
+    }
+    if (!this.#node.membership.members.has(from.raftId)) {
+      this.#strangers.set(from.raftId, from);
+      this.#membersChanged(this.#node.membership);
+    }
+    this.#transport.learn(from.raftId, addresses);
+  }
+
+  #membersChanged(membership: Membership): void {
+    if (this.#stopped) return;
+    this.#removedIds = new Set(membership.removed);
+    for (const id of this.#strangers.keys()) {
+      // Once this member is in the group, the group's own list counts.
+      const settled = membership.members.has(this.#self.raftId) && membership.index > 0;
+      if (settled || membership.removed.includes(id)) this.#strangers.delete(id);
+    }
+    const peers = [...membership.members.values(), ...this.#strangers.values()];
+    this.#transport.setPeers(peers.filter((member) => member.raftId !== this.#self.raftId));
+    this.#report.update(this.#node, this.#transport, this.#storage);
+  }
+
+  #removed(): void {
+    if (this.#toldRemoved || this.#storage.replaces !== 0) return;
+    this.#toldRemoved = true;
+    this.#log.warn("this manager was removed from the raft group");
+    this.#post({ type: "removed" });
+  }
+
+  #postCommitted(batch: CommittedEntries): void {
+    const meta = new Float64Array(batch.entries.length * 3);
+    let total = 0;
+    for (const entry of batch.entries) total += entry.type === "normal" ? entry.data.length : 0;
+    const bytes = new Uint8Array(total);
+    let at = 0;
+    let slot = 0;
+    for (const entry of batch.entries) {
+      const data = entry.type === "normal" ? entry.data : undefined;
+      meta[slot++] = entry.index;
+      meta[slot++] = entry.term;
+      meta[slot++] = data?.length ?? 0;
+      if (data !== undefined) bytes.set(data, at);
+      at += data?.length ?? 0;
+    }
+    const message = { type: "committed", lastIndex: batch.lastIndex, meta, bytes } as const;
+    this.#post(message, [meta.buffer, bytes.buffer]);
+  }
+
+  /** Gives up the log that lost entries and begins anew under another id. */
+  #replaceSelf(reason: string): void {
+    if (this.#stopped) return;
+    const before = this.#node;
+    const { membership } = before;
+    const others = membership.confState.voters.filter((id) => id !== this.#self.raftId);
+    if (others.length === 0 && membership.confState.voters.length > 0) {
+      this.#fatal(new ClusterError("internal", reason));
+      return;
+    }
+    this.#log.error("the raft log lost entries: this manager joins its group anew", {
+      err: reason,
+    });
+    before.stop();
+    const raftId = newRaftId(systemRandom);
+    this.#storage
+      .begin({
+        raftId,
+        replaces: this.#storage.replaces || this.#self.raftId,
+        anchor: { index: 0, term: 0 },
+        hardState: { term: 0, vote: 0, commit: 0 },
+        config: RaftSnapshotMeta.create({ members: metaFromMembership(membership).members }),
+      })
+      .then(() => {
+        if (this.#stopped) return;
+        this.#self = { ...this.#self, raftId };
+        this.#node = this.#newNode();
+        this.#transport.setPeers([]);
+        this.#membersChanged(this.#node.membership);
+        this.#rejoin();
+      })
+      .catch((error: unknown) => this.#fatal(error));
+  }
+
+  /** Asks the group, until this member is in it under its new id. */
+  #rejoin(): void {
+    const attempt = async (): Promise<void> => {
+      if (this.#stopped) return;
+      const { membership } = this.#node;
+      if (membership.index > 0 && membership.members.has(this.#self.raftId)) {
+        await this.#storage.endReplacement();
+        this.#log.info("this manager is in its group again", { "raft.id": this.#self.raftId });
+        return;
+      }
+      for (const member of membership.members.values()) {
+        if (member.nodeId === this.#self.nodeId) continue;
+        const taken = await this.#askOne(member);
+        if (taken || this.#stopped) break;
+      }
+      this.#timers.push(
+        setTimeout(() => void attempt().catch((e) => this.#fatal(e)), diskFullRetryMs),
+      );
+    };
+    attempt().catch((error: unknown) => this.#fatal(error));
+  }
+
+  async #askOne(member: RaftMember): Promise<boolean> {
+    const { clusterId } = this.#start;
+    const address = this.#transport.addressOf(member.raftId) ?? member.address;
+    try {
+      await askToReplace({
+        address,
+        tls: this.#transport.tls,
+        expected: { clusterId, nodeId: member.nodeId },
+        request: { clusterId, member: this.#self, oldRaftId: this.#storage.replaces },
+      });
+      return true;
+    } catch (error) {
+      this.#log.debug("not taken in anew yet", { peer: member.nodeId, err: errorText(error) });
+      return false;
+    }
+  }
+
+  #mainThreadSilent(): void {
+    if (this.#node.leadership.role === "leader") this.#handOver("its main thread does not answer");
+  }
+
+  #handOver(why: string): void {
+    if (this.#node.membership.confState.voters.length < 2) return;
+    this.#log.warn("this manager gives up leadership", { reason: why });
+    this.#node.duties.transferLeadership().catch((error: unknown) => {
+      this.#log.warn("leadership was not handed over", { err: error });
+    });
+  }
+
+  #fatal(error: unknown): void {
+    if (this.#stopped) return;
+    this.#halt();
+    this.#post({ type: "fatal", error: errorData(error) });
+  }
+}
+
+function cutBytes(bytes: Uint8Array, lengths: Uint32Array): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  let at = 0;
+  for (const length of lengths) {
+    parts.push(bytes.subarray(at, at + length));
+    at += length;
+  }
+  return parts;
+}

@@ -1,0 +1,101 @@
+/**
+ * The back ends of the Engine API: its ports, implemented over whatever manager runs on this node just now.
+ */
+
+import type { Manager } from "../../manager/manager.ts";
+import type { MethodDescriptor } from "../common/api/generated/api.ts";
+import { ClusterError } from "../common/errors/cluster-error.ts";
+import type {
+  EventsPort,
+  ObjectChange,
+  ObjectsPort,
+  ObjectTable,
+  ObjectTypes,
+  ObjectView,
+} from "../engine/ports.ts";
+
+/** The manager that runs on this node, and word of its coming and going. */
+export interface ManagerSource {
+  manager(): Manager | undefined;
+  /** Resolves when the manager may have changed; rejects with the signal's reason. */
+  changed(signal: AbortSignal): Promise<void>;
+}
+
+const tables: ReadonlySet<string> = new Set<ObjectTable>([
+  "node",
+  "service",
+  "task",
+  "network",
+  "secret",
+  "config",
+  "cluster",
+  "volume",
+]);
+
+/** Reads and writes through the manager of this node. */
+export function objectsPort(source: ManagerSource): ObjectsPort {
+  return {
+    async view(signal: AbortSignal): Promise<ObjectView> {
+      const manager = required(source);
+      await manager.readBarrier(signal);
+      return objectView(manager.view());
+    },
+    call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
+      return required(source).call(method, request, signal);
+    },
+  };
+}
+
+/** Committed changes, over the lives of several managers. */
+export function eventsPort(source: ManagerSource): EventsPort {
+  return {
+    async *changes(signal: AbortSignal): AsyncIterable<readonly ObjectChange[]> {
+      while (!signal.aborted) {
+        const manager = source.manager();
+        if (manager !== undefined) yield* changesOf(manager, signal);
+        if (signal.aborted) return;
+        try {
+          await source.changed(signal);
+        } catch {
+          // Aborted: nobody listens any more.
+          return;
+        }
+      }
+    },
+  };
+}
+
+async function* changesOf(
+  manager: Manager,
+  signal: AbortSignal,
+): AsyncIterable<readonly ObjectChange[]> {
+  const watch = manager.watch(signal);
+  for await (const item of watch) {
+    if (item.resync) continue;
+    const seen = item.changes.filter((change) => tables.has(change.table));
+    if (seen.length > 0) yield seen as unknown as readonly ObjectChange[];
+  }
+}
+
+function required(source: ManagerSource): Manager {
+  const manager = source.manager();
+  if (manager === undefined) {
+    throw new ClusterError("unavailable", "the manager of this node is not running");
+  }
+  return manager;
+}
+
+function objectView(view: ReturnType<Manager["view"]>): ObjectView {
+  return {
+    get: <T extends ObjectTable>(table: T, id: string) =>
+      view.get(table, id) as ObjectTypes[T] | undefined,
+    byName: <T extends ObjectTable>(table: T, name: string) =>
+      view.byName(table, name) as unknown as Iterable<ObjectTypes[T]>,
+    lookup: <T extends ObjectTable>(table: T, reference: string) =>
+      view.lookup(table, reference) as unknown as ObjectTypes[T],
+    list: <T extends ObjectTable>(table: T) =>
+      view.list(table) as unknown as Iterable<ObjectTypes[T]>,
+    tasksOfService: (serviceId) => view.tasksOfService(serviceId),
+    tasksOfNode: (nodeId) => view.tasksOfNode(nodeId),
+  };
+}

@@ -1,0 +1,154 @@
+/**
+ * Configuration of one daemon: flags and the configuration file become one typed value, once, at the edge.
+ */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import type { LogLevel } from "../common/log/log.ts";
+import { type ParsedFlags, parseFlags, withConfigFile } from "./flags.ts";
+
+/** Files for mutual TLS on tcp:// addresses of the API. */
+export interface ApiTlsFiles {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+  /** Whether clients must show a certificate. */
+  readonly verify: boolean;
+}
+
+/** Everything the daemon is told from outside. */
+export interface DaemonConfig {
+  /** Absolute path; default `/var/lib/skep`. */
+  readonly dataRoot: string;
+  /** Absolute path; default `/run/skep`. */
+  readonly execRoot: string;
+  readonly pidFile: string | undefined;
+  /** `unix://PATH` or `tcp://HOST:PORT`; default the socket in the exec root. */
+  readonly hosts: readonly string[];
+  /** Group of the unix socket; `docker` where it exists. */
+  readonly socketGroup: string;
+  readonly apiTls: ApiTlsFiles | undefined;
+  readonly logLevel: LogLevel;
+  readonly debug: boolean;
+  readonly engineLabels: Readonly<Record<string, string>>;
+  /** Interface name or address, as `--advertise-addr`. */
+  readonly defaultAdvertiseAddress: string | undefined;
+  readonly defaultAddressPools: readonly { readonly base: string; readonly size: number }[];
+  readonly raftProfile: "normal" | "slow-disk";
+  readonly ignoredFlags: readonly string[];
+}
+
+/**
+ * Reads flags and the configuration file.
+ *
+ * @throws ClusterError invalid-argument that names the flag or key.
+ */
+export function loadConfig(argv: readonly string[]): DaemonConfig {
+  let flags = parseFlags(argv);
+  const file = last(flags, "config-file");
+  if (file !== undefined) flags = withConfigFile(flags, readJson(file));
+  const execRoot = resolve(last(flags, "exec-root") ?? "/run/skep");
+  const hosts = flags.values.get("host") ?? [`unix://${join(execRoot, "docker.sock")}`];
+  const debug = last(flags, "debug") === "true";
+  return {
+    dataRoot: resolve(last(flags, "data-root") ?? "/var/lib/skep"),
+    execRoot,
+    pidFile: last(flags, "pidfile"),
+    hosts: hosts.map(checkHost),
+    socketGroup: last(flags, "group") ?? "docker",
+    apiTls: apiTls(flags),
+    logLevel: debug ? "debug" : logLevel(last(flags, "log-level") ?? "info"),
+    debug,
+    engineLabels: labels(flags.values.get("label") ?? []),
+    defaultAdvertiseAddress: last(flags, "swarm-default-advertise-addr"),
+    defaultAddressPools: (flags.values.get("default-address-pool") ?? []).map(addressPool),
+    raftProfile: profile(last(flags, "raft-profile") ?? "normal"),
+    ignoredFlags: flags.ignored,
+  };
+}
+
+/** Path of a run-time socket that is short enough for the kernel and differs between data roots. */
+export function runtimeSocket(config: DaemonConfig, name: string): string {
+  const instance = createHash("sha256").update(config.dataRoot).digest("hex").slice(0, 8);
+  return join(config.execRoot, `${name}-${instance}.sock`);
+}
+
+function last(flags: ParsedFlags, name: string): string | undefined {
+  return flags.values.get(name)?.at(-1);
+}
+
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new ClusterError("invalid-argument", `configuration file ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function checkHost(host: string): string {
+  if (/^unix:\/\/\/.+/.test(host) || /^tcp:\/\/.+:\d+$/.test(host)) return host;
+  throw new ClusterError(
+    "invalid-argument",
+    `--host ${host}: give unix:///PATH or tcp://ADDRESS:PORT`,
+  );
+}
+
+function logLevel(text: string): LogLevel {
+  if (text === "debug" || text === "info" || text === "warn" || text === "error") return text;
+  if (text === "fatal") return "error";
+  throw new ClusterError(
+    "invalid-argument",
+    `--log-level ${text}: give debug, info, warn or error`,
+  );
+}
+
+function profile(text: string): "normal" | "slow-disk" {
+  if (text === "normal" || text === "slow-disk") return text;
+  throw new ClusterError("invalid-argument", `--raft-profile ${text}: give normal or slow-disk`);
+}
+
+function labels(list: readonly string[]): Record<string, string> {
+  const map: Record<string, string> = Object.create(null);
+  for (const item of list) {
+    const at = item.indexOf("=");
+    if (at < 1) {
+      throw new ClusterError("invalid-argument", `--label ${item}: the form is key=value`);
+    }
+    map[item.slice(0, at)] = item.slice(at + 1);
+  }
+  return map;
+}
+
+function addressPool(text: string): { base: string; size: number } {
+  const parts = new Map(text.split(",").map((part) => part.split("=", 2) as [string, string]));
+  const base = parts.get("base") ?? "";
+  const size = Number(parts.get("size"));
+  if (base === "" || !Number.isInteger(size) || size < 1 || size > 128) {
+    throw new ClusterError(
+      "invalid-argument",
+      `--default-address-pool ${text}: the form is base=CIDR,size=PREFIX`,
+    );
+  }
+  return { base, size };
+}
+
+function apiTls(flags: ParsedFlags): ApiTlsFiles | undefined {
+  const verify = last(flags, "tlsverify") === "true";
+  if (!verify && last(flags, "tls") !== "true") return undefined;
+  const need = (name: string): string => {
+    const value = last(flags, name);
+    if (value === undefined) {
+      throw new ClusterError("invalid-argument", `--tlsverify needs --${name}`);
+    }
+    return value;
+  };
+  return {
+    ca: verify ? need("tlscacert") : (last(flags, "tlscacert") ?? ""),
+    cert: need("tlscert"),
+    key: need("tlskey"),
+    verify,
+  };
+}

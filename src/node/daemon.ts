@@ -1,0 +1,149 @@
+/**
+ * `skep daemon`: one process, one node, one Engine API.
+ *
+ * Order of the start: flags, lock on the data root, the API's listeners (so that `_ping` answers early), the swarm part.
+ * SIGTERM and SIGINT stop it in order, SIGHUP reads the configuration file again; whatever is not a `ClusterError` ends it,
+ * for a supervisor to start it anew.
+ */
+import { mkdirSync, readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import { dirname } from "node:path";
+import { describeNode, readHostFacts } from "../../agent/exec/containerd/describe.ts";
+import { systemClock } from "../common/clock/clock.ts";
+import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { type Log, newLog } from "../common/log/log.ts";
+import { systemRandom } from "../common/random/random.ts";
+import { EngineServer } from "../engine/server.ts";
+import { type InterfaceAddress, parseHostPort } from "./address.ts";
+import { eventsPort, objectsPort } from "./backend.ts";
+import { type DaemonConfig, loadConfig } from "./config.ts";
+import { readDaemonFacts, skepVersion } from "./facts.ts";
+import { flagsHelp } from "./flags.ts";
+import { lockInstance } from "./instance-lock.ts";
+import { SwarmNode } from "./node.ts";
+
+/** How long a stop may take before the process ends all the same, milliseconds; Docker's daemon has 15 s. */
+const stopTimeoutMs = 15_000;
+
+/** Runs the daemon until a signal stops it. @throws ClusterError for bad flags or a data root that is in use. */
+export async function runDaemon(argv: readonly string[]): Promise<void> {
+  if (argv.includes("--help") || argv.includes("-h")) {
+    process.stdout.write(`Usage: skep daemon [flags]\n\n${flagsHelp()}\n`);
+    return;
+  }
+  if (argv.includes("--version") || argv.includes("-v")) {
+    process.stdout.write(`Skep version ${skepVersion()}\n`);
+    return;
+  }
+  const config = loadConfig(argv);
+  const log = newLog((line) => process.stderr.write(`${line}\n`), { level: config.logLevel });
+  const lock = lockInstance(config.dataRoot, config.pidFile);
+  try {
+    await serve(config, log);
+  } finally {
+    lock.release();
+  }
+}
+
+async function serve(config: DaemonConfig, log: Log): Promise<void> {
+  for (const flag of config.ignoredFlags) log.warn("flag has no effect here", { flag });
+  mkdirSync(config.execRoot, { recursive: true, mode: 0o711 });
+  const stop = new AbortController();
+  listenForSignals(config, log, stop);
+  const facts = readDaemonFacts(config);
+  const node = new SwarmNode({
+    config,
+    interfaces,
+    description: () =>
+      describeNode(readHostFacts(), { version: facts.version, labels: config.engineLabels }),
+    clock: systemClock,
+    random: systemRandom,
+    log,
+  });
+  const engine = new EngineServer({
+    ports: { swarm: node, objects: objectsPort(node), events: eventsPort(node), facts },
+    clock: systemClock,
+    random: systemRandom,
+    log,
+  });
+  const serving = engine.run(stop.signal);
+  for (const host of config.hosts) await listen(engine, host, config, log);
+  log.info("daemon started", { version: facts.version, data: config.dataRoot });
+  await Promise.race([node.start(), aborted(stop.signal)]);
+  await aborted(stop.signal);
+  const timer = setTimeout(() => {
+    log.error("stop took too long", { ms: stopTimeoutMs });
+    process.exit(1);
+  }, stopTimeoutMs);
+  timer.unref();
+  await node.stop();
+  await serving;
+  log.info("daemon stopped");
+}
+
+async function listen(
+  engine: EngineServer,
+  host: string,
+  config: DaemonConfig,
+  log: Log,
+): Promise<void> {
+  if (host.startsWith("unix://")) {
+    const path = host.slice("unix://".length);
+    mkdirSync(dirname(path), { recursive: true });
+    await engine.listenUnix(path, config.socketGroup);
+    log.info("API listens", { host });
+    return;
+  }
+  const { host: address, port } = parseHostPort(host.slice("tcp://".length), 2375, "--host");
+  const { apiTls } = config;
+  if (apiTls === undefined) {
+    log.warn("API on TCP without TLS: whoever reaches it controls this machine", { host });
+    await engine.listenTcp({ host: address, port });
+    return;
+  }
+  const tls = {
+    key: readPem(apiTls.key, "--tlskey"),
+    certificate: readPem(apiTls.cert, "--tlscert"),
+    ...(apiTls.verify ? { clientAuthority: readPem(apiTls.ca, "--tlscacert") } : {}),
+  };
+  await engine.listenTcp({ host: address, port, tls });
+  log.info("API listens", { host, verify: apiTls.verify });
+}
+
+function readPem(path: string, flag: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    throw new ClusterError("invalid-argument", `${flag} ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function listenForSignals(config: DaemonConfig, log: Log, stop: AbortController): void {
+  const end = (signal: NodeJS.Signals) => {
+    log.info("stopping", { signal });
+    stop.abort();
+  };
+  process.once("SIGTERM", end);
+  process.once("SIGINT", end);
+  process.on("SIGHUP", () => log.info("reloaded", { data: config.dataRoot }));
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+function interfaces(): InterfaceAddress[] {
+  return Object.entries(networkInterfaces()).flatMap(([interfaceName, list]) =>
+    (list ?? []).map(({ address, family, internal }) => ({
+      interfaceName,
+      address,
+      family,
+      internal,
+    })),
+  );
+}

@@ -1,0 +1,173 @@
+/**
+ * The flags of `skep daemon`: those of `dockerd` that scripts and test harnesses use, with the same meaning.
+ *
+ * Flags without a meaning here are accepted and reported in `ignored`, so that existing start scripts work; unknown ones
+ * are refused by name. Forms: `--flag value`, `--flag=value`, `-H value`, booleans as `--flag`, `--flag=true|false`.
+ */
+import { ClusterError } from "../common/errors/cluster-error.ts";
+
+/** What a flag takes. */
+type FlagKind = "text" | "list" | "boolean";
+
+interface FlagRule {
+  readonly kind: FlagKind;
+  /** False for flags that are accepted for compatibility only. */
+  readonly used: boolean;
+  readonly help: string;
+}
+
+const rules: Readonly<Record<string, FlagRule>> = {
+  "data-root": { kind: "text", used: true, help: "folder of all persistent state" },
+  "exec-root": { kind: "text", used: true, help: "folder of sockets and other run-time files" },
+  pidfile: { kind: "text", used: true, help: "file that holds the daemon's process id" },
+  host: { kind: "list", used: true, help: "address to serve the API on (unix://, tcp://)" },
+  group: { kind: "text", used: true, help: "group of the unix socket" },
+  debug: { kind: "boolean", used: true, help: "log debug lines" },
+  "log-level": { kind: "text", used: true, help: "debug, info, warn or error" },
+  label: { kind: "list", used: true, help: "engine label, key=value" },
+  tls: { kind: "boolean", used: true, help: "use TLS on tcp:// addresses" },
+  tlsverify: { kind: "boolean", used: true, help: "require client certificates" },
+  tlscacert: { kind: "text", used: true, help: "certificates that clients must chain to" },
+  tlscert: { kind: "text", used: true, help: "certificate of the API server" },
+  tlskey: { kind: "text", used: true, help: "key of the API server" },
+  "config-file": { kind: "text", used: true, help: "JSON file with the same keys" },
+  "swarm-default-advertise-addr": {
+    kind: "text",
+    used: true,
+    help: "interface or address to advertise when none is given",
+  },
+  "default-address-pool": { kind: "list", used: true, help: "base=CIDR,size=N" },
+  "raft-profile": { kind: "text", used: true, help: "normal, or slow-disk for SD cards" },
+  "userland-proxy": { kind: "boolean", used: false, help: "" },
+  containerd: { kind: "text", used: false, help: "" },
+  "containerd-namespace": { kind: "text", used: false, help: "" },
+  "containerd-plugins-namespace": { kind: "text", used: false, help: "" },
+  "storage-driver": { kind: "text", used: false, help: "" },
+  iptables: { kind: "boolean", used: false, help: "" },
+  ip6tables: { kind: "boolean", used: false, help: "" },
+  experimental: { kind: "boolean", used: false, help: "" },
+  "default-cgroupns-mode": { kind: "text", used: false, help: "" },
+  "default-ipc-mode": { kind: "text", used: false, help: "" },
+  "live-restore": { kind: "boolean", used: false, help: "" },
+  "registry-mirror": { kind: "list", used: false, help: "" },
+  "insecure-registry": { kind: "list", used: false, help: "" },
+  dns: { kind: "list", used: false, help: "" },
+  init: { kind: "boolean", used: false, help: "" },
+  bip: { kind: "text", used: false, help: "" },
+  bridge: { kind: "text", used: false, help: "" },
+  mtu: { kind: "text", used: false, help: "" },
+};
+
+const aliases: Readonly<Record<string, string>> = {
+  H: "host",
+  D: "debug",
+  G: "group",
+  l: "log-level",
+  s: "storage-driver",
+  p: "pidfile",
+  b: "bridge",
+  // Keys of daemon.json that are plural there.
+  hosts: "host",
+  labels: "label",
+  "default-address-pools": "default-address-pool",
+  "registry-mirrors": "registry-mirror",
+  "insecure-registries": "insecure-registry",
+};
+
+/** Flags as parsed: every value in order; a boolean is "true" or "false". */
+export interface ParsedFlags {
+  readonly values: ReadonlyMap<string, readonly string[]>;
+  /** Names that were accepted but have no effect, for one warning each. */
+  readonly ignored: readonly string[];
+}
+
+/**
+ * Parses the arguments after `skep daemon`.
+ *
+ * @throws ClusterError invalid-argument that names the flag.
+ */
+export function parseFlags(argv: readonly string[]): ParsedFlags {
+  const values = new Map<string, string[]>();
+  for (let i = 0; i < argv.length; i++) {
+    const word = argv[i] ?? "";
+    const match = /^--?([A-Za-z0-9-]+)(?:=(.*))?$/s.exec(word);
+    if (match === null) throw bad(`unexpected argument ${JSON.stringify(word)}`);
+    const name = canonical(match[1] ?? "");
+    const rule = ruleOf(name);
+    let value = match[2];
+    if (value === undefined && rule.kind === "boolean") value = "true";
+    if (value === undefined) {
+      i += 1;
+      value = argv[i];
+      if (value === undefined) throw bad(`flag --${name} needs a value`);
+    }
+    add(values, name, value);
+  }
+  return { values, ignored: ignoredOf(values) };
+}
+
+/**
+ * Adds the keys of a configuration file (Docker's daemon.json) to flags from the command line.
+ *
+ * @throws ClusterError invalid-argument for an unknown key, or one that is set in both places, as Docker does.
+ */
+export function withConfigFile(flags: ParsedFlags, json: unknown): ParsedFlags {
+  if (typeof json !== "object" || json === null || Array.isArray(json)) {
+    throw bad("the configuration file must hold one JSON object");
+  }
+  const values = new Map([...flags.values].map(([name, list]) => [name, [...list]]));
+  for (const [key, value] of Object.entries(json)) {
+    const name = canonical(key);
+    ruleOf(name);
+    if (flags.values.has(name)) {
+      throw bad(
+        `the following directives are specified both as a flag and in the configuration file: ${name}`,
+      );
+    }
+    for (const item of Array.isArray(value) ? value : [value]) add(values, name, itemText(item));
+  }
+  return { values, ignored: ignoredOf(values) };
+}
+
+/** The help text: one line per flag that has an effect. */
+export function flagsHelp(): string {
+  return Object.entries(rules)
+    .filter(([, rule]) => rule.used)
+    .map(([name, rule]) => `  --${name.padEnd(30)}${rule.help}`)
+    .join("\n");
+}
+
+function canonical(name: string): string {
+  return aliases[name] ?? name;
+}
+
+function ruleOf(name: string): FlagRule {
+  const rule = Object.hasOwn(rules, name) ? rules[name] : undefined;
+  if (rule === undefined) throw bad(`unknown flag: --${name}`);
+  return rule;
+}
+
+function add(values: Map<string, string[]>, name: string, value: string): void {
+  const rule = ruleOf(name);
+  if (rule.kind === "boolean" && value !== "true" && value !== "false") {
+    throw bad(`flag --${name} takes true or false, not ${JSON.stringify(value)}`);
+  }
+  const list = rule.kind === "list" ? (values.get(name) ?? []) : [];
+  values.set(name, [...list, value]);
+}
+
+function ignoredOf(values: ReadonlyMap<string, unknown>): string[] {
+  return [...values.keys()].filter((name) => !ruleOf(name).used);
+}
+
+/** A list item of the file may be an object, as in default-address-pools: written as `key=value,...`. */
+function itemText(item: unknown): string {
+  if (typeof item !== "object" || item === null) return String(item);
+  return Object.entries(item)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+}
+
+function bad(message: string): ClusterError {
+  return new ClusterError("invalid-argument", message);
+}

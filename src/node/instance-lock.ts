@@ -1,0 +1,77 @@
+/**
+ * One daemon per data root, and its pid file.
+ *
+ * The lock is a file with the owner's process id and start time (a socket in the abstract namespace would not hold across
+ * network namespaces): a stale one, whose process is gone or is another one, is taken over.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { ClusterError } from "../common/errors/cluster-error.ts";
+
+/** Releases what it holds; safe to call twice. */
+export interface InstanceLock {
+  release(): void;
+}
+
+/**
+ * Takes the data root, and writes the pid file when one is asked for.
+ *
+ * @throws ClusterError failed-precondition when another daemon that runs holds either.
+ */
+export function lockInstance(dataRoot: string, pidFile: string | undefined): InstanceLock {
+  mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
+  const lock = join(dataRoot, "daemon.lock");
+  const holder = runningHolder(lock);
+  if (holder !== undefined) {
+    throw new ClusterError(
+      "failed-precondition",
+      `data root ${dataRoot} is in use by the daemon with process id ${holder}: stop it, or choose another --data-root`,
+    );
+  }
+  if (pidFile !== undefined) {
+    const other = runningHolder(pidFile);
+    if (other !== undefined) {
+      throw new ClusterError(
+        "failed-precondition",
+        `pid file ${pidFile} names the running process ${other}: stop it, or choose another --pidfile`,
+      );
+    }
+    mkdirSync(dirname(pidFile), { recursive: true });
+    writeFileSync(pidFile, `${process.pid}`);
+  }
+  writeFileSync(lock, `${process.pid} ${startTime(process.pid) ?? ""}\n`);
+  return {
+    release: () => {
+      rmSync(lock, { force: true });
+      if (pidFile !== undefined) rmSync(pidFile, { force: true });
+    },
+  };
+}
+
+/** Process id in the file when that very process still runs. */
+function runningHolder(path: string): number | undefined {
+  const [pidText = "", started] = readText(path).trim().split(" ");
+  const pid = Number(pidText);
+  if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return undefined;
+  const now = startTime(pid);
+  if (now === undefined) return undefined;
+  if (started !== undefined) return started === now ? pid : undefined;
+  // A pid file without a start time: the number may have been given to another program since.
+  return readText(`/proc/${pid}/cmdline`).includes("skep") ? pid : undefined;
+}
+
+/** Start time of a process in clock ticks since boot, as text; undefined when it is gone, or a zombie nobody reaped. */
+function startTime(pid: number): string | undefined {
+  const stat = readText(`/proc/${pid}/stat`);
+  const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return stat === "" || state === "Z" || state === "X" ? undefined : fields[18];
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    // Absent: nobody holds it.
+    return "";
+  }
+}

@@ -1,0 +1,396 @@
+/**
+ * One life of this node in a swarm: from init, join or the start of the daemon to leave or its stop.
+ *
+ * Runs the agent and the renewer, and the manager while the node's certificate says so: a change of role arrives as a
+ * new certificate, and starts or stops the manager.
+ */
+import { Agent, type AgentOptions } from "../../agent/agent.ts";
+import { Manager, type ManagerStart } from "../../manager/manager.ts";
+import { hasRaftLog, ManagerState, removeManagerState } from "../../manager/manager-state.ts";
+import {
+  DispatcherService,
+  type Node,
+  type NodeDescription,
+  type RaftMember,
+  RaftMembershipService,
+} from "../common/api/generated/api.ts";
+import type { Clock } from "../common/clock/clock.ts";
+import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
+import type { Identity, TlsMaterial } from "../common/identity/types.ts";
+import { newRaftId } from "../common/ids/ids.ts";
+import type { Log } from "../common/log/log.ts";
+import type { Random } from "../common/random/random.ts";
+import type { ReceivedIdentity } from "../common/rpc/ca-client.ts";
+import { dial } from "../common/rpc/client.ts";
+import { parseHostPort } from "./address.ts";
+import { saveCredentials } from "./credentials.ts";
+import { Renewer } from "./renewer.ts";
+import type { NodeState, StateFiles } from "./state-files.ts";
+
+/** What a life is started with. */
+export interface MemberOptions {
+  readonly files: StateFiles;
+  readonly state: NodeState;
+  readonly tls: TlsMaterial;
+  /** `<data>/raft`. */
+  readonly raftFolder: string;
+  readonly nodeKey: Uint8Array;
+  readonly relayPath: string;
+  readonly profile: "normal" | "slow-disk";
+  readonly description: () => NodeDescription;
+  /** Manager state that is open already; the member closes it. */
+  readonly managerState: ManagerState | undefined;
+  /** How the manager of this start comes about. */
+  readonly start: ManagerStart;
+  /** Something `SwarmStatus` shows may have changed. */
+  readonly onChange: () => void;
+  /** The life cannot go on. */
+  readonly onFatal: (error: unknown) => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Pause before a manager that could not start is tried again, milliseconds. */
+const managerRetryMs = 1000;
+
+/** A running membership. */
+export class Member {
+  readonly #o: MemberOptions;
+  readonly #agent: Agent;
+  readonly #renewer: Renewer;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<unknown>[] = [];
+  #state: NodeState;
+  #tls: TlsMaterial;
+  #manager: Manager | undefined;
+  #managerState: ManagerState | undefined;
+  #start: ManagerStart;
+  #error: unknown;
+  /** Starts and stops of the manager, one after the other. */
+  #roleChange: Promise<void> = Promise.resolve();
+
+  constructor(options: MemberOptions) {
+    this.#o = options;
+    this.#state = options.state;
+    this.#tls = options.tls;
+    this.#managerState = options.managerState;
+    this.#start = options.start;
+    const { clock, random, log } = options;
+    this.#agent = new Agent({
+      identity: {
+        nodeId: options.state.nodeId,
+        advertiseAddress: options.state.advertiseAddress,
+        dataPathAddress: options.state.dataPathAddress,
+      },
+      managers: options.state.managers,
+      description: options.description,
+      connect: this.#connect,
+      onManagers: (managers) => this.#own(this.#remember({ managers })),
+      onNode: (node) => this.#nodeChanged(node),
+      onRoots: (roots) => this.#rootsChanged(roots),
+      clock,
+      random,
+      log,
+    });
+    this.#renewer = new Renewer(
+      {
+        present: () => this.#tls,
+        managers: () => this.#agent.managers().map((m) => m.address),
+        renewed: (received) => this.#renewed(received),
+        selfIssue: () => this.#selfIssue(),
+        removed: (error) => this.#fail(error),
+      },
+      { clock, random, log },
+    );
+  }
+
+  /** Starts everything; resolves when the manager, if the node is one, runs. @throws ClusterError */
+  async start(): Promise<void> {
+    if (this.identity().role === "manager") await this.#changeRole(() => this.#startManager());
+    const { signal } = this.#stop;
+    this.#running.push(this.#agent.run(signal), this.#renewer.run(signal));
+  }
+
+  identity(): Identity {
+    return identityOf(parseCertificate(this.#tls.certificate));
+  }
+
+  state(): NodeState {
+    return this.#state;
+  }
+
+  manager(): Manager | undefined {
+    return this.#manager;
+  }
+
+  managerState(): ManagerState | undefined {
+    return this.#managerState;
+  }
+
+  knownManagers(): AgentOptions["managers"] {
+    return this.#agent.managers();
+  }
+
+  /** Whether the agent has a session. */
+  isConnected(): boolean {
+    return this.#agent.status().connected;
+  }
+
+  /** What ails the node, while something does. */
+  error(): unknown {
+    return this.#error ?? (this.isConnected() ? undefined : this.#agent.status().error);
+  }
+
+  /** Resolves once the agent is registered and the manager, if there is one, serves. @throws the signal's reason */
+  async ready(signal: AbortSignal): Promise<void> {
+    await this.#manager?.ready(signal);
+    await this.#agent.registered(signal);
+  }
+
+  /** Tells the cluster that this node leaves; gives up when the signal aborts. */
+  async sayGoodbye(signal: AbortSignal): Promise<void> {
+    if (!this.isConnected()) return;
+    await Promise.race([
+      this.#agent.sayGoodbye(),
+      new Promise<void>((resolve) => {
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      }),
+    ]);
+  }
+
+  /** Ends this life; what is on disk stays. */
+  async stop(): Promise<void> {
+    this.#stop.abort(new ClusterError("unavailable", "the node is stopping"));
+    await this.#roleChange.catch(() => {
+      // Logged where it failed.
+    });
+    await this.#stopManager();
+    await this.#managerState?.close();
+    await Promise.allSettled(this.#running);
+  }
+
+  readonly #connect: AgentOptions["connect"] = async (manager, signal) => {
+    const client = dial({
+      address: manager.address,
+      tls: this.#tls,
+      expected: { role: "manager", clusterId: this.#state.clusterId },
+    });
+    const stream = client.stream(DispatcherService.session, { signal });
+    return {
+      messages: stream,
+      send: (message) => {
+        stream.write(message).catch(() => {
+          // The reading side of the stream reports why it ended.
+        });
+      },
+      close: () => {
+        stream.cancel();
+        client.close();
+      },
+    };
+  };
+
+  #nodeChanged(node: Node): void {
+    this.#error = undefined;
+    if (node.role !== this.identity().role) this.#renewer.now();
+    this.#o.onChange();
+  }
+
+  #rootsChanged(roots: string): void {
+    if (roots === this.#tls.roots) return;
+    this.#tls = { ...this.#tls, roots };
+    this.#manager?.updateTls(this.#tls);
+    this.#own(this.#saveCredentials());
+  }
+
+  async #renewed({ tls, identity }: ReceivedIdentity): Promise<void> {
+    const before = this.identity().role;
+    if (identity.role === "manager") await this.#openManagerState();
+    this.#tls = tls;
+    await this.#saveCredentials();
+    this.#manager?.updateTls(tls);
+    if (before !== identity.role) {
+      this.#own(
+        this.#changeRole(() =>
+          identity.role === "manager" ? this.#becomeManager() : this.#becomeWorker(),
+        ),
+      );
+    }
+    this.#o.onChange();
+  }
+
+  #selfIssue(): TlsMaterial | undefined {
+    if (this.identity().role !== "manager") return undefined;
+    return this.#managerState?.selfIssue(this.#state.nodeId, this.#tls);
+  }
+
+  async #becomeManager(): Promise<void> {
+    this.#start = { kind: "join", members: [] };
+    await this.#remember({ raftId: 0, joining: true });
+    await this.#startManager();
+  }
+
+  async #becomeWorker(): Promise<void> {
+    await this.#stopManager();
+    await this.#managerState?.close();
+    this.#managerState = undefined;
+    await removeManagerState(this.#o.raftFolder);
+    await this.#remember({ raftId: 0 });
+    // The key was sealed with data keys that are gone now.
+    await this.#saveCredentials();
+    this.#agent.reconnect();
+  }
+
+  /** Tries until it runs or the life ends: the other managers may be away just now. */
+  async #startManager(): Promise<void> {
+    const { signal } = this.#stop;
+    for (;;) {
+      try {
+        await this.#tryManager();
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        const isLasting =
+          !(error instanceof ClusterError) ||
+          !["unavailable", "deadline-exceeded", "aborted", "cancelled"].includes(error.code);
+        if (isLasting && this.#start.kind !== "join") throw error;
+        this.#error = error;
+        this.#o.onChange();
+        this.#o.log.warn("manager not started", { err: errorText(error) });
+        await this.#o.clock.sleep(managerRetryMs, signal).catch(() => {
+          // Stopped: the next try is not made.
+        });
+        if (signal.aborted) return;
+      }
+    }
+  }
+
+  async #tryManager(): Promise<void> {
+    const { raftFolder, relayPath, profile, clock, random, log } = this.#o;
+    const state = await this.#openManagerState();
+    let start = this.#start;
+    if (start.kind === "resume" && !hasRaftLog(raftFolder)) start = { kind: "join", members: [] };
+    if (start.kind === "join") start = { kind: "join", members: await this.#joinGroup() };
+    const manager = await Manager.start({
+      state,
+      folder: raftFolder,
+      member: this.#raftMember(),
+      clusterId: this.#state.clusterId,
+      listen: parseHostPort(this.#state.listenAddress, 0, "listen address"),
+      relayPath,
+      tls: this.#tls,
+      start,
+      profile,
+      onKeys: () => this.#saveCredentials(),
+      onRemoved: () => {
+        // Its tables learn no more: another manager has to say what this node is now.
+        this.#agent.removeManager(this.#state.nodeId);
+        this.#agent.reconnect();
+      },
+      clock,
+      random,
+      log,
+    });
+    this.#manager = manager;
+    this.#start = { kind: "resume", forceNewCluster: false };
+    this.#error = undefined;
+    manager.fatal.catch((error) => this.#fail(error));
+    this.#agent.addManager({
+      nodeId: this.#state.nodeId,
+      address: this.#state.advertiseAddress,
+    });
+    await this.#remember({ joining: false });
+    this.#o.onChange();
+  }
+
+  /** Asks the managers this node knows to let it into the Raft group. */
+  async #joinGroup(): Promise<readonly RaftMember[]> {
+    if (this.#state.raftId === 0 || !hasRaftLog(this.#o.raftFolder)) {
+      await this.#remember({ raftId: newRaftId(this.#o.random) });
+    }
+    const others = this.#agent.managers().filter((m) => m.nodeId !== this.#state.nodeId);
+    let failure: unknown = new ClusterError("unavailable", "no other manager is known");
+    for (const { address } of others) {
+      const client = dial({
+        address,
+        tls: this.#tls,
+        expected: { role: "manager", clusterId: this.#state.clusterId },
+      });
+      try {
+        const member = this.#raftMember();
+        const { signal } = this.#stop;
+        const { members } = await client.call(RaftMembershipService.join, { member }, { signal });
+        return members;
+      } catch (error) {
+        failure = error;
+      } finally {
+        client.close();
+      }
+    }
+    throw failure;
+  }
+
+  async #stopManager(): Promise<void> {
+    const manager = this.#manager;
+    if (manager === undefined) return;
+    this.#manager = undefined;
+    this.#agent.removeManager(this.#state.nodeId);
+    this.#o.onChange();
+    await manager.stop({ transfer: true });
+    // The manager closed it; a next one opens it anew.
+    this.#managerState = undefined;
+  }
+
+  async #openManagerState(): Promise<ManagerState> {
+    const { raftFolder, nodeKey, clock, random, log } = this.#o;
+    this.#managerState ??= await ManagerState.open({
+      folder: raftFolder,
+      nodeKey,
+      clock,
+      random,
+      log,
+    });
+    return this.#managerState;
+  }
+
+  #raftMember(): RaftMember {
+    return {
+      raftId: this.#state.raftId,
+      nodeId: this.#state.nodeId,
+      address: this.#state.advertiseAddress,
+    };
+  }
+
+  async #remember(change: Partial<NodeState>): Promise<void> {
+    this.#state = { ...this.#state, ...change };
+    await this.#o.files.save(this.#state);
+  }
+
+  async #saveCredentials(): Promise<void> {
+    const dataKeys = this.#managerState?.ring.dataKeys();
+    await saveCredentials(this.#o.files, this.#tls, { dataKeys, random: this.#o.random });
+  }
+
+  #changeRole(change: () => Promise<void>): Promise<void> {
+    const next = this.#roleChange.then(change);
+    this.#roleChange = next.catch(() => {
+      // The caller of `#changeRole` owns the failure; the next change starts from here.
+    });
+    return next;
+  }
+
+  #fail(error: unknown): void {
+    if (this.#stop.signal.aborted) return;
+    this.#error = error;
+    this.#o.log.error("node cannot go on", { err: errorText(error) });
+    this.#o.onChange();
+    this.#o.onFatal(error);
+  }
+
+  /** Gives a promise nobody waits for an owner. */
+  #own(promise: Promise<unknown>): void {
+    promise.catch((error) => this.#fail(error));
+  }
+}

@@ -1,0 +1,459 @@
+/**
+ * The life of one node: in no swarm, joining, in one, locked.
+ *
+ * Implements the Engine API's `SwarmPort`. Changes of state are made one after the other; reads of the state are plain. The
+ * running parts of a membership are in `member.ts`, this file decides when there is one.
+ */
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Manager } from "../../manager/manager.ts";
+import {
+  hasRaftLog,
+  ManagerState,
+  managerStateKind,
+  removeManagerState,
+} from "../../manager/manager-state.ts";
+import type { NodeDescription, Peer } from "../common/api/generated/api.ts";
+import type { Clock } from "../common/clock/clock.ts";
+import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
+import type { TlsMaterial } from "../common/identity/types.ts";
+import { apiRequestTimeoutMs } from "../common/limits/limits.ts";
+import type { Log } from "../common/log/log.ts";
+import type { Random } from "../common/random/random.ts";
+import type {
+  InitRequest,
+  JoinRequest,
+  LocalNodeState,
+  ManagerMember,
+  SwarmPort,
+  SwarmStatus,
+} from "../engine/ports.ts";
+import {
+  formatHostPort,
+  type InterfaceAddress,
+  parseHostPort,
+  resolveAdvertise,
+} from "./address.ts";
+import type { ManagerSource } from "./backend.ts";
+import { type DaemonConfig, runtimeSocket } from "./config.ts";
+import { loadCredentials } from "./credentials.ts";
+import { createCluster, type Entry, joinCluster } from "./entry.ts";
+import { Member, type MemberOptions } from "./member.ts";
+import { type NodeState, StateFiles } from "./state-files.ts";
+
+/** What a node is made with. */
+export interface NodeOptions {
+  readonly config: DaemonConfig;
+  readonly interfaces: () => readonly InterfaceAddress[];
+  readonly description: () => NodeDescription;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Longest a node that leaves waits for the group to let it go, milliseconds. */
+const leaveTimeoutMs = 5000;
+/** Longest it waits for its goodbye to be heard, milliseconds. */
+const goodbyeTimeoutMs = 1000;
+/** As Docker says it when a join takes longer than the request may. */
+const joinTimeoutText =
+  'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.';
+
+/** One node. */
+export class SwarmNode implements SwarmPort, ManagerSource {
+  readonly #o: NodeOptions;
+  readonly #files: StateFiles;
+  readonly #raftFolder: string;
+  #member: Member | undefined;
+  #lockedState: NodeState | undefined;
+  #error: unknown;
+  /** Set while a join is under way; aborting it gives the join up. */
+  #joining: AbortController | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+  #watchers = new Set<() => void>();
+
+  constructor(options: NodeOptions) {
+    this.#o = options;
+    this.#files = new StateFiles(options.config.dataRoot);
+    this.#raftFolder = join(options.config.dataRoot, "raft");
+  }
+
+  /** Takes up the membership that is on disk, if any. Never rejects: what fails shows in the status. */
+  async start(): Promise<void> {
+    await this.#serial(async () => {
+      try {
+        const state = await this.#files.load();
+        if (state === undefined) return;
+        if (isUnfinishedInit(state, this.#raftFolder)) {
+          this.#o.log.warn("remains of an init that was cut off are removed");
+          await this.#clear();
+        } else if (managerStateKind(this.#raftFolder) === "locked") {
+          this.#lockedState = state;
+          this.#o.log.warn('swarm locked: unlock it with "docker swarm unlock"');
+        } else await this.#resume(state, { forceNewCluster: false });
+      } catch (error) {
+        this.#fail(error);
+      }
+    });
+  }
+
+  /** Stops all swarm parts; the membership stays on disk. */
+  async stop(): Promise<void> {
+    this.#joining?.abort(new ClusterError("unavailable", "the daemon is stopping"));
+    await this.#serial(() => this.#stopMember());
+  }
+
+  manager(): Manager | undefined {
+    return this.#member?.manager();
+  }
+
+  changed(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(signal.reason);
+      const done = () => {
+        this.#watchers.delete(done);
+        resolve();
+      };
+      this.#watchers.add(done);
+      signal.addEventListener(
+        "abort",
+        () => {
+          this.#watchers.delete(done);
+          reject(signal.reason);
+        },
+        { once: true },
+      );
+    });
+  }
+
+  status(): SwarmStatus {
+    const member = this.#member;
+    const state = member?.state() ?? this.#lockedState;
+    const error = this.#error ?? member?.error();
+    const identity = member?.identity();
+    return {
+      state: this.#localState(),
+      nodeId: state?.nodeId ?? "",
+      nodeAddress:
+        state === undefined ? "" : parseHostPort(state.advertiseAddress, 0, "address").host,
+      isManager: identity?.role === "manager",
+      controlAvailable: member?.manager() !== undefined,
+      error: error === undefined ? "" : errorText(error),
+      certificateExpired:
+        identity !== undefined && this.#o.clock.now() > identity.notAfterMs && error !== undefined,
+      remoteManagers: this.#remoteManagers(),
+    };
+  }
+
+  members(): readonly ManagerMember[] {
+    return (this.manager()?.members() ?? [])
+      .filter((m) => !m.learner)
+      .map(({ nodeId, address, isLeader, reachable }) => ({
+        nodeId,
+        address,
+        leader: isLeader,
+        reachable,
+      }));
+  }
+
+  init(request: InitRequest): Promise<string> {
+    return this.#serial(async () => {
+      if (request.forceNewCluster && this.#member !== undefined) {
+        return this.#forceNewCluster(request);
+      }
+      if (this.#localState() !== "inactive" && this.#localState() !== "error") throw alreadyIn();
+      const entry = await createCluster(request, this.#entryTools());
+      return this.#enter(entry);
+    });
+  }
+
+  join(request: JoinRequest): Promise<void> {
+    const stop = new AbortController();
+    const work = this.#serial(async () => {
+      if (this.#localState() !== "inactive" && this.#localState() !== "error") throw alreadyIn();
+      this.#joining = stop;
+      this.#tell();
+      try {
+        const entry = await joinCluster(request, this.#entryTools(), stop.signal);
+        await this.#enter(entry, stop.signal);
+      } finally {
+        this.#joining = undefined;
+        this.#tell();
+      }
+    });
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        reject(new ClusterError("deadline-exceeded", joinTimeoutText));
+        work.catch((error) => this.#fail(error));
+      }, apiRequestTimeoutMs);
+      work.then(resolve, reject).finally(() => clearTimeout(timer));
+    });
+  }
+
+  async leave(_force: boolean): Promise<void> {
+    this.#joining?.abort(new ClusterError("cancelled", "the node left while it was joining"));
+    await this.#serial(async () => {
+      await this.#leaveGroup();
+      await this.#member?.sayGoodbye(AbortSignal.timeout(goodbyeTimeoutMs));
+      await this.#stopMember();
+      this.#lockedState = undefined;
+      this.#error = undefined;
+      await this.#clear();
+      this.#tell();
+    });
+  }
+
+  unlock(key: string): Promise<void> {
+    return this.#serial(async () => {
+      const state = this.#lockedState;
+      if (state === undefined) throw new ClusterError("failed-precondition", "swarm is not locked");
+      await this.#resume(state, { forceNewCluster: false, unlockKey: key });
+      this.#lockedState = undefined;
+      this.#tell();
+    });
+  }
+
+  async unlockKey(): Promise<string> {
+    return this.#member?.managerState()?.unlockKeyText() ?? "";
+  }
+
+  #localState(): LocalNodeState {
+    if (this.#lockedState !== undefined) return "locked";
+    if (this.#joining !== undefined) return "pending";
+    if (this.#error !== undefined) return "error";
+    const member = this.#member;
+    if (member === undefined) return "inactive";
+    return member.isConnected() || member.manager() !== undefined ? "active" : "pending";
+  }
+
+  #remoteManagers(): Peer[] {
+    const members = this.manager()?.members();
+    if (members !== undefined) {
+      return members.map(({ nodeId, address, raftId }) => ({ nodeId, address, raftId }));
+    }
+    const known = this.#member?.knownManagers() ?? this.#lockedState?.managers ?? [];
+    return known.map(({ nodeId, address }) => ({ nodeId, address, raftId: 0 }));
+  }
+
+  async #clear(): Promise<void> {
+    await removeManagerState(this.#raftFolder);
+    await this.#files.clear();
+  }
+
+  /** Starts the membership that is on disk. @throws ClusterError */
+  async #resume(
+    stored: NodeState,
+    options: { readonly forceNewCluster: boolean; readonly unlockKey?: string },
+  ): Promise<void> {
+    const isManager = managerStateKind(this.#raftFolder) !== "absent";
+    const state = this.#readdressed(stored);
+    const nodeKey = await this.#nodeKey();
+    const { clock, random, log } = this.#o;
+    const managerState = isManager
+      ? await ManagerState.open({
+          folder: this.#raftFolder,
+          nodeKey,
+          clock,
+          random,
+          log,
+          ...(options.unlockKey === undefined ? {} : { unlockKey: options.unlockKey }),
+        })
+      : undefined;
+    try {
+      const dataKeys = managerState?.ring.dataKeys();
+      const present = await loadCredentials(this.#files, { dataKeys, random });
+      const tls = this.#unexpired(state, present, managerState);
+      await this.#files.save(state);
+      await this.#startMember({
+        state,
+        tls,
+        nodeKey,
+        managerState,
+        start:
+          state.joining && !options.forceNewCluster
+            ? { kind: "join", members: [] }
+            : { kind: "resume", forceNewCluster: options.forceNewCluster },
+      });
+    } catch (error) {
+      if (this.#member === undefined) await managerState?.close();
+      throw error;
+    }
+  }
+
+  /** The certificate, or a new one that a manager issues to itself when it has run out. */
+  #unexpired(
+    state: NodeState,
+    present: TlsMaterial,
+    managerState: ManagerState | undefined,
+  ): TlsMaterial {
+    const { notAfterMs, role } = identityOf(parseCertificate(present.certificate));
+    if (role !== "manager" || this.#o.clock.now() <= notAfterMs) return present;
+    if (managerState === undefined || managerState.found.state !== "loaded") return present;
+    const tls = managerState.selfIssue(state.nodeId, present);
+    this.#o.log.warn("expired certificate renewed from the checkpoint", {
+      "node.id": state.nodeId,
+    });
+    return tls;
+  }
+
+  /** The state with the address this machine has now: it may have been moved since. */
+  #readdressed(state: NodeState): NodeState {
+    try {
+      const listen = parseHostPort(state.listenAddress, 0, "listen address");
+      const advertise = resolveAdvertise(state.advertiseSetting, listen, this.#o.interfaces());
+      const advertiseAddress = formatHostPort(advertise);
+      if (advertiseAddress === state.advertiseAddress) return state;
+      const before = parseHostPort(state.advertiseAddress, 0, "address").host;
+      this.#o.log.info("address changed", { from: state.advertiseAddress, to: advertiseAddress });
+      return {
+        ...state,
+        advertiseAddress,
+        dataPathAddress: state.dataPathAddress === before ? advertise.host : state.dataPathAddress,
+      };
+    } catch (error) {
+      // No address to choose yet, such as before DHCP has answered: the last one is the best guess.
+      this.#o.log.warn("address not found", { err: errorText(error) });
+      return state;
+    }
+  }
+
+  async #enter(entry: Entry, signal?: AbortSignal): Promise<string> {
+    this.#error = undefined;
+    await this.#startMember({ ...entry });
+    const limit = AbortSignal.timeout(apiRequestTimeoutMs);
+    const ready = this.#member?.ready(
+      AbortSignal.any(signal === undefined ? [limit] : [limit, signal]),
+    );
+    try {
+      await ready;
+    } catch (error) {
+      if (signal?.aborted !== true) throw new ClusterError("deadline-exceeded", joinTimeoutText);
+      await this.#stopMember();
+      throw error;
+    }
+    return entry.state.nodeId;
+  }
+
+  async #forceNewCluster(request: InitRequest): Promise<string> {
+    const state = this.#member?.state();
+    if (state === undefined || this.#member?.identity().role !== "manager") {
+      throw new ClusterError(
+        "failed-precondition",
+        "--force-new-cluster needs a node that was a manager of the swarm",
+      );
+    }
+    const unlockKey = this.#member.managerState()?.unlockKeyText() ?? "";
+    await this.#stopMember();
+    const setting = request.advertiseAddress;
+    await this.#resume(setting === "" ? state : { ...state, advertiseSetting: setting }, {
+      forceNewCluster: true,
+      ...(unlockKey === "" ? {} : { unlockKey }),
+    });
+    await this.#member?.ready(AbortSignal.timeout(apiRequestTimeoutMs));
+    return state.nodeId;
+  }
+
+  async #startMember(
+    parts: Pick<MemberOptions, "state" | "tls" | "nodeKey" | "managerState" | "start">,
+  ): Promise<void> {
+    const { config, clock, random, log } = this.#o;
+    const member = new Member({
+      ...parts,
+      files: this.#files,
+      raftFolder: this.#raftFolder,
+      relayPath: runtimeSocket(config, "relay"),
+      profile: config.raftProfile,
+      description: this.#o.description,
+      onChange: () => this.#tell(),
+      onFatal: (error) => this.#fail(error),
+      clock,
+      random,
+      log: log.with({ "node.id": parts.state.nodeId }),
+    });
+    this.#member = member;
+    try {
+      await member.start();
+    } catch (error) {
+      this.#member = undefined;
+      await member.stop();
+      throw error;
+    }
+    this.#tell();
+  }
+
+  async #stopMember(): Promise<void> {
+    const member = this.#member;
+    this.#member = undefined;
+    await member?.stop();
+    rmSync(runtimeSocket(this.#o.config, "relay"), { force: true });
+    this.#tell();
+  }
+
+  /** A manager that leaves asks the others to go on without it; when they cannot, it goes all the same. */
+  async #leaveGroup(): Promise<void> {
+    const manager = this.manager();
+    if (manager === undefined || manager.members().length < 2) return;
+    try {
+      await manager.leave(AbortSignal.timeout(leaveTimeoutMs));
+    } catch (error) {
+      this.#o.log.warn("left without the group's consent", { err: errorText(error) });
+    }
+  }
+
+  #entryTools() {
+    const { config, interfaces, description, clock, random, log } = this.#o;
+    return {
+      config,
+      interfaces,
+      description,
+      clock,
+      random,
+      log,
+      files: this.#files,
+      raftFolder: this.#raftFolder,
+      nodeKey: () => this.#nodeKey(),
+    };
+  }
+
+  /** 32 bytes of this installation that seal a manager's data keys while autolock is off. */
+  async #nodeKey(): Promise<Uint8Array> {
+    const stored = await this.#files.read("sealing.key");
+    if (stored !== undefined) return new Uint8Array(stored);
+    const key = this.#o.random.bytes(32);
+    await this.#files.write("sealing.key", key);
+    return key;
+  }
+
+  #fail(error: unknown): void {
+    if (error instanceof ClusterError && error.code === "cancelled") return;
+    this.#error = error;
+    this.#o.log.error("swarm error", { err: errorText(error) });
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const watcher of [...this.#watchers]) watcher();
+  }
+
+  /** Runs changes of state one after the other. */
+  #serial<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#queue.then(work);
+    this.#queue = next.catch(() => {
+      // The caller owns the failure; the next change starts from here.
+    });
+    return next;
+  }
+}
+
+/** A node that was about to make a cluster when it stopped: nothing was committed, nobody else knows of it. */
+function isUnfinishedInit(state: NodeState, raftFolder: string): boolean {
+  return state.raftId !== 0 && state.managers.length === 0 && !hasRaftLog(raftFolder);
+}
+
+function alreadyIn(): ClusterError {
+  return new ClusterError(
+    "unavailable",
+    'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.',
+  );
+}

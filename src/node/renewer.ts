@@ -1,0 +1,154 @@
+/**
+ * Keeps the node's certificate valid: one loop per life in a swarm.
+ *
+ * Renews at a random moment between 50 and 80 % of the certificate's time, at once when the cluster gave the node another
+ * role, and without a client certificate when the present one has run out. The old certificate serves until the new one
+ * is on disk.
+ */
+import type { Clock } from "../common/clock/clock.ts";
+import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
+import { createKey } from "../common/identity/key.ts";
+import { renewalMomentMs, renewalRetryMs } from "../common/identity/renewal.ts";
+import type { Identity, TlsMaterial } from "../common/identity/types.ts";
+import type { Log } from "../common/log/log.ts";
+import type { Random } from "../common/random/random.ts";
+import { type ReceivedIdentity, renew, renewExpired } from "../common/rpc/ca-client.ts";
+import { dial } from "../common/rpc/client.ts";
+
+/** What the renewer works on. */
+export interface RenewerPorts {
+  present(): TlsMaterial;
+  /** Addresses of managers, the one to try first first. */
+  managers(): readonly string[];
+  /** Takes the new certificate into use; it is on disk when this resolves. */
+  renewed(received: ReceivedIdentity): Promise<void>;
+  /** Issues one from this manager's own tables, when nobody else can; undefined on a worker. */
+  selfIssue(): TlsMaterial | undefined;
+  /** The node was removed from the cluster: there is nothing to renew any more. */
+  removed(error: ClusterError): void;
+}
+
+/** Longest pause between two looks at the clock, which may jump, milliseconds. */
+const lookIntervalMs = 30_000;
+
+/** The loop. */
+export class Renewer {
+  readonly #ports: RenewerPorts;
+  readonly #tools: { readonly clock: Clock; readonly random: Random; readonly log: Log };
+  #wake: (() => void) | undefined;
+  #isWanted = false;
+
+  constructor(
+    ports: RenewerPorts,
+    tools: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+  ) {
+    this.#ports = ports;
+    this.#tools = tools;
+  }
+
+  /** Renew at once. */
+  now(): void {
+    this.#isWanted = true;
+    this.#wake?.();
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { random, log } = this.#tools;
+    let failures = 0;
+    let key: string | undefined;
+    let dueMs = renewalMomentMs(this.#identity(), random);
+    while (!signal.aborted) {
+      if (!this.#isWanted && this.#tools.clock.now() < dueMs) {
+        await this.#pause(Math.min(lookIntervalMs, dueMs - this.#tools.clock.now()), signal);
+        continue;
+      }
+      this.#isWanted = false;
+      // One key for all attempts: the cluster remembers the last two keys of a node only.
+      key ??= await createKey();
+      try {
+        await this.#renew(key, failures, signal);
+        key = undefined;
+        failures = 0;
+        dueMs = renewalMomentMs(this.#identity(), random);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof ClusterError && error.fields["removed"] === true) {
+          this.#ports.removed(error);
+          return;
+        }
+        failures += 1;
+        this.#isWanted = true;
+        log.warn("certificate not renewed", { err: errorText(error), attempt: failures });
+        await this.#tools.clock.sleep(renewalRetryMs(failures, random), signal).catch(() => {
+          // Aborted: the loop's condition ends it.
+        });
+      }
+    }
+  }
+
+  async #renew(key: string, attempt: number, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#tools;
+    const present = this.#ports.present();
+    const managers = this.#ports.managers();
+    const address = managers[attempt % Math.max(1, managers.length)];
+    const nowMs = clock.now();
+    const isExpired = nowMs > this.#identity().notAfterMs;
+    let received: ReceivedIdentity;
+    try {
+      if (address === undefined) throw new ClusterError("unavailable", "no manager is known");
+      received = isExpired
+        ? await renewExpired({ address, present, key, nowMs, signal })
+        : await this.#renewAt(address, { present, key, nowMs, signal });
+    } catch (error) {
+      // A manager without a quorum still has the key of the CA; without a valid certificate there would never be one.
+      const own = isExpired && !signal.aborted ? this.#ports.selfIssue() : undefined;
+      if (own === undefined) throw error;
+      received = { tls: own, identity: identityOf(parseCertificate(own.certificate)) };
+    }
+    await this.#ports.renewed(received);
+    log.info("certificate renewed", {
+      role: received.identity.role,
+      until: new Date(received.identity.notAfterMs).toISOString(),
+    });
+  }
+
+  async #renewAt(
+    address: string,
+    options: {
+      readonly present: TlsMaterial;
+      readonly key: string;
+      readonly nowMs: number;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<ReceivedIdentity> {
+    const client = dial({
+      address,
+      tls: options.present,
+      expected: { role: "manager", clusterId: this.#identity().clusterId },
+    });
+    try {
+      return await renew({ client, ...options });
+    } finally {
+      client.close();
+    }
+  }
+
+  #identity(): Identity {
+    return identityOf(parseCertificate(this.#ports.present().certificate));
+  }
+
+  #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    this.#wake = () => stop.abort();
+    return this.#tools.clock
+      .sleep(Math.max(1, ms), AbortSignal.any([signal, stop.signal]))
+      .catch(() => {
+        // Woken, or stopped.
+      })
+      .finally(() => {
+        this.#wake = undefined;
+      });
+  }
+}
