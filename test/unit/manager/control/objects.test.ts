@@ -1,0 +1,392 @@
+/**
+ * Secrets, configs, networks, nodes and the cluster: what control accepts, stores and refuses.
+ */
+import assert from "node:assert/strict";
+import type { GroupMember } from "../../../../manager/control/environment.ts";
+import { keepsQuorumWithout } from "../../../../manager/control/quorum.ts";
+import {
+  Cluster,
+  type ClusterSpec,
+  ControlService,
+  JoinTokens,
+  Network,
+  NetworkSpec,
+  type Node,
+  NodeCertificate,
+  RootCa,
+  SecretSpec,
+} from "../../../../src/common/api/generated/api.ts";
+import { createRootCa } from "../../../../src/common/identity/root.ts";
+import { seededRandom } from "../../../../src/common/random/random.ts";
+import { defaultClusterSpec } from "../../../../src/common/spec/cluster-defaults.ts";
+import { networkSpecFromJson } from "../../../../src/engine/translate/network.ts";
+import { bodyObject } from "../../../../src/engine/translate/reader.ts";
+import { type TestControl, testControl } from "../../../support/control.ts";
+import { testNode, testTask } from "../../../support/engine.ts";
+
+const secretSpec = (name: string, text = "x", labels: Record<string, string> = {}) =>
+  SecretSpec.create({ annotations: { name, labels }, data: Buffer.from(text) });
+
+describe("manager/control/payloads", () => {
+  const create = (control: TestControl, name: string, text?: string) =>
+    control.call(ControlService.createSecret, { spec: secretSpec(name, text) });
+
+  it("holds names to Docker's rule", async () => {
+    const control = testControl();
+    for (const name of ["a", "a.b-c_d", "9", "A".repeat(64)]) await create(control, name);
+    for (const name of ["-a", "a-", ".a", "a/b", "a b", "A".repeat(65), "ä"])
+      await assert.rejects(create(control, name), {
+        code: "invalid-argument",
+        message:
+          /^invalid name, only 64 \[a-zA-Z0-9-_\.\] characters allowed, and the start and end character must be/,
+      });
+    await assert.rejects(create(control, ""), { message: "name must be provided" });
+    await assert.rejects(create(control, "A"), {
+      code: "already-exists",
+      message: "secret A already exists",
+    });
+  });
+
+  it("refuses drivers it does not have", async () => {
+    const control = testControl();
+    const driver = (name: string) => ({ name, options: {} });
+    const call = (spec: Partial<SecretSpec>) =>
+      control.call(ControlService.createSecret, { spec: { ...secretSpec("a"), ...spec } });
+    await assert.rejects(call({ driver: driver("") }), {
+      message: "secret driver must have a name",
+    });
+    await assert.rejects(
+      call({ driver: driver("vault") }),
+      /secret driver "vault" is not installed/,
+    );
+    await assert.rejects(
+      call({ templating: driver("jinja") }),
+      /template driver "jinja" is not supported/,
+    );
+    await call({ templating: driver("golang") });
+  });
+
+  it("updates labels, takes equal or no data, and nothing else", async () => {
+    const control = testControl();
+    const { id } = await create(control, "key");
+    const secret = () => control.store.view().get("secret", id);
+    const update = (spec: SecretSpec) =>
+      control.call(ControlService.updateSecret, {
+        id,
+        version: secret()?.meta?.version ?? 0,
+        spec,
+      });
+    await update(secretSpec("key", "x", { a: "1" }));
+    await update(secretSpec("key", "", { b: "2" }));
+    assert.deepEqual({ ...secret()?.spec?.annotations?.labels }, { b: "2" });
+    assert.equal(Buffer.from(secret()?.spec?.data ?? []).toString(), "x");
+    for (const spec of [secretSpec("key", "y"), secretSpec("key", "xx"), secretSpec("other")])
+      await assert.rejects(update(spec), {
+        code: "invalid-argument",
+        message: "only updates to Labels are allowed",
+      });
+  });
+
+  it("says when there is nothing to remove", async () => {
+    const removed = testControl().call(ControlService.removeConfig, { id: "x", force: false });
+    await assert.rejects(removed, { code: "not-found", message: "could not find config x" });
+  });
+});
+
+describe("manager/control/networks", () => {
+  const network = (body: object) => networkSpecFromJson(bodyObject({ Driver: "overlay", ...body }));
+  const create = (control: TestControl, body: object) =>
+    control.call(ControlService.createNetwork, { spec: network(body) });
+  const ipam = (...Config: object[]) => ({ Name: "n", IPAM: { Config } });
+
+  it("stores subnets of both families and driver options", async () => {
+    const control = testControl();
+    const pools = [
+      { Subnet: "10.9.0.0/24", Gateway: "10.9.0.1", IPRange: "10.9.0.128/25" },
+      { Subnet: "fd00:9::/64" },
+    ];
+    const { id } = await create(control, { ...ipam(...pools), Options: { encrypted: "" } });
+    const spec = control.store.view().get("network", id)?.spec;
+    assert.deepEqual(
+      spec?.ipam?.configs.map(({ subnet }) => subnet),
+      ["10.9.0.0/24", "fd00:9::/64"],
+    );
+    assert.deepEqual({ ...spec?.driver?.options }, { encrypted: "" });
+  });
+
+  it("refuses what does not make a network", async () => {
+    const control = testControl();
+    const cases: readonly (readonly [object, RegExp])[] = [
+      [{ Name: "" }, /^meta: name must be provided$/],
+      [{ Name: "a b" }, /^name must be valid as a DNS name component$/],
+      [
+        { Name: "n", Driver: "weave" },
+        /^network driver "weave" cannot be used in a swarm; use overlay$/,
+      ],
+      [{ Name: "n", Attachable: true, Ingress: true }, /^ingress network cannot be attachable$/],
+      [
+        { Name: "n", Labels: { "com.docker.swarm.predefined": "" } },
+        /^label com\.docker\.swarm\.predefined is for internally created/,
+      ],
+      [{ Name: "n", IPAM: { Driver: "own" } }, /^ipam driver "own" is not supported/],
+      [ipam({ Subnet: "10.0.0.0" }), /^ipam configuration: invalid subnet 10\.0\.0\.0$/],
+      [
+        ipam({ Subnet: "10.0.0.0/24", Gateway: "10.0.1.1" }),
+        /^ipam configuration: subnet 10\.0\.0\.0\/24 does not contain gateway 10\.0\.1\.1$/,
+      ],
+      [ipam({ Subnet: "10.0.0.0/24", Gateway: "x" }), /^ipam configuration: invalid gateway x$/],
+      [
+        ipam({ Subnet: "10.0.0.0/24", IPRange: "10.0.0.0/16" }),
+        /^ipam configuration: subnet 10\.0\.0\.0\/24 does not contain range/,
+      ],
+      [
+        ipam({ Subnet: "10.0.0.0/24" }, { Subnet: "10.0.0.0/16" }),
+        /subnets 10\.0\.0\.0\/24 and 10\.0\.0\.0\/16 overlap/,
+      ],
+    ];
+    for (const [body, message] of cases)
+      await assert.rejects(create(control, body), { message }, JSON.stringify(body));
+  });
+
+  it("has one ingress network, and keeps it while it is needed", async () => {
+    const control = testControl();
+    const { id } = await create(control, { Name: "ingress", Ingress: true });
+    await assert.rejects(create(control, { Name: "other", Ingress: true }), {
+      code: "already-exists",
+      message: `ingress network (${id}) is already present`,
+    });
+    await control.call(ControlService.removeNetwork, { id, force: false });
+  });
+
+  it("does not remove the stand-ins of the nodes' own networks", async () => {
+    const control = testControl();
+    const annotations = { name: "bridge", labels: { "com.docker.swarm.predefined": "true" } };
+    const spec = NetworkSpec.create({ annotations });
+    await control.store.update((tx) => tx.create("network", Network.create({ id: "b", spec })));
+    await assert.rejects(control.call(ControlService.removeNetwork, { id: "b", force: false }), {
+      code: "failed-precondition",
+      message: "network b (bridge) is a swarm predefined network and cannot be removed",
+    });
+  });
+
+  it("stays while a task runs in it, and goes when it has ended", async () => {
+    const control = testControl();
+    const { id } = await create(control, { Name: "back" });
+    const networks = [{ networkId: id, addresses: [], aliases: [], driverOptions: {} }];
+    await control.store.update((tx) => tx.create("task", testTask("t1", { networks })));
+    const remove = () => control.call(ControlService.removeNetwork, { id, force: false });
+    await assert.rejects(remove(), { message: `network ${id} is in use by task t1` });
+    await control.store.update((tx) =>
+      tx.update("task", testTask("t1", { networks, state: "failed" })),
+    );
+    await remove();
+  });
+});
+
+describe("manager/control/nodes", () => {
+  async function cluster(...nodes: Node[]): Promise<TestControl> {
+    const control = testControl();
+    await control.store.update((tx) => {
+      for (const node of nodes) tx.create("node", node);
+    });
+    return control;
+  }
+  const manager = (id: string, number: number) => testNode(id, id, "manager", number);
+  const worker = (id: string, number: number) => testNode(id, id, "worker", number);
+  const member = (nodeId: string, reachable = true): GroupMember => ({
+    raftId: nodeId.length + nodeId.charCodeAt(0),
+    nodeId,
+    reachable,
+    learner: false,
+  });
+  const down = (node: Node): Node => ({
+    ...node,
+    status: { state: "down", message: "", address: "" },
+  });
+  const demote = (control: TestControl, id: string) => {
+    const node = control.store.view().get("node", id);
+    assert.ok(node?.spec !== undefined);
+    const spec = { ...node.spec, desiredRole: "worker" } as const;
+    return control.call(ControlService.updateNode, { id, version: node.meta?.version ?? 0, spec });
+  };
+  const remove = (control: TestControl, id: string, force = false) =>
+    control.call(ControlService.removeNode, { id, force });
+
+  it("demotes only while the rest has a quorum", async () => {
+    const control = await cluster(manager("self", 1), manager("b", 2), manager("c", 3));
+    control.group.members = [member("self"), member("b", false), member("c")];
+    await assert.rejects(demote(control, "c"), {
+      code: "failed-precondition",
+      message: "can't remove member from the raft: this would result in a loss of quorum",
+    });
+    await demote(control, "b");
+    assert.equal(control.store.view().get("node", "b")?.spec?.desiredRole, "worker");
+    assert.equal(control.store.view().get("node", "b")?.role, "manager");
+  });
+
+  it("never demotes the last manager", async () => {
+    const control = await cluster(manager("self", 1), worker("w", 2));
+    await assert.rejects(demote(control, "self"), {
+      message: "attempting to demote the last manager of the swarm",
+    });
+  });
+
+  it("removes a node that is down, remembers it and lets its number rest", async () => {
+    const certificate = NodeCertificate.create({ notAfterMs: 5_000 });
+    const control = await cluster(manager("self", 1), { ...down(worker("w", 7)), certificate });
+    await remove(control, "w");
+    const view = control.store.view();
+    assert.equal(view.get("node", "w"), undefined);
+    assert.deepEqual(view.get("tombstone", "node/w")?.node, {
+      nodeId: "w",
+      expiresAtMs: 5_000 + 604_800_000,
+    });
+    assert.equal(view.get("tombstone", "number/7")?.number?.number, 7);
+  });
+
+  it("refuses to remove what is up, or still a manager", async () => {
+    const control = await cluster(manager("self", 1), worker("w", 2), down(manager("m", 3)));
+    control.group.members = [member("self"), member("m", false)];
+    await assert.rejects(remove(control, "w"), {
+      message: "node w is not down and can't be removed",
+    });
+    await assert.rejects(remove(control, "m", true), {
+      message:
+        "node m is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal",
+    });
+    await assert.rejects(remove(control, "x"), { code: "not-found", message: "node x not found" });
+    await remove(control, "w", true);
+  });
+
+  it("makes orphans of all its tasks, however many", async () => {
+    const control = await cluster(manager("self", 1), down(worker("w", 2)));
+    const ids = Array.from({ length: 400 }, (_, i) => `t${i}`);
+    await control.store.batch(ids, (tx, id) => tx.create("task", testTask(id, { nodeId: "w" })));
+    await control.store.update((tx) =>
+      tx.create("task", testTask("done", { nodeId: "w", state: "complete" })),
+    );
+    await remove(control, "w");
+    const states = control.store
+      .view()
+      .list("task")
+      .map((task) => task.status?.state);
+    assert.equal(states.filter((state) => state === "orphaned").length, 400);
+    assert.equal(states.filter((state) => state === "complete").length, 1);
+  });
+});
+
+describe("manager/control/quorum", () => {
+  it("counts the reachable voters that remain", () => {
+    const group = (...states: string[]): GroupMember[] =>
+      states.map((state, i) => ({
+        raftId: i,
+        nodeId: `n${i}`,
+        reachable: state !== "-",
+        learner: state === "l",
+      }));
+    const cases = [
+      [["+", "+", "+"], 2, true],
+      [["+", "+", "-"], 1, false],
+      [["+", "+", "-"], 2, true],
+      [["+", "+"], 1, true],
+      [["+", "-"], 1, true],
+      [["+"], 0, false],
+      [["-", "+", "+"], 2, true],
+      [["+", "+", "l"], 2, true],
+      [["+", "-", "-", "-", "-"], 4, false],
+    ] as const;
+    for (const [states, leaving, expected] of cases)
+      assert.equal(
+        keepsQuorumWithout(group(...states), leaving, "n0"),
+        expected,
+        `${states} less ${leaving}`,
+      );
+  });
+});
+
+describe("manager/control/cluster", () => {
+  async function withCluster(): Promise<TestControl> {
+    const control = testControl();
+    const root = await createRootCa({ nowMs: Date.now(), random: seededRandom(1) });
+    const rootCa = RootCa.create({
+      caCert: Buffer.from(root.certificate),
+      joinTokens: JoinTokens.create({ worker: "w", manager: "m" }),
+    });
+    const object = Cluster.create({ id: "c", spec: defaultClusterSpec, rootCa });
+    await control.store.update((tx) => tx.create("cluster", object));
+    return control;
+  }
+  const current = (control: TestControl) =>
+    control.store.view().get("cluster", "c") ?? Cluster.create();
+  const update = (
+    control: TestControl,
+    spec: Partial<ClusterSpec>,
+    rotate: { worker?: boolean; manager?: boolean; key?: boolean } = {},
+  ) =>
+    control.call(ControlService.updateCluster, {
+      version: current(control).meta?.version ?? 0,
+      spec: { ...defaultClusterSpec, ...spec },
+      rotateWorkerToken: rotate.worker ?? false,
+      rotateManagerToken: rotate.manager ?? false,
+      rotateUnlockKey: rotate.key ?? false,
+    });
+
+  it("rotates the token that is asked for", async () => {
+    const control = await withCluster();
+    await update(control, {}, { worker: true });
+    const tokens = current(control).rootCa?.joinTokens;
+    assert.match(tokens?.worker ?? "", /^SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25}$/);
+    assert.equal(tokens?.manager, "m");
+  });
+
+  it("makes, keeps, rotates and drops the unlock key with autolock", async () => {
+    const control = await withCluster();
+    const on = { encryption: { autoLockManagers: true } };
+    const keys = async (spec: Partial<ClusterSpec>, key = false) => {
+      await update(control, spec, { key });
+      return current(control).unlockKeys;
+    };
+    assert.deepEqual(await keys({}, true), []);
+    const [first] = await keys(on);
+    assert.deepEqual([first?.subsystem, first?.key.length, first?.version], ["manager", 32, 1]);
+    assert.deepEqual(await keys(on), [first]);
+    const [second] = await keys(on, true);
+    assert.equal(second?.version, 2);
+    assert.notDeepEqual(second?.key, first?.key);
+    assert.deepEqual(await keys({}), []);
+  });
+
+  it("refuses what is not allowed or not there yet", async () => {
+    const control = await withCluster();
+    const ca = defaultClusterSpec.ca;
+    assert.ok(ca !== undefined);
+    const external = {
+      protocol: "cfssl",
+      url: "https://ca",
+      options: {},
+      caCert: new Uint8Array(0),
+    };
+    const cases: readonly (readonly [Partial<ClusterSpec>, RegExp])[] = [
+      [{ ca: { ...ca, nodeCertExpiryNs: 3599e9 } }, /^minimum certificate expiry time is: 1h0m0s$/],
+      [{ dispatcherHeartbeatNs: -1 }, /^heartbeat time period cannot be a negative duration$/],
+      [
+        { annotations: { name: "mine", labels: {} } },
+        /^modification of cluster name is not allowed$/,
+      ],
+      [{ ca: { ...ca, forceRotate: 1 } }, /^rotating the root CA is not implemented yet$/],
+      [
+        { ca: { ...ca, externalCas: [external] } },
+        /^external certificate authorities are not implemented/,
+      ],
+    ];
+    for (const [spec, message] of cases) await assert.rejects(update(control, spec), { message });
+    const stale = control.call(ControlService.updateCluster, {
+      version: 99,
+      spec: defaultClusterSpec,
+      rotateWorkerToken: false,
+      rotateManagerToken: false,
+      rotateUnlockKey: false,
+    });
+    await assert.rejects(stale, { code: "unknown", message: "update out of sequence" });
+  });
+});
