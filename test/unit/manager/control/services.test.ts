@@ -95,6 +95,85 @@ async function withObjects(): Promise<TestControl> {
   return control;
 }
 
+const memory = { Resources: { Limits: { MemoryBytes: 1048576 } } };
+const cpu = { Resources: { Reservations: { NanoCPUs: 100_000 } } };
+const gpu = (Value: number) => ({
+  Resources: {
+    Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: "gpu", Value } }] },
+  },
+});
+/** What is refused, and what the user is told. */
+const refusals: readonly (readonly [Parts, RegExp])[] = [
+  [{ name: "" }, /^meta: name must be provided$/],
+  [{ name: "a.b" }, /^name must be valid as a DNS name component$/],
+  [{ name: "-a" }, /^name must be valid as a DNS name component$/],
+  [{ name: "a".repeat(64) }, /^name must be 63 characters or fewer$/],
+  [{ container: { Image: "" } }, /^ContainerSpec: image reference must be provided$/],
+  [
+    { container: { Image: "No Image" } },
+    /^ContainerSpec: "No Image" is not a valid repository\/tag$/,
+  ],
+  [{ task: memory }, /^invalid memory value 1048576: Must be at least 4MiB$/],
+  [{ task: cpu }, /^invalid cpu value 0\.0001: Must be at least 0\.001$/],
+  [{ task: gpu(0) }, /^generic resource gpu: the count must be at least 1$/],
+  [{ task: { RestartPolicy: { Delay: -1 } } }, /^TaskSpec: restart-delay cannot be negative$/],
+  [{ task: { RestartPolicy: { Window: -1 } } }, /^TaskSpec: restart-window cannot be negative$/],
+  [
+    { task: { Placement: { Constraints: ["a"] } } },
+    /^constraint expected one operator from ==, !=$/,
+  ],
+  [
+    { container: { Mounts: [{ Target: "/a" }, { Target: "/a" }] } },
+    /^ContainerSpec: duplicate mount point: \/a$/,
+  ],
+  [
+    { container: { Healthcheck: { Interval: 999_999 } } },
+    /^ContainerSpec: Interval in HealthConfig cannot be less than 1ms$/,
+  ],
+  [
+    { container: { Healthcheck: { StartInterval: -1 } } },
+    /^ContainerSpec: StartInterval in HealthConfig cannot/,
+  ],
+  [{ rest: { UpdateConfig: { Delay: -1 } } }, /^TaskSpec: update-delay cannot be negative$/],
+  [
+    { rest: { UpdateConfig: { MaxFailureRatio: 1.5 } } },
+    /^TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1$/,
+  ],
+  [{ rest: { Mode: { GlobalJob: {} }, UpdateConfig: {} } }, /^Jobs may not have an update config$/],
+  [
+    { rest: { EndpointSpec: { Mode: "dnsrr", Ports: [mesh(80)] } } },
+    /^EndpointSpec: port published with ingress mode can't be used with dnsrr mode$/,
+  ],
+  [ports(mesh(80), host(80)), /^EndpointSpec: duplicate published ports provided$/],
+  [{ container: { Secrets: [reference("", "")] } }, /^malformed secret reference$/],
+  [
+    { container: { Secrets: [{ SecretID: "s1", SecretName: "key" }] } },
+    /^malformed secret reference, no target provided$/,
+  ],
+  [
+    { container: { Secrets: [reference("s1", "key", "")] } },
+    /^malformed file secret reference, invalid target file name provided$/,
+  ],
+  [
+    { container: { Secrets: [reference("s1", "key", "f"), reference("s1", "two", "f")] } },
+    /^secret references 'key' and 'two' have a conflicting target: 'f'$/,
+  ],
+  [{ container: { Secrets: [reference("s1", "other")] } }, /^secret not found: other$/],
+  [
+    { container: { Configs: [reference("x", "a"), reference("y", "b")] } },
+    /^configs not found: a, b$/,
+  ],
+  [
+    { container: { Privileges: { CredentialSpec: { Config: "c1" } } } },
+    /^CredentialSpec references config 'c1', but that config isn't in config references with RuntimeTarget$/,
+  ],
+  [
+    { task: { Networks: [{ Target: "n2" }] } },
+    /^Service cannot be explicitly attached to the ingress network "ingress"$/,
+  ],
+  [{ task: { Networks: [{ Target: "nx" }] } }, /^network nx not found$/],
+];
+
 describe("manager/control/services create", () => {
   it("stores the spec as it was written", async () => {
     const control = await withObjects();
@@ -117,90 +196,7 @@ describe("manager/control/services create", () => {
 
   it("refuses what Docker's manager refuses, with its text", async () => {
     const control = await withObjects();
-    const memory = { Resources: { Limits: { MemoryBytes: 1048576 } } };
-    const cpu = { Resources: { Reservations: { NanoCPUs: 100_000 } } };
-    const gpu = (Value: number) => ({
-      Resources: {
-        Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: "gpu", Value } }] },
-      },
-    });
-    const cases: readonly (readonly [Parts, RegExp])[] = [
-      [{ name: "" }, /^meta: name must be provided$/],
-      [{ name: "a.b" }, /^name must be valid as a DNS name component$/],
-      [{ name: "-a" }, /^name must be valid as a DNS name component$/],
-      [{ name: "a".repeat(64) }, /^name must be 63 characters or fewer$/],
-      [{ container: { Image: "" } }, /^ContainerSpec: image reference must be provided$/],
-      [
-        { container: { Image: "No Image" } },
-        /^ContainerSpec: "No Image" is not a valid repository\/tag$/,
-      ],
-      [{ task: memory }, /^invalid memory value 1048576: Must be at least 4MiB$/],
-      [{ task: cpu }, /^invalid cpu value 0\.0001: Must be at least 0\.001$/],
-      [{ task: gpu(0) }, /^generic resource gpu: the count must be at least 1$/],
-      [{ task: { RestartPolicy: { Delay: -1 } } }, /^TaskSpec: restart-delay cannot be negative$/],
-      [
-        { task: { RestartPolicy: { Window: -1 } } },
-        /^TaskSpec: restart-window cannot be negative$/,
-      ],
-      [
-        { task: { Placement: { Constraints: ["a"] } } },
-        /^constraint expected one operator from ==, !=$/,
-      ],
-      [
-        { container: { Mounts: [{ Target: "/a" }, { Target: "/a" }] } },
-        /^ContainerSpec: duplicate mount point: \/a$/,
-      ],
-      [
-        { container: { Healthcheck: { Interval: 999_999 } } },
-        /^ContainerSpec: Interval in HealthConfig cannot be less than 1ms$/,
-      ],
-      [
-        { container: { Healthcheck: { StartInterval: -1 } } },
-        /^ContainerSpec: StartInterval in HealthConfig cannot/,
-      ],
-      [{ rest: { UpdateConfig: { Delay: -1 } } }, /^TaskSpec: update-delay cannot be negative$/],
-      [
-        { rest: { UpdateConfig: { MaxFailureRatio: 1.5 } } },
-        /^TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1$/,
-      ],
-      [
-        { rest: { Mode: { GlobalJob: {} }, UpdateConfig: {} } },
-        /^Jobs may not have an update config$/,
-      ],
-      [
-        { rest: { EndpointSpec: { Mode: "dnsrr", Ports: [mesh(80)] } } },
-        /^EndpointSpec: port published with ingress mode can't be used with dnsrr mode$/,
-      ],
-      [ports(mesh(80), host(80)), /^EndpointSpec: duplicate published ports provided$/],
-      [{ container: { Secrets: [reference("", "")] } }, /^malformed secret reference$/],
-      [
-        { container: { Secrets: [{ SecretID: "s1", SecretName: "key" }] } },
-        /^malformed secret reference, no target provided$/,
-      ],
-      [
-        { container: { Secrets: [reference("s1", "key", "")] } },
-        /^malformed file secret reference, invalid target file name provided$/,
-      ],
-      [
-        { container: { Secrets: [reference("s1", "key", "f"), reference("s1", "two", "f")] } },
-        /^secret references 'key' and 'two' have a conflicting target: 'f'$/,
-      ],
-      [{ container: { Secrets: [reference("s1", "other")] } }, /^secret not found: other$/],
-      [
-        { container: { Configs: [reference("x", "a"), reference("y", "b")] } },
-        /^configs not found: a, b$/,
-      ],
-      [
-        { container: { Privileges: { CredentialSpec: { Config: "c1" } } } },
-        /^CredentialSpec references config 'c1', but that config isn't in config references with RuntimeTarget$/,
-      ],
-      [
-        { task: { Networks: [{ Target: "n2" }] } },
-        /^Service cannot be explicitly attached to the ingress network "ingress"$/,
-      ],
-      [{ task: { Networks: [{ Target: "nx" }] } }, /^network nx not found$/],
-    ];
-    for (const [parts, message] of cases)
+    for (const [parts, message] of refusals)
       await assert.rejects(create(control, parts), { message }, JSON.stringify(parts));
     assert.equal(control.store.view().count("service"), 0);
   });
