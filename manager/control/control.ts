@@ -15,7 +15,7 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import { noLeader } from "../../src/common/errors/no-leader.ts";
+import { maySafelyRetry, noLeader } from "../../src/common/errors/no-leader.ts";
 import { leaderPollMs, leaderWaitMs } from "../../src/common/limits/limits.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import type { Store } from "../state/store.ts";
@@ -73,14 +73,23 @@ export class Control {
   }
 
   /**
-   * Runs a method here when this manager leads, else on the leader. While there is none it waits a little for one.
+   * Runs a method here when this manager leads, else on the leader. While there is none, or leadership moves before
+   * anything was committed, it waits a little and tries again.
    * @throws ClusterError
    */
   async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
-    const { group, forward } = this.#options;
-    await this.#awaitLeader(signal);
-    if (group.leadership().isLeader) return this.handle(method, request, signal);
-    return forward(method, request, signal);
+    const { group, forward, clock } = this.#options;
+    const end = clock.monotonic() + leaderWaitMs;
+    for (;;) {
+      await this.#awaitLeader(end, signal);
+      try {
+        if (group.leadership().isLeader) return await this.handle(method, request, signal);
+        return await forward(method, request, signal);
+      } catch (error) {
+        if (!maySafelyRetry(error) || clock.monotonic() >= end) throw error;
+      }
+      await clock.sleep(leaderPollMs, signal);
+    }
   }
 
   /** Runs a method on this manager. @throws ClusterError `unavailable` when it does not lead. */
@@ -111,10 +120,9 @@ export class Control {
     } while (left > 0);
   }
 
-  /** Nothing has been sent while one waits here, so waiting repeats no write. */
-  async #awaitLeader(signal: AbortSignal): Promise<void> {
+  /** Resolves once there is a leader. @throws ClusterError `unavailable` when none came until `end`. */
+  async #awaitLeader(end: number, signal: AbortSignal): Promise<void> {
     const { group, clock, selfId } = this.#options;
-    const end = clock.monotonic() + leaderWaitMs;
     for (;;) {
       const { leaderNodeId, isLeader } = group.leadership();
       // A leader that has not caught up with its predecessor is not one yet.

@@ -5,6 +5,7 @@ import type { MethodDescriptor } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { noLeader } from "../common/errors/no-leader.ts";
+import { leaderPollMs, leaderWaitMs } from "../common/limits/limits.ts";
 import type { Random } from "../common/random/random.ts";
 import { fromManager } from "./errors.ts";
 import type { EventHub } from "./event-hub.ts";
@@ -21,20 +22,28 @@ export interface EngineContext {
 }
 
 /**
- * A view that shows everything acknowledged before.
+ * A view that shows everything acknowledged before. While there is no leader it waits a little for one.
+ *
+ * @param waitMs How long to wait; 0 for answers that are better early than complete.
  * @throws ClusterError `unavailable` with Docker's text when this node is no manager or there is no leader.
  */
 export async function readView(
   context: EngineContext,
   request: EngineRequest,
+  waitMs = leaderWaitMs,
 ): Promise<ObjectView> {
-  requireManager(context.ports.swarm.status());
-  try {
-    return await context.ports.objects.view(request.signal);
-  } catch (error) {
-    const code = error instanceof ClusterError ? error.code : undefined;
-    if (code === "unavailable" || code === "deadline-exceeded") throw fromManager(noLeader(error));
-    throw fromManager(error);
+  const { ports, clock } = context;
+  const end = clock.monotonic() + waitMs;
+  for (;;) {
+    requireManager(ports.swarm.status());
+    try {
+      return await ports.objects.view(request.signal);
+    } catch (error) {
+      const code = error instanceof ClusterError ? error.code : undefined;
+      if (code !== "unavailable" && code !== "deadline-exceeded") throw fromManager(error);
+      if (clock.monotonic() >= end || request.signal.aborted) throw fromManager(noLeader(error));
+    }
+    await clock.sleep(leaderPollMs, request.signal);
   }
 }
 

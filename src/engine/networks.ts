@@ -62,7 +62,8 @@ async function allNetworks(
   if (whyNoManager(context.ports.swarm.status()) !== undefined) return local;
   const view = await readView(context, request);
   const shown = [...view.list("network")].filter((network) => hidden || !isPredefined(network));
-  return [...shown.map((network) => foundSwarm(view, network)), ...local];
+  const used = usedNetworks(view);
+  return [...shown.map((network) => foundSwarm(network, used)), ...local];
 }
 
 function foundLocal(network: LocalNetwork): Found {
@@ -78,7 +79,7 @@ function foundLocal(network: LocalNetwork): Found {
   };
 }
 
-function foundSwarm(view: ObjectView, network: Network): Found {
+function foundSwarm(network: Network, used: () => ReadonlySet<string>): Found {
   return {
     id: network.id,
     name: network.spec?.annotations?.name ?? "",
@@ -86,15 +87,22 @@ function foundSwarm(view: ObjectView, network: Network): Found {
     scope: "swarm",
     labels: network.spec?.annotations?.labels ?? {},
     createdAtMs: network.meta?.createdAtMs ?? 0,
-    inUse: () => isUsed(view, network.id),
+    inUse: () => used().has(network.id),
     json: () => networkToJson(network),
   };
 }
 
-function isUsed(view: ObjectView, id: string): boolean {
-  for (const service of view.list("service"))
-    if (service.spec?.task?.networks.some((attachment) => attachment.target === id)) return true;
-  return false;
+/** Ids of the networks services are in; looked for once, when first asked. */
+function usedNetworks(view: ObjectView): () => ReadonlySet<string> {
+  let ids: Set<string> | undefined;
+  return () => {
+    ids ??= new Set(
+      [...view.list("service")].flatMap((service) =>
+        (service.spec?.task?.networks ?? []).map(({ target }) => target),
+      ),
+    );
+    return ids;
+  };
 }
 
 /** Scope `swarm` also finds the stand-ins of `bridge` and `host`: `service create --network bridge` asks that way. */

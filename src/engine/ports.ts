@@ -101,7 +101,7 @@ export interface SwarmPort {
   join(request: JoinRequest): Promise<void>;
   /** Ends all swarm parts of the node and removes its swarm state. */
   leave(force: boolean): Promise<void>;
-  /** @throws ClusterError `permission-denied` for a wrong key, `invalid-argument` for one of no valid form. */
+  /** @throws ClusterError `unauthenticated` for a wrong key, `invalid-argument` for one of no valid form. */
   unlock(key: string): Promise<void>;
   /** `SWMKEY-1-…`, or "" while autolock is off. */
   unlockKey(): Promise<string>;
@@ -141,7 +141,7 @@ export interface ObjectView {
 export interface ObjectsPort {
   /**
    * A view that shows everything acknowledged before the call (a ReadIndex round).
-   * @throws ClusterError `unavailable` when no leader answers in time.
+   * @throws ClusterError `unavailable` when there is no leader; the engine then asks again for a while.
    */
   view(signal: AbortSignal): Promise<ObjectView>;
   /** One method of `ControlService`, here or forwarded to the leader. */

@@ -17,6 +17,7 @@ import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import {
   apiRequestTimeoutMs,
+  eventsRetryMs,
   httpConnectionsMax,
   httpHeadBytesMax,
   httpHeadTimeoutMs,
@@ -140,12 +141,21 @@ export class EngineServer {
 
   /** Feeds events and serves until the signal aborts; then cuts what is still open and returns. */
   async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) await this.#feedEvents(signal);
+    this.#stopped.abort();
+    await Promise.all(this.#servers.map(closeServer));
+  }
+
+  /** A failing source of events costs events, not the API. */
+  async #feedEvents(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options;
     try {
       await this.#events.run(signal);
-    } finally {
-      this.#stopped.abort();
-      await Promise.all(this.#servers.map(closeServer));
+    } catch (error) {
+      if (!signal.aborted) log.error("events stopped", { err: error });
     }
+    // Ends early with the signal, and then there is nothing more to do.
+    if (!signal.aborted) await clock.sleep(eventsRetryMs, signal).catch(() => {});
   }
 
   #prepare(server: Server): void {

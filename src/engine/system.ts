@@ -49,7 +49,7 @@ async function swarmNumbers(
   request: EngineRequest,
 ): Promise<SwarmNumbers | { readonly error: string }> {
   try {
-    const view = await readView(context, request);
+    const view = await readView(context, request, 0);
     let nodes = 0;
     for (const _ of view.list("node")) nodes++;
     const managers = context.ports.swarm.members().length;

@@ -6,7 +6,16 @@ export const noLeaderText =
   "The swarm does not have a leader. It's possible that too few managers are online. " +
   "Make sure more than half of the managers are online.";
 
-/** A new `unavailable` error with that text. */
+/** Field of errors that were thrown before anything was proposed: trying again repeats nothing. */
+const untriedField = "untried";
+
+/** A new `unavailable` error with that text; only for what was certainly not tried. */
 export function noLeader(cause?: unknown): ClusterError {
-  return new ClusterError("unavailable", noLeaderText, { cause });
+  return new ClusterError("unavailable", noLeaderText, { cause, fields: { [untriedField]: true } });
+}
+
+/** Whether a failed write certainly changed nothing and may succeed under another leader; holds across RPC, too. */
+export function maySafelyRetry(error: unknown): boolean {
+  if (!(error instanceof ClusterError)) return false;
+  return error.code === "aborted" || error.fields[untriedField] === true;
 }

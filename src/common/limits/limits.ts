@@ -143,3 +143,5 @@ export const rateAddressesMax = 10_000;
 export const tasksOrphanedMax = 150;
 /** How often a write that waits for a leader looks again; a look costs nothing. */
 export const leaderPollMs = 25;
+/** Pause before a source of events that failed is asked again. */
+export const eventsRetryMs = 1_000;

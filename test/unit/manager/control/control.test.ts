@@ -3,8 +3,9 @@
  */
 import assert from "node:assert/strict";
 import { ControlService, SecretSpec } from "../../../../src/common/api/generated/api.ts";
-import { noLeaderText } from "../../../../src/common/errors/no-leader.ts";
-import { leaderWaitMs } from "../../../../src/common/limits/limits.ts";
+import { ClusterError } from "../../../../src/common/errors/cluster-error.ts";
+import { noLeader, noLeaderText } from "../../../../src/common/errors/no-leader.ts";
+import { leaderPollMs, leaderWaitMs } from "../../../../src/common/limits/limits.ts";
 import { testControl } from "../../../support/control.ts";
 
 const spec = SecretSpec.create({
@@ -46,6 +47,35 @@ describe("manager/control/control", () => {
     Object.assign(group, { leaderNodeId: "self", isLeader: true });
     await clock.advance(leaderWaitMs / 4);
     await written;
+  });
+
+  it("tries again when leadership moved before anything was committed", async () => {
+    const refusals = [noLeader(), new ClusterError("aborted", "leadership was lost")];
+    const { group, call, clock } = testControl({
+      forward: async (method) => {
+        const refusal = refusals.pop();
+        if (refusal !== undefined) throw refusal;
+        return method.response.create();
+      },
+    });
+    Object.assign(group, { leaderNodeId: "other", isLeader: false });
+    const written = call(createSecret, { spec });
+    for (let i = 0; i < 4; i++) await clock.advance(leaderPollMs);
+    await written;
+    assert.equal(refusals.length, 0);
+  });
+
+  it("does not repeat a write whose outcome is not known", async () => {
+    let calls = 0;
+    const { group, call } = testControl({
+      forward: async () => {
+        calls++;
+        throw new ClusterError("unavailable", "the connection broke");
+      },
+    });
+    Object.assign(group, { leaderNodeId: "other", isLeader: false });
+    await assert.rejects(call(createSecret, { spec }), { message: "the connection broke" });
+    assert.equal(calls, 1);
   });
 
   it("says that there is no leader when none comes", async () => {
