@@ -134,7 +134,8 @@ export async function startEngine(): Promise<TestEngine> {
   };
 }
 
-function managerStatus(selfId: string): SwarmStatus {
+/** What a working manager says of itself. */
+export function managerStatus(selfId: string): SwarmStatus {
   return {
     state: "active",
     nodeId: selfId,
