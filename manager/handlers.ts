@@ -20,6 +20,7 @@ import {
   type SessionMessage,
 } from "../src/common/api/generated/api.ts";
 import { ClusterError } from "../src/common/errors/cluster-error.ts";
+import { noLeader } from "../src/common/errors/no-leader.ts";
 import {
   bidiStream,
   type CallContext,
@@ -29,7 +30,7 @@ import {
 } from "../src/common/rpc/handler.ts";
 import type { Control } from "./control/control.ts";
 import type { Sessions } from "./dispatcher/sessions.ts";
-import { type LeaderClient, noLeaderText } from "./leader-client.ts";
+import type { LeaderClient } from "./leader-client.ts";
 
 /** What the handlers hand their calls to. */
 export interface HandlerParts {
@@ -54,7 +55,7 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
     ...Object.values(ControlService).map((method) => controlHandler(parts, method)),
     bidiStream(DispatcherService.session, (messages, call) => serveSession(parts, messages, call)),
     unary(LivenessRelayService.report, async (batch, _call) => {
-      if (!parts.isLeader()) throw notLeader();
+      if (!parts.isLeader()) throw noLeader();
       await parts.takeReports(batch);
       return NodeReportBatchReply.create();
     }),
@@ -78,7 +79,7 @@ function controlHandler(
   // The union of all methods is served by one function: `Control.handle` dispatches on the method itself.
   const anyMethod = method as unknown as MethodDescriptor<Done, Done>;
   return unary(anyMethod, (request, call) => {
-    if (!parts.isLeader()) throw notLeader();
+    if (!parts.isLeader()) throw noLeader();
     return parts.control.handle(anyMethod, request, call.signal);
   });
 }
@@ -91,7 +92,7 @@ async function onLeader<Q, R>(
   handle: (request: Q) => Promise<R>,
 ): Promise<R> {
   if (parts.isLeader()) return handle(request);
-  if (call.forwarded) throw notLeader();
+  if (call.forwarded) throw noLeader();
   return parts.leader.call(method, request, call.signal);
 }
 
@@ -124,10 +125,6 @@ function serveSession(
       );
     },
   });
-}
-
-function notLeader(): ClusterError {
-  return new ClusterError("unavailable", noLeaderText);
 }
 
 function notYourself(nodeId: string): ClusterError {

@@ -2,7 +2,8 @@
  * Calls from this manager to the leader: one cached connection, replaced when the leader changes.
  */
 import type { MethodDescriptor } from "../src/common/api/generated/api.ts";
-import { ClusterError } from "../src/common/errors/cluster-error.ts";
+import { ClusterError, hasCode } from "../src/common/errors/cluster-error.ts";
+import { maySafelyRetry, noLeader } from "../src/common/errors/no-leader.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
 import { apiRequestTimeoutMs } from "../src/common/limits/limits.ts";
 import { dial, type RpcClient } from "../src/common/rpc/client.ts";
@@ -13,15 +14,13 @@ export interface LeaderAddress {
   readonly address: string;
 }
 
-/** Text Docker's users know for a cluster without a leader. */
-export const noLeaderText =
-  "The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
-
 /** The connection to whoever leads. */
 export class LeaderClient {
   readonly #leader: () => LeaderAddress | undefined;
   #tls: TlsMaterial;
   #client: { readonly to: LeaderAddress; readonly rpc: RpcClient } | undefined;
+  /** Calls under way, each with the means to give it up. */
+  readonly #calls = new Set<{ readonly to: LeaderAddress; readonly stop: AbortController }>();
 
   /** @param leader The leader now; undefined while there is none, or while it is this manager itself. */
   constructor(leader: () => LeaderAddress | undefined, tls: TlsMaterial) {
@@ -29,17 +28,41 @@ export class LeaderClient {
     this.#tls = tls;
   }
 
-  /** Passes a call on. @throws ClusterError unavailable without a leader, else what the leader answered. */
-  call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal?: AbortSignal): Promise<R> {
-    const leader = this.#leader();
-    if (leader === undefined) {
-      return Promise.reject(new ClusterError("unavailable", noLeaderText));
+  /**
+   * Passes a call on.
+   *
+   * @throws ClusterError unavailable without a leader; unavailable with the field `leaderChanged` when leadership went
+   *   elsewhere before the answer came, so that it may or may not have been carried out; else what the leader answered.
+   */
+  async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal?: AbortSignal): Promise<R> {
+    const to = this.#leader();
+    if (to === undefined) throw noLeader();
+    const call = { to, stop: new AbortController() };
+    const signals = signal === undefined ? [call.stop.signal] : [call.stop.signal, signal];
+    this.#calls.add(call);
+    try {
+      return await this.#to(to).call(method, request, {
+        forwarded: true,
+        timeoutMs: apiRequestTimeoutMs,
+        signal: AbortSignal.any(signals),
+      });
+    } catch (error) {
+      if (signal?.aborted === true || maySafelyRetry(error)) throw error;
+      if (call.stop.signal.aborted || isBroken(error)) {
+        throw leaderChanged(error);
+      }
+      throw error;
+    } finally {
+      this.#calls.delete(call);
     }
-    return this.#to(leader).call(method, request, {
-      forwarded: true,
-      timeoutMs: apiRequestTimeoutMs,
-      ...(signal === undefined ? {} : { signal }),
-    });
+  }
+
+  /** Gives up the calls to a leader that leads no more: a dead one would let them wait until their deadline. */
+  leaderMayHaveChanged(): void {
+    const now = this.#leader();
+    for (const { to, stop } of this.#calls) {
+      if (to.nodeId !== now?.nodeId) stop.abort();
+    }
   }
 
   updateTls(tls: TlsMaterial): void {
@@ -52,6 +75,7 @@ export class LeaderClient {
     this.#client = undefined;
   }
 
+  /** A leader at a new address, or another one, gets a connection of its own; calls on the old one were given up. */
   #to(leader: LeaderAddress): RpcClient {
     const now = this.#client;
     if (now !== undefined && now.to.nodeId === leader.nodeId && now.to.address === leader.address) {
@@ -66,4 +90,17 @@ export class LeaderClient {
     this.#client = { to: leader, rpc };
     return rpc;
   }
+}
+
+/** Whether the connection to the leader broke, or it leads no more, rather than that it answered with an error of its own. */
+function isBroken(error: unknown): boolean {
+  return hasCode(error, "unavailable") || hasCode(error, "cancelled");
+}
+
+function leaderChanged(cause: unknown): ClusterError {
+  return new ClusterError(
+    "unavailable",
+    "leadership of the swarm changed while the request was under way: check whether it was carried out, and try again",
+    { cause, fields: { leaderChanged: true } },
+  );
 }

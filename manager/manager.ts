@@ -15,6 +15,7 @@ import type {
 import { LivenessRelayService, RaftMembershipService } from "../src/common/api/generated/api.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
+import { noLeader } from "../src/common/errors/no-leader.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
@@ -27,7 +28,7 @@ import { ReportBatch } from "./dispatcher/report-batch.ts";
 import { Sessions } from "./dispatcher/sessions.ts";
 import { managerHandlers } from "./handlers.ts";
 import { KeysFileLoop, UnlockKeyLoop } from "./keymanager/loop.ts";
-import { LeaderClient, noLeaderText } from "./leader-client.ts";
+import { LeaderClient } from "./leader-client.ts";
 import { LeaderLoops } from "./leader-loops.ts";
 import type { ManagerState } from "./manager-state.ts";
 import { type ManagerView, managerView } from "./manager-view.ts";
@@ -250,7 +251,10 @@ export class Manager {
       this.#o.onRemoved();
       this.#sessions.sendElsewhere();
     });
-    raft.onLeadership(() => this.#leadershipChanged());
+    raft.onLeadership(() => {
+      this.#leader.leaderMayHaveChanged();
+      this.#leadershipChanged();
+    });
     raft.onMembers(() => {
       this.#membership?.changed();
       this.#sessions.clusterChanged();
@@ -394,7 +398,7 @@ export class Manager {
   }
 
   async #takeReports(batch: NodeReportBatch): Promise<void> {
-    if (this.#liveness === undefined) throw new ClusterError("unavailable", noLeaderText);
+    if (this.#liveness === undefined) throw noLeader();
     await this.#liveness.take(batch);
   }
 

@@ -11,11 +11,13 @@
 import {
   ControlService,
   type MethodDescriptor,
+  type ObjectId,
   type RemoveRequest,
 } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { maySafelyRetry, noLeader } from "../../src/common/errors/no-leader.ts";
+import { newId } from "../../src/common/ids/ids.ts";
 import { leaderPollMs, leaderWaitMs } from "../../src/common/limits/limits.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import type { Store } from "../state/store.ts";
@@ -74,19 +76,23 @@ export class Control {
 
   /**
    * Runs a method here when this manager leads, else on the leader. While there is none, or leadership moves before
-   * anything was committed, it waits a little and tries again.
+   * anything was committed, it waits a little and tries again. A create whose outcome is not known is tried again too: its
+   * id, chosen here, makes it one object all the same.
    * @throws ClusterError
    */
   async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
-    const { group, forward, clock } = this.#options;
+    const { group, forward, clock, random } = this.#options;
+    const isCreate = createdTables.has(method.path);
+    const named = isCreate ? { ...request, id: newId(random) } : request;
     const end = clock.monotonic() + leaderWaitMs;
     for (;;) {
       await this.#awaitLeader(end, signal);
       try {
-        if (group.leadership().isLeader) return await this.handle(method, request, signal);
-        return await forward(method, request, signal);
+        if (group.leadership().isLeader) return await this.handle(method, named, signal);
+        return await forward(method, named, signal);
       } catch (error) {
-        if (!maySafelyRetry(error) || clock.monotonic() >= end) throw error;
+        const isRepeatable = maySafelyRetry(error) || (isCreate && isLeaderChange(error));
+        if (!isRepeatable || clock.monotonic() >= end) throw error;
       }
       await clock.sleep(leaderPollMs, signal);
     }
@@ -96,8 +102,16 @@ export class Control {
   async handle<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
     if (!this.#options.group.leadership().isLeader) throw noLeader();
     const decide = decisionOf(method);
+    const table = createdTables.get(method.path);
+    const objectId = (request as Partial<ObjectId>).id || newId(this.#options.random);
     const answer = await this.#options.store.update(
-      (tx) => decide(tx, request, this.#environment()),
+      (tx) => {
+        // Made by an earlier try whose answer was lost.
+        if (table !== undefined && tx.get(table, objectId) !== undefined) {
+          return method.response.create({ id: objectId } as unknown as Partial<R>);
+        }
+        return decide(tx, request, { ...this.#environment(), objectId });
+      },
       { signal },
     );
     if (method.path === ControlService.removeNode.path)
@@ -105,7 +119,7 @@ export class Control {
     return answer;
   }
 
-  #environment(): Environment {
+  #environment(): Omit<Environment, "objectId"> {
     const { clock, random, group, selfId } = this.#options;
     return { now: clock.now(), random, members: group.members(), selfId };
   }
@@ -114,9 +128,10 @@ export class Control {
   async #orphanTheRest({ id }: RemoveRequest, signal: AbortSignal): Promise<void> {
     let left: number;
     do {
-      left = await this.#options.store.update((tx) => orphanTasks(tx, id, this.#environment()), {
-        signal,
-      });
+      left = await this.#options.store.update(
+        (tx) => orphanTasks(tx, id, { ...this.#environment(), objectId: "" }),
+        { signal },
+      );
     } while (left > 0);
   }
 
@@ -131,6 +146,19 @@ export class Control {
       await clock.sleep(leaderPollMs, signal);
     }
   }
+}
+
+/** Methods that make an object, and the table it goes to. */
+const createdTables: ReadonlyMap<string, "secret" | "config" | "network" | "service"> = new Map([
+  [ControlService.createSecret.path, "secret"],
+  [ControlService.createConfig.path, "config"],
+  [ControlService.createNetwork.path, "network"],
+  [ControlService.createService.path, "service"],
+] as const);
+
+/** Whether leadership changed while a request was under way, so that it may or may not have been carried out. */
+function isLeaderChange(error: unknown): boolean {
+  return error instanceof ClusterError && error.fields["leaderChanged"] === true;
 }
 
 /** The one table from method to decision. */

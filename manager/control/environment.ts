@@ -16,6 +16,8 @@ export interface Environment {
   /** Milliseconds since the epoch. */
   readonly now: number;
   readonly random: Random;
+  /** Id of the object that a create makes; the same however often the decision runs. */
+  readonly objectId: string;
   /** Members of the Raft group. */
   readonly members: readonly GroupMember[];
   /** Node id of this manager, which is reachable to itself. */

@@ -13,7 +13,6 @@ import {
   TaskStateNumber,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import { newId } from "../../src/common/ids/ids.ts";
 import { contains, overlaps, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
@@ -51,7 +50,7 @@ export function createNetwork(
       "already-exists",
       `name conflicts with an existing object: network ${name} already exists`,
     );
-  const id = newId(environment.random);
+  const id = environment.objectId;
   tx.create("network", Network.create({ id, spec }));
   return ObjectId.create({ id });
 }

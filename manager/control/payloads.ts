@@ -18,7 +18,6 @@ import {
   type UpdateSecretRequest,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import { newId } from "../../src/common/ids/ids.ts";
 import { configBytesMax, secretBytesMax } from "../../src/common/limits/limits.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
@@ -39,7 +38,7 @@ export function createSecret(
   checkData("secret", spec.data, secretBytesMax);
   checkTemplating(spec.templating?.name);
   checkFree(tx, "secret", name);
-  const id = newId(environment.random);
+  const id = environment.objectId;
   tx.create("secret", Secret.create({ id, spec, revision: 1 }));
   return ObjectId.create({ id });
 }
@@ -55,7 +54,7 @@ export function createConfig(
   checkData("config", spec.data, configBytesMax);
   checkTemplating(spec.templating?.name);
   checkFree(tx, "config", name);
-  const id = newId(environment.random);
+  const id = environment.objectId;
   tx.create("config", Config.create({ id, spec, revision: 1 }));
   return ObjectId.create({ id });
 }

@@ -16,7 +16,6 @@ import {
   UpdateStatus,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import { newId } from "../../src/common/ids/ids.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { isNameTaken, notFound } from "./names.ts";
@@ -38,7 +37,7 @@ export function createService(
       "already-exists",
       `name conflicts with an existing object: service ${name} already exists`,
     );
-  const id = newId(environment.random);
+  const id = environment.objectId;
   const jobStatus = isJob(modeOf(spec.mode))
     ? JobStatus.create({ lastExecutionMs: environment.now })
     : undefined;

@@ -43,7 +43,7 @@ function isWanted(config: Config, filters: Filters): boolean {
 
 async function createConfig(context: EngineContext, request: EngineRequest): Promise<Reply> {
   const spec = configSpecFromJson(await request.body());
-  const { id } = await write(context, request, ControlService.createConfig, { spec });
+  const { id } = await write(context, request, ControlService.createConfig, { spec, id: "" });
   return json({ ID: id }, 201);
 }
 

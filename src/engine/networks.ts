@@ -150,6 +150,7 @@ async function createNetwork(context: EngineContext, request: EngineRequest): Pr
   if (networks.some((network) => network.name === name))
     throw new ClusterError("already-exists", `network with name ${name} already exists`);
   const { id } = await write(context, request, ControlService.createNetwork, {
+    id: "",
     spec: { ...spec, driver: spec.driver && { ...spec.driver, name: driver } },
   });
   return json({ Id: id, Warning: "" }, 201);

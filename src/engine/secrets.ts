@@ -50,7 +50,7 @@ function isWanted(secret: Secret, filters: Filters): boolean {
 
 async function createSecret(context: EngineContext, request: EngineRequest): Promise<Reply> {
   const spec = secretSpecFromJson(await request.body());
-  const { id } = await write(context, request, ControlService.createSecret, { spec });
+  const { id } = await write(context, request, ControlService.createSecret, { spec, id: "" });
   return json({ ID: id }, 201);
 }
 

@@ -101,6 +101,7 @@ async function createService(context: EngineContext, request: EngineRequest): Pr
   const spec = resolveNetworks(context, view, named(context, parsed));
   const created = await write(context, request, ControlService.createService, {
     spec,
+    id: "",
     registryAuth: request.header("x-registry-auth"),
   });
   return json({ ID: created.id, Warnings: warnings(created.warnings) }, 201);

@@ -23,10 +23,10 @@ describe("manager/control/control", () => {
         return method.response.create();
       },
     });
-    await call(createSecret, { spec });
+    await call(createSecret, { spec, id: "" });
     assert.equal(store.view().count("secret"), 1);
     Object.assign(group, { leaderNodeId: "other", isLeader: false });
-    await call(createSecret, { spec });
+    await call(createSecret, { spec, id: "" });
     assert.deepEqual(handed, [createSecret.path]);
     assert.equal(store.view().count("secret"), 1);
   });
@@ -34,14 +34,14 @@ describe("manager/control/control", () => {
   it("refuses a request that was handed to the wrong manager", async () => {
     const { group, control } = testControl();
     Object.assign(group, { isLeader: false });
-    const handled = control.handle(createSecret, { spec }, new AbortController().signal);
+    const handled = control.handle(createSecret, { spec, id: "" }, new AbortController().signal);
     await assert.rejects(handled, { code: "unavailable", message: noLeaderText });
   });
 
   it("waits for an election", async () => {
     const { group, call, clock, store } = testControl();
     Object.assign(group, { leaderNodeId: undefined, isLeader: false });
-    const written = call(createSecret, { spec });
+    const written = call(createSecret, { spec, id: "" });
     await clock.advance(leaderWaitMs / 2);
     assert.equal(store.view().count("secret"), 0);
     Object.assign(group, { leaderNodeId: "self", isLeader: true });
@@ -59,7 +59,7 @@ describe("manager/control/control", () => {
       },
     });
     Object.assign(group, { leaderNodeId: "other", isLeader: false });
-    const written = call(createSecret, { spec });
+    const written = call(createSecret, { spec, id: "" });
     for (let i = 0; i < 4; i++) await clock.advance(leaderPollMs);
     await written;
     assert.equal(refusals.length, 0);
@@ -74,14 +74,36 @@ describe("manager/control/control", () => {
       },
     });
     Object.assign(group, { leaderNodeId: "other", isLeader: false });
-    await assert.rejects(call(createSecret, { spec }), { message: "the connection broke" });
+    await assert.rejects(call(createSecret, { spec, id: "" }), { message: "the connection broke" });
     assert.equal(calls, 1);
+  });
+
+  it("makes one object when a create is cut off after it was carried out", async () => {
+    const { group, control, call, clock, store } = testControl({
+      forward: async (method, request, signal) => {
+        // The old leader commits it, and dies before it answers; then this manager leads.
+        Object.assign(group, { leaderNodeId: "self", isLeader: true });
+        await control.handle(method, request, signal);
+        throw new ClusterError("unavailable", "cut off", { fields: { leaderChanged: true } });
+      },
+    });
+    Object.assign(group, { leaderNodeId: "other", isLeader: false });
+    const written = call(createSecret, { spec, id: "" });
+    for (let i = 0; i < 4; i++) await clock.advance(leaderPollMs);
+    const { id } = await written;
+    assert.deepEqual(
+      store
+        .view()
+        .list("secret")
+        .map((secret) => secret.id),
+      [id],
+    );
   });
 
   it("says that there is no leader when none comes", async () => {
     const { group, call, clock } = testControl();
     Object.assign(group, { leaderNodeId: undefined, isLeader: false });
-    const refused = assert.rejects(call(createSecret, { spec }), {
+    const refused = assert.rejects(call(createSecret, { spec, id: "" }), {
       code: "unavailable",
       message: noLeaderText,
     });

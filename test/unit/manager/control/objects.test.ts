@@ -29,7 +29,7 @@ const secretSpec = (name: string, text = "x", labels: Record<string, string> = {
 
 describe("manager/control/payloads", () => {
   const create = (control: TestControl, name: string, text?: string) =>
-    control.call(ControlService.createSecret, { spec: secretSpec(name, text) });
+    control.call(ControlService.createSecret, { id: "", spec: secretSpec(name, text) });
 
   it("holds names to Docker's rule", async () => {
     const control = testControl();
@@ -51,7 +51,7 @@ describe("manager/control/payloads", () => {
     const control = testControl();
     const driver = (name: string) => ({ name, options: {} });
     const call = (spec: Partial<SecretSpec>) =>
-      control.call(ControlService.createSecret, { spec: { ...secretSpec("a"), ...spec } });
+      control.call(ControlService.createSecret, { id: "", spec: { ...secretSpec("a"), ...spec } });
     await assert.rejects(call({ driver: driver("") }), {
       message: "secret driver must have a name",
     });
@@ -96,7 +96,7 @@ describe("manager/control/payloads", () => {
 describe("manager/control/networks", () => {
   const network = (body: object) => networkSpecFromJson(bodyObject({ Driver: "overlay", ...body }));
   const create = (control: TestControl, body: object) =>
-    control.call(ControlService.createNetwork, { spec: network(body) });
+    control.call(ControlService.createNetwork, { id: "", spec: network(body) });
   const ipam = (...Config: object[]) => ({ Name: "n", IPAM: { Config } });
 
   it("stores subnets of both families and driver options", async () => {

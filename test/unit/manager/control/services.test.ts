@@ -33,7 +33,7 @@ function spec({ name = "web", container = {}, task = {}, rest = {} }: Parts = {}
 }
 
 const create = (control: TestControl, parts: Parts = {}) =>
-  control.call(ControlService.createService, { spec: spec(parts), registryAuth: "" });
+  control.call(ControlService.createService, { spec: spec(parts), registryAuth: "", id: "" });
 
 function stored(control: TestControl, id: string): Service {
   const service = control.store.view().get("service", id);
@@ -314,6 +314,7 @@ describe("manager/control/services update", () => {
     const { id } = await control.call(ControlService.createService, {
       spec: spec(),
       registryAuth: "one",
+      id: "",
     });
     const auth = (service: Service) => service.spec?.task?.container?.pull?.registryAuth;
     assert.equal(auth(stored(control, id)), "one");
@@ -348,6 +349,7 @@ describe("manager/control/services update", () => {
     const refused = control.call(ControlService.createService, {
       spec: { ...spec(), task },
       registryAuth: "",
+      id: "",
     });
     await assert.rejects(refused, (error) => hasCode(error, "invalid-argument"));
   });
