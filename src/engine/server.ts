@@ -75,12 +75,19 @@ const serverOptions: ServerOptions = {
   maxHeaderSize: httpHeadBytesMax,
 };
 
+/** Reason of every signal of a request that is over; one object, as making errors costs more than a small request. */
+const left = new ClusterError(
+  "cancelled",
+  "the request is over: it was answered, or the client has left",
+);
+
 /** Serves the Engine API until its run ends. */
 export class EngineServer {
   readonly #options: EngineOptions;
   readonly #router: Router;
   readonly #events: EventHub;
-  readonly #stopped = new AbortController();
+  /** One per request that is not answered yet. */
+  readonly #underWay = new Set<AbortController>();
   readonly #servers: Server[] = [];
 
   constructor(options: EngineOptions) {
@@ -142,7 +149,7 @@ export class EngineServer {
   /** Feeds events and serves until the signal aborts; then cuts what is still open and returns. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) await this.#feedEvents(signal);
-    this.#stopped.abort();
+    for (const gone of this.#underWay) gone.abort(left);
     await Promise.all(this.#servers.map(closeServer));
   }
 
@@ -168,17 +175,17 @@ export class EngineServer {
   /** Never rejects. */
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
     const gone = new AbortController();
-    const leave = () => gone.abort();
+    const leave = () => gone.abort(left);
     response.once("close", leave);
     response.on("error", leave);
     message.on("error", leave);
-    this.#stopped.signal.addEventListener("abort", leave, { once: true });
+    this.#underWay.add(gone);
     try {
       await this.#answer(message, response, gone.signal);
     } catch (error) {
       this.#refuse(message, response, error);
     } finally {
-      this.#stopped.signal.removeEventListener("abort", leave);
+      this.#underWay.delete(gone);
       // What the client still sends is read and dropped, so that the connection can be used again.
       if (!message.complete) message.resume();
     }
@@ -196,7 +203,7 @@ export class EngineServer {
     const method = message.method ?? "";
     const { route, params } = this.#router.find(method, path);
     const limit = new AbortController();
-    const end = () => limit.abort(new ClusterError("cancelled", "the client has left"));
+    const end = () => limit.abort(left);
     if (untilGone.aborted) end();
     untilGone.addEventListener("abort", end, { once: true });
     if (route.unlimited !== true) this.#limitTime(limit);
@@ -221,12 +228,11 @@ export class EngineServer {
 
   /** Ends a request that takes too long; the wait itself ends with the request. */
   #limitTime(limit: AbortController): void {
-    const late = new ClusterError(
-      "deadline-exceeded",
-      "the request took too long and was given up",
-    );
     this.#options.clock.sleep(apiRequestTimeoutMs, limit.signal).then(
-      () => limit.abort(late),
+      () => {
+        const text = "the request took too long and was given up";
+        limit.abort(new ClusterError("deadline-exceeded", text));
+      },
       // The request has ended before its time was over.
       () => {},
     );

@@ -8,6 +8,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Control } from "../../manager/control/control.ts";
+import { findOne, type NamedTable } from "../../manager/state/find.ts";
 import type { Store } from "../../manager/state/store.ts";
 import {
   Cluster,
@@ -30,7 +31,6 @@ import type {
   DaemonFacts,
   EnginePorts,
   ObjectChange,
-  ObjectTypes,
   ObjectView,
   SwarmPort,
   SwarmStatus,
@@ -65,8 +65,6 @@ export const testFacts: DaemonFacts = {
   cgroupVersion: "2",
   warnings: [],
 };
-
-type NamedTable = "node" | "service" | "task" | "network" | "secret" | "config";
 
 /** One answer of the API. */
 export interface Answer {
@@ -270,29 +268,11 @@ function viewOf(store: Store): ObjectView {
     get: (table, id) => view.get(table, id),
     byName: (table, name) =>
       table === "task" ? [] : view.find(table, "name" as never, name.toLowerCase()),
-    lookup: (table, reference) => lookup(store, table as NamedTable, reference) as never,
+    lookup: (table, reference) => findOne(view, table as NamedTable, reference) as never,
     list: (table) => view.each(table),
     tasksOfService: (id) => view.find("task", "service", id),
     tasksOfNode: (id) => view.find("task", "node", id),
   };
-}
-
-/** Full id, name, id prefix. */
-function lookup(store: Store, table: NamedTable, reference: string): ObjectTypes[NamedTable] {
-  const view = store.view();
-  const exact = view.get(table, reference);
-  if (exact !== undefined) return exact;
-  const named = table === "task" ? [] : view.find(table, "name", reference.toLowerCase());
-  const prefixed = [...view.each(table)].filter(({ id }) => id.startsWith(reference));
-  const found = named.length > 0 ? named : prefixed;
-  const [only] = found;
-  if (only === undefined) throw new ClusterError("not-found", `${table} ${reference} not found`);
-  if (found.length > 1)
-    throw new ClusterError(
-      "invalid-argument",
-      `${table} ${reference} is ambiguous (${found.length} matches found)`,
-    );
-  return only;
 }
 
 async function* changesOf(
