@@ -15,10 +15,7 @@ const commands: Readonly<Record<string, Command>> = {
   daemon: {
     summary: "Run this machine as a node; takes dockerd's own flags",
     run: async (argv) => {
-      const path: string = "../node/daemon.js";
-      const { runDaemon } = (await import(path)) as {
-        runDaemon: (argv: string[]) => Promise<void>;
-      };
+      const { runDaemon } = await import("../node/daemon.ts");
       await runDaemon(argv);
       return 0;
     },

@@ -64,6 +64,8 @@ export class Member {
   readonly #running: Promise<unknown>[] = [];
   #state: NodeState;
   #tls: TlsMaterial;
+  /** What the certificate says; parsed once, as every request asks for it. */
+  #identity: Identity;
   #manager: Manager | undefined;
   #managerState: ManagerState | undefined;
   #start: ManagerStart;
@@ -75,6 +77,7 @@ export class Member {
     this.#o = options;
     this.#state = options.state;
     this.#tls = options.tls;
+    this.#identity = identityOf(parseCertificate(options.tls.certificate));
     this.#managerState = options.managerState;
     this.#start = options.start;
     const { clock, random, log } = options;
@@ -114,7 +117,7 @@ export class Member {
   }
 
   identity(): Identity {
-    return identityOf(parseCertificate(this.#tls.certificate));
+    return this.#identity;
   }
 
   state(): NodeState {
@@ -209,6 +212,7 @@ export class Member {
     const before = this.identity().role;
     if (identity.role === "manager") await this.#openManagerState();
     this.#tls = tls;
+    this.#identity = identity;
     await this.#saveCredentials();
     this.#manager?.updateTls(tls);
     if (before !== identity.role) {
