@@ -251,6 +251,11 @@ export class RaftNode {
     if (snapshot === undefined || message.term < this.status().term || this.#installing) {
       throw new ClusterError("aborted", "the snapshot is not wanted now");
     }
+    // The log has yet to begin after the snapshot before; its note must not be overwritten by that of another one, or
+    // a crash in between would leave a state ahead of the log with nothing to explain it.
+    if (this.#applies.appliedIndex > this.#options.storage.tail.lastIndex()) {
+      throw new ClusterError("aborted", "the snapshot before is not installed yet");
+    }
     if (snapshot.index <= this.status().commit) {
       this.#stepSnapshot(message);
       return;
