@@ -37,6 +37,7 @@ export interface ErrorData {
 
 /** A member as the main thread sees it. */
 export interface MemberStatus extends RaftMember {
+  /** Does not vote, or not yet in full while the voters are being changed. */
   readonly learner: boolean;
   /** Heard of, or connected to, lately. */
   readonly reachable: boolean;

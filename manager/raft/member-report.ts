@@ -46,12 +46,13 @@ export class MemberReport {
 function memberStatuses(node: RaftNode, transport: Transport): MemberStatus[] {
   const { id, leader, progress, confState } = node.status();
   const reachable = node.reachable();
-  const voters = new Set(
-    isJoint(confState) ? [...confState.voters, ...confState.votersOutgoing] : confState.voters,
-  );
+  // Whoever is between two configurations counts as a voter only when it votes in both.
+  const votes = (raftId: number) =>
+    confState.voters.includes(raftId) &&
+    (!isJoint(confState) || confState.votersOutgoing.includes(raftId));
   return [...node.membership.members.values()].map((member) => ({
     ...member,
-    learner: !voters.has(member.raftId),
+    learner: !votes(member.raftId),
     reachable:
       member.raftId === id || reachable.has(member.raftId) || transport.isConnected(member.raftId),
     match: progress.get(member.raftId)?.match ?? 0,

@@ -183,6 +183,8 @@ export class RaftNode {
   step(messages: readonly Message[]): void {
     if (this.#stopped) return;
     for (const message of messages) {
+      // Meant for the id this member had before it began anew.
+      if (message.to !== this.#options.raftId) continue;
       this.#heard.set(message.from, this.#ticks);
       // While a snapshot replaces the state, the log must not grow towards it.
       if (this.#installing && (message.type === "app" || message.type === "snap")) continue;
@@ -234,6 +236,11 @@ export class RaftNode {
     if (this.#stopped) return;
     this.#raw.reportSnapshot(raftId, ok);
     this.#schedule();
+  }
+
+  /** Term of the entry at `index`, while the log holds it. */
+  termAt(index: number): number | undefined {
+    return this.#options.storage.tail.term(index);
   }
 
   /** The configuration a snapshot frozen at `index` belongs to; `undefined` when it is not known any more. */

@@ -140,7 +140,9 @@ export class Snapshotter {
           "the members changed too often while the state was frozen",
         );
       }
-      const meta = metaFromMembership({ ...membership, index }, term);
+      // The log knows best; only what it no longer holds is taken on the state machine's word.
+      const known = this.#context.node().termAt(index) ?? term;
+      const meta = metaFromMembership({ ...membership, index }, known);
       await this.#transfer({ ...message, snapshot: snapshotFromMeta(meta) }, chunks);
       return index;
     } finally {

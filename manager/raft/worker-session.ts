@@ -56,6 +56,7 @@ export class WorkerSession {
   #toldRemoved = false;
   #compacting = false;
   #settling = false;
+  #replacing = false;
 
   private constructor(start: WorkerStart, storage: RaftStorage, post: PostToMain, log: Log) {
     this.#start = start;
@@ -367,7 +368,7 @@ export class WorkerSession {
 
   /** Gives up the log that lost entries and begins anew under another id. */
   #replaceSelf(reason: string): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#replacing) return;
     const before = this.#node;
     const { membership } = before;
     const others = membership.confState.voters.filter((id) => id !== this.#self.raftId);
@@ -378,6 +379,7 @@ export class WorkerSession {
     this.#log.error("the raft log lost entries: this manager joins its group anew", {
       err: reason,
     });
+    this.#replacing = true;
     before.stop();
     const raftId = newRaftId(systemRandom);
     this.#storage
@@ -392,6 +394,7 @@ export class WorkerSession {
         if (this.#stopped) return;
         this.#self = { ...this.#self, raftId };
         this.#node = this.#newNode();
+        this.#replacing = false;
         this.#transport.setPeers([]);
         this.#membersChanged(this.#node.membership);
         this.#rejoin();

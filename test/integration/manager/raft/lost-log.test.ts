@@ -1,0 +1,138 @@
+/** Facts about members whose log is damaged, cut or gone: they come back anew, or say why they cannot. */
+import assert from "node:assert/strict";
+import { cp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
+import { eventually, TestGroup, type TestMember } from "../../../support/raft-members.ts";
+
+describe("manager/raft (lost log)", function () {
+  this.timeout(60_000);
+  let group: TestGroup;
+
+  beforeEach(async () => {
+    group = new TestGroup();
+    await group.open();
+  });
+  afterEach(() => group.close());
+
+  const logDir = (member: TestMember) => join(member.dir, "raft", "log");
+  async function writeAheadFile(member: TestMember): Promise<string> {
+    const [name = ""] = (await readdir(logDir(member))).filter((f) => f.endsWith(".log"));
+    return join(logDir(member), name);
+  }
+
+  /** Three members with some lines, of which one follower is stopped. */
+  async function withVictim(): Promise<{ victim: TestMember; leader: TestMember }> {
+    const members = await group.form(3);
+    const leader = await group.leader();
+    for (let i = 0; i < 30; i++) await leader.put(`line ${i}`);
+    await group.same("line 29");
+    const victim = members.find((member) => member !== leader);
+    assert.ok(victim);
+    await victim.stop();
+    return { victim, leader };
+  }
+
+  async function comesBackAnew(
+    victim: TestMember,
+    leader: TestMember,
+    start: Parameters<TestMember["start"]>[0] = {},
+  ): Promise<void> {
+    const oldId = victim.member.raftId;
+    await victim.start(start);
+    await eventually("it votes under a new id", () => {
+      const found = leader.host.members().find((m) => m.nodeId === victim.nodeId);
+      return found !== undefined && found.raftId !== oldId && !found.learner;
+    });
+    await leader.put("after");
+    await group.same("after");
+    assert.notEqual(victim.host.raftId(), oldId);
+    assert.equal(leader.host.members().length, 3);
+    await victim.kill();
+    await victim.start();
+    await group.same("after");
+  }
+
+  it("a cut tail", async () => {
+    const { victim, leader } = await withVictim();
+    const file = await writeAheadFile(victim);
+    await truncate(file, (await readFile(file)).length - 500);
+    await comesBackAnew(victim, leader);
+  });
+
+  it("a damaged middle", async () => {
+    const { victim, leader } = await withVictim();
+    const file = await writeAheadFile(victim);
+    const bytes = await readFile(file);
+    const middle = Math.floor(bytes.length / 2);
+    bytes.fill(0x55, middle, middle + 64);
+    await writeFile(file, bytes);
+    await comesBackAnew(victim, leader);
+  });
+
+  it("a database that cannot be opened", async () => {
+    const { victim, leader } = await withVictim();
+    await writeFile(join(logDir(victim), "CURRENT"), "MANIFEST-999999\n");
+    await comesBackAnew(victim, leader, { joinMembers: [...leader.host.members()] });
+  });
+
+  it("a log folder that is gone, with the managers known from elsewhere", async () => {
+    const { victim, leader } = await withVictim();
+    await rm(logDir(victim), { recursive: true });
+    const oldId = victim.member.raftId;
+    await victim.start({ joinMembers: [...leader.host.members()] });
+    await eventually("it votes under a new id", () => {
+      const found = leader.host.members().find((m) => m.nodeId === victim.nodeId);
+      return found !== undefined && found.raftId !== oldId && !found.learner;
+    });
+  });
+
+  it("a tail that even the floor does not know, by what the leader knows", async () => {
+    const { victim, leader } = await withVictim();
+    const copy = join(victim.dir, "copy");
+    await cp(join(victim.dir, "raft"), copy, { recursive: true });
+    await victim.start();
+    await leader.put("acknowledged by all");
+    await group.same("acknowledged by all");
+    const reached = leader.host.members();
+    assert.equal(reached.length, 3);
+    await victim.kill();
+    // Log and floor of a second ago: what a disk that lied about its sync leaves behind.
+    await rm(join(victim.dir, "raft"), { recursive: true });
+    await cp(copy, join(victim.dir, "raft"), { recursive: true });
+    await comesBackAnew(victim, leader);
+  });
+
+  it("a checkpoint that is gone is learned from the others", async () => {
+    const { victim, leader } = await withVictim();
+    await victim.start();
+    const text = "x".repeat(500);
+    for (let round = 0; round < 8; round++) {
+      await Promise.all(Array.from({ length: 500 }, (_, i) => leader.put(`${round} ${i} ${text}`)));
+      await group.same();
+      victim.checkpoint();
+    }
+    await eventually("the log is cut", () => (victim.host.stats()?.firstIndex ?? 0) > 1_000);
+    await victim.stop();
+    victim.forgetCheckpoint();
+    await comesBackAnew(victim, leader);
+  });
+
+  it("the only manager refuses to start, and starts with what is left when told to", async () => {
+    const [only] = await group.form(1);
+    assert.ok(only);
+    for (let i = 0; i < 30; i++) await only.put(`line ${i}`);
+    await only.stop();
+    const file = await writeAheadFile(only);
+    await truncate(file, (await readFile(file)).length - 500);
+    await assert.rejects(only.start(), (error) => {
+      assert.ok(hasCode(error, "failed-precondition"));
+      assert.match(String(error), /ends at index \d+, but reached \d+.*--force-new-cluster/);
+      return true;
+    });
+    await only.start({ forceNewCluster: true });
+    await eventually("it leads", () => only.host.leadership().isLeader);
+    assert.ok(only.texts().length > 20 && only.texts().length < 30);
+    await only.put("goes on");
+  });
+});
