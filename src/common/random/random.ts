@@ -13,22 +13,38 @@ export interface Random {
   bytes(length: number): Uint8Array;
 }
 
-const pool = new Uint32Array(1024);
+/** Asking the system costs 20 us however little is asked for, so a page is fetched at a time and handed out once. */
+const pool = Buffer.alloc(8192);
 let poolUsed = pool.length;
 
-function nextWord(): number {
-  if (poolUsed === pool.length) {
+/** Offset of the next `length` unused bytes of the pool. */
+function take(length: number): number {
+  if (poolUsed + length > pool.length) {
     randomFillSync(pool);
     poolUsed = 0;
   }
-  return pool[poolUsed++] ?? 0;
+  poolUsed += length;
+  return poolUsed - length;
+}
+
+function nextWord(): number {
+  return pool.readUInt32LE(take(4));
+}
+
+function nextBytes(length: number): Uint8Array {
+  if (length > 64) return randomFillSync(new Uint8Array(length));
+  const at = take(length);
+  const bytes = new Uint8Array(pool.subarray(at, at + length));
+  // What was handed out may become a key: no copy of it stays here.
+  pool.fill(0, at, at + length);
+  return bytes;
 }
 
 /** Randomness of the operating system; fit for keys and ids. */
 export const systemRandom: Random = {
   float: () => nextWord() / 2 ** 32,
   int: (below) => Math.floor((nextWord() / 2 ** 32) * below),
-  bytes: (length) => randomFillSync(new Uint8Array(length)),
+  bytes: nextBytes,
 };
 
 /**
