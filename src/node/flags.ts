@@ -58,7 +58,8 @@ const rules: Readonly<Record<string, FlagRule>> = {
   mtu: { kind: "text", used: false, help: "" },
 };
 
-const aliases: Readonly<Record<string, string>> = {
+/** Short forms, for the command line only. */
+const shortNames: Readonly<Record<string, string>> = {
   H: "host",
   D: "debug",
   G: "group",
@@ -66,7 +67,10 @@ const aliases: Readonly<Record<string, string>> = {
   s: "storage-driver",
   p: "pidfile",
   b: "bridge",
-  // Keys of daemon.json that are plural there.
+};
+
+/** Keys of daemon.json that are called otherwise there. */
+const fileKeys: Readonly<Record<string, string>> = {
   hosts: "host",
   labels: "label",
   "default-address-pools": "default-address-pool",
@@ -92,7 +96,7 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
     const word = argv[i] ?? "";
     const match = /^--?([A-Za-z0-9-]+)(?:=(.*))?$/s.exec(word);
     if (match === null) throw bad(`unexpected argument ${JSON.stringify(word)}`);
-    const name = canonical(match[1] ?? "");
+    const name = lookUp(shortNames, match[1] ?? "");
     const rule = ruleOf(name);
     let value = match[2];
     if (value === undefined && rule.kind === "boolean") value = "true";
@@ -109,7 +113,8 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
 /**
  * Adds the keys of a configuration file (Docker's daemon.json) to flags from the command line.
  *
- * @throws ClusterError invalid-argument for an unknown key, or one that is set in both places, as Docker does.
+ * @throws ClusterError invalid-argument for an unknown key, one that is set in both places, as Docker does, or a value of
+ *   the wrong kind.
  */
 export function withConfigFile(flags: ParsedFlags, json: unknown): ParsedFlags {
   if (typeof json !== "object" || json === null || Array.isArray(json)) {
@@ -117,14 +122,15 @@ export function withConfigFile(flags: ParsedFlags, json: unknown): ParsedFlags {
   }
   const values = new Map([...flags.values].map(([name, list]) => [name, [...list]]));
   for (const [key, value] of Object.entries(json)) {
-    const name = canonical(key);
-    ruleOf(name);
+    const name = lookUp(fileKeys, key);
+    const rule = ruleOf(name);
     if (flags.values.has(name)) {
       throw bad(
         `the following directives are specified both as a flag and in the configuration file: ${name}`,
       );
     }
-    for (const item of Array.isArray(value) ? value : [value]) add(values, name, itemText(item));
+    const items = rule.kind === "list" && Array.isArray(value) ? value : [value];
+    for (const item of items) add(values, name, itemText(key, rule, item));
   }
   return { values, ignored: ignoredOf(values) };
 }
@@ -137,8 +143,8 @@ export function flagsHelp(): string {
     .join("\n");
 }
 
-function canonical(name: string): string {
-  return aliases[name] ?? name;
+function lookUp(names: Readonly<Record<string, string>>, name: string): string {
+  return (Object.hasOwn(names, name) ? names[name] : undefined) ?? name;
 }
 
 function ruleOf(name: string): FlagRule {
@@ -160,12 +166,21 @@ function ignoredOf(values: ReadonlyMap<string, unknown>): string[] {
   return [...values.keys()].filter((name) => !ruleOf(name).used);
 }
 
-/** A list item of the file may be an object, as in default-address-pools: written as `key=value,...`. */
-function itemText(item: unknown): string {
-  if (typeof item !== "object" || item === null) return String(item);
-  return Object.entries(item)
-    .map(([key, value]) => `${key}=${value}`)
-    .join(",");
+/** A value of the file as a flag would give it; an item of a list may be an object, written as `key=value,...`. */
+function itemText(key: string, { kind }: FlagRule, item: unknown): string {
+  if (kind === "boolean" ? typeof item === "boolean" : isPlain(item)) return String(item);
+  if (kind === "list" && typeof item === "object" && item !== null && !Array.isArray(item)) {
+    const entries = Object.entries(item);
+    if (entries.every(([, value]) => isPlain(value))) {
+      return entries.map(([name, value]) => `${name}=${value}`).join(",");
+    }
+  }
+  const wanted = kind === "boolean" ? "true or false" : kind === "list" ? "a list" : "a text";
+  throw bad(`the configuration file: ${key} takes ${wanted}, not ${JSON.stringify(item)}`);
+}
+
+function isPlain(value: unknown): boolean {
+  return typeof value === "string" || typeof value === "number";
 }
 
 function bad(message: string): ClusterError {
