@@ -6,6 +6,8 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import type { LogLevel } from "../common/log/log.ts";
+import { parsePrefix } from "../common/spec/cidr.ts";
+import { parseHostPort } from "./address.ts";
 import { type ParsedFlags, parseFlags, withConfigFile } from "./flags.ts";
 
 /** Files for mutual TLS on tcp:// addresses of the API. */
@@ -48,11 +50,11 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
   let flags = parseFlags(argv);
   const file = last(flags, "config-file");
   if (file !== undefined) flags = withConfigFile(flags, readJson(file));
-  const execRoot = resolve(last(flags, "exec-root") ?? "/run/skep");
+  const execRoot = folder(flags, "exec-root", "/run/skep");
   const hosts = flags.values.get("host") ?? [`unix://${join(execRoot, "docker.sock")}`];
   const debug = last(flags, "debug") === "true";
   return {
-    dataRoot: resolve(last(flags, "data-root") ?? "/var/lib/skep"),
+    dataRoot: folder(flags, "data-root", "/var/lib/skep"),
     execRoot,
     pidFile: last(flags, "pidfile"),
     hosts: hosts.map(checkHost),
@@ -78,6 +80,13 @@ function last(flags: ParsedFlags, name: string): string | undefined {
   return flags.values.get(name)?.at(-1);
 }
 
+function folder(flags: ParsedFlags, name: string, otherwise: string): string {
+  const path = last(flags, name) ?? otherwise;
+  // An unset variable in a start script would make it the working directory.
+  if (path === "") throw new ClusterError("invalid-argument", `--${name}: give a folder`);
+  return resolve(path);
+}
+
 function readJson(path: string): unknown {
   try {
     return JSON.parse(readFileSync(path, "utf8"));
@@ -89,7 +98,11 @@ function readJson(path: string): unknown {
 }
 
 function checkHost(host: string): string {
-  if (/^unix:\/\/\/.+/.test(host) || /^tcp:\/\/.+:\d+$/.test(host)) return host;
+  if (/^unix:\/\/\/.+/.test(host)) return host;
+  if (/^tcp:\/\/.+:\d+$/.test(host)) {
+    parseHostPort(host.slice("tcp://".length), 0, "--host");
+    return host;
+  }
   throw new ClusterError(
     "invalid-argument",
     `--host ${host}: give unix:///PATH or tcp://ADDRESS:PORT`,
@@ -126,10 +139,15 @@ function addressPool(text: string): { base: string; size: number } {
   const parts = new Map(text.split(",").map((part) => part.split("=", 2) as [string, string]));
   const base = parts.get("base") ?? "";
   const size = Number(parts.get("size"));
-  if (base === "" || !Number.isInteger(size) || size < 1 || size > 128) {
+  const prefix = parsePrefix(base);
+  const sizeMax = prefix?.family === 6 ? 128 : 32;
+  if (
+    prefix === undefined ||
+    !(Number.isInteger(size) && size >= prefix.length && size <= sizeMax)
+  ) {
     throw new ClusterError(
       "invalid-argument",
-      `--default-address-pool ${text}: the form is base=CIDR,size=PREFIX`,
+      `--default-address-pool ${text}: the form is base=CIDR,size=PREFIX, the prefix within the base`,
     );
   }
   return { base, size };
@@ -141,7 +159,8 @@ function apiTls(flags: ParsedFlags): ApiTlsFiles | undefined {
   const need = (name: string): string => {
     const value = last(flags, name);
     if (value === undefined) {
-      throw new ClusterError("invalid-argument", `--tlsverify needs --${name}`);
+      const mode = verify ? "tlsverify" : "tls";
+      throw new ClusterError("invalid-argument", `--${mode} needs --${name}`);
     }
     return value;
   };
