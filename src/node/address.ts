@@ -111,11 +111,12 @@ export function resolveDataPath(
 
 /** Names of devices that the cluster itself makes; they never carry management traffic. */
 function isOwnDevice(name: string): boolean {
-  return /^(docker\d|docker_gwbridge|br-|skep|veth|vx-)/.test(name);
+  return /^(docker\d|docker_gwbridge$|br-[0-9a-f]{12}$|skep|veth|vx-)/.test(name);
 }
 
 function isUnspecified(host: string): boolean {
-  return host === "0.0.0.0" || host === "::" || host === "";
+  // IPv6 has many spellings of the one address: ::, ::0, 0:0:0:0:0:0:0:0, ::0.0.0.0.
+  return host === "" || host === "0.0.0.0" || (isIP(host) === 6 && /^[0:.]+$/.test(host));
 }
 
 function interfaceAddress(
