@@ -51,7 +51,7 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array): 
 /** The files of one node's identity. */
 export class StateFiles {
   readonly #folder: string;
-  /** Writes, one after the other: the newest content is the last one written. */
+  /** Changes, one after the other: the newest content is the last one written. */
   #writing: Promise<void> = Promise.resolve();
 
   constructor(dataRoot: string) {
@@ -67,9 +67,7 @@ export class StateFiles {
     const bytes = await this.read("node.json");
     if (bytes === undefined) return undefined;
     try {
-      const state = JSON.parse(bytes.toString()) as NodeState;
-      if (state.format !== 1) throw new Error(`format ${String(state.format)} is not known here`);
-      return state;
+      return nodeStateOf(JSON.parse(bytes.toString()));
     } catch (error) {
       throw new ClusterError(
         "internal",
@@ -100,8 +98,8 @@ export class StateFiles {
     });
   }
 
-  async remove(name: string): Promise<void> {
-    await rm(join(this.#folder, name), { force: true });
+  remove(name: string): Promise<void> {
+    return this.#serial(() => rm(join(this.#folder, name), { force: true }));
   }
 
   /** Forgets the swarm. */
@@ -116,4 +114,34 @@ export class StateFiles {
     });
     return next;
   }
+}
+
+const textFields = [
+  "nodeId",
+  "clusterId",
+  "listenAddress",
+  "advertiseSetting",
+  "advertiseAddress",
+  "dataPathAddress",
+] as const;
+
+/** @throws Error that says which field is wrong. */
+function nodeStateOf(value: unknown): NodeState {
+  if (typeof value !== "object" || value === null) throw new Error("it holds no object");
+  const state = value as Readonly<Record<keyof NodeState, unknown>>;
+  if (state.format !== 1) throw new Error(`format ${String(state.format)} is not known here`);
+  const wrong = textFields.find((name) => typeof state[name] !== "string");
+  if (wrong !== undefined) throw new Error(`${wrong} is no text`);
+  if (!Number.isSafeInteger(state.raftId)) throw new Error("raftId is no number");
+  if (typeof state.joining !== "boolean") throw new Error("joining is neither true nor false");
+  if (!Array.isArray(state.managers) || !state.managers.every(isManager)) {
+    throw new Error("managers is no list of managers");
+  }
+  return value as NodeState;
+}
+
+function isManager(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { nodeId, address } = value as Readonly<Record<string, unknown>>;
+  return typeof nodeId === "string" && typeof address === "string";
 }
