@@ -6,7 +6,7 @@
  * belong together, and the older key, kept until the certificate is there, is used.
  */
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { ClusterError } from "../common/errors/cluster-error.ts";
+import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../common/identity/types.ts";
 import type { Random } from "../common/random/random.ts";
 import type { DataKeys } from "../common/seal/data-keys.ts";
@@ -19,6 +19,9 @@ export interface KeySealing {
   readonly random: Random;
 }
 
+/** What of the node's files is needed here. */
+export type CredentialFiles = Pick<StateFiles, "read" | "write" | "remove">;
+
 const place = Buffer.from("node key 1");
 
 /**
@@ -27,28 +30,36 @@ const place = Buffer.from("node key 1");
  * @throws ClusterError internal when a file is missing or the parts do not belong together.
  */
 export async function loadCredentials(
-  files: StateFiles,
+  files: CredentialFiles,
   sealing: KeySealing,
 ): Promise<TlsMaterial> {
   const [certificate, roots] = [await files.read("cert.pem"), await files.read("root.pem")];
-  const keys = [await loadKey(files, "key", sealing), await loadKey(files, "key-next", sealing)];
+  let cause: unknown;
   if (certificate !== undefined && roots !== undefined) {
-    const leaf = new X509Certificate(certificate);
-    for (const key of keys) {
-      if (key !== undefined && leaf.checkPrivateKey(createPrivateKey(key))) {
-        return { key, certificate: certificate.toString(), roots: roots.toString() };
+    for (const name of ["key", "key-next"]) {
+      try {
+        const key = await loadKey(files, name, sealing);
+        if (key === undefined) continue;
+        if (new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))) {
+          return { key, certificate: certificate.toString(), roots: roots.toString() };
+        }
+      } catch (error) {
+        // The other key may be the one that fits.
+        cause ??= error;
       }
     }
   }
+  const why = cause === undefined ? "" : ` (${errorText(cause)})`;
   throw new ClusterError(
     "internal",
-    'the certificate of this node, or its key, is missing or damaged: leave with "docker swarm leave --force" and join again',
+    `the certificate of this node, or its key, is missing or damaged${why}: leave with "docker swarm leave --force" and join again`,
+    { cause },
   );
 }
 
 /** Writes what the node presents, so that a crash at any point leaves a usable pair. */
 export async function saveCredentials(
-  files: StateFiles,
+  files: CredentialFiles,
   tls: TlsMaterial,
   sealing: KeySealing,
 ): Promise<void> {
@@ -60,13 +71,8 @@ export async function saveCredentials(
   await files.remove("key-next.sealed");
 }
 
-/** A key that a join has begun with, so that the same node asks again after a restart. */
-export async function loadPendingKey(files: StateFiles): Promise<string | undefined> {
-  return (await files.read("key-next.pem"))?.toString();
-}
-
 async function loadKey(
-  files: StateFiles,
+  files: CredentialFiles,
   name: string,
   { dataKeys, random }: KeySealing,
 ): Promise<string | undefined> {
@@ -79,7 +85,7 @@ async function loadKey(
 }
 
 async function saveKey(
-  files: StateFiles,
+  files: CredentialFiles,
   name: string,
   key: string,
   { dataKeys, random }: KeySealing,
