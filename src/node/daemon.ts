@@ -37,7 +37,7 @@ export async function runDaemon(argv: readonly string[]): Promise<void> {
   }
   const config = loadConfig(argv);
   const log = newLog((line) => process.stderr.write(`${line}\n`), { level: config.logLevel });
-  const lock = lockInstance(config.dataRoot, config.pidFile);
+  const lock = lockInstance(config);
   try {
     await serve(config, log);
   } finally {

@@ -13,15 +13,22 @@ export interface InstanceLock {
   release(): void;
 }
 
+/** What one daemon has for itself. */
+export interface InstancePlaces {
+  readonly dataRoot: string;
+  readonly pidFile: string | undefined;
+}
+
 /**
  * Takes the data root, and writes the pid file when one is asked for.
  *
+ * @param proc Where the kernel lists processes.
  * @throws ClusterError failed-precondition when another daemon that runs holds either.
  */
-export function lockInstance(dataRoot: string, pidFile: string | undefined): InstanceLock {
+export function lockInstance({ dataRoot, pidFile }: InstancePlaces, proc = "/proc"): InstanceLock {
   mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
   const lock = join(dataRoot, "daemon.lock");
-  const holder = runningHolder(lock);
+  const holder = runningHolder(lock, proc);
   if (holder !== undefined) {
     throw new ClusterError(
       "failed-precondition",
@@ -29,7 +36,7 @@ export function lockInstance(dataRoot: string, pidFile: string | undefined): Ins
     );
   }
   if (pidFile !== undefined) {
-    const other = runningHolder(pidFile);
+    const other = runningHolder(pidFile, proc);
     if (other !== undefined) {
       throw new ClusterError(
         "failed-precondition",
@@ -39,9 +46,13 @@ export function lockInstance(dataRoot: string, pidFile: string | undefined): Ins
     mkdirSync(dirname(pidFile), { recursive: true });
     writeFileSync(pidFile, `${process.pid}`);
   }
-  writeFileSync(lock, `${process.pid} ${startTime(process.pid) ?? ""}\n`);
+  writeFileSync(lock, `${process.pid} ${startTime(process.pid, proc) ?? ""}\n`);
+  let isHeld = true;
   return {
     release: () => {
+      // Once released, the files may be another daemon's.
+      if (!isHeld) return;
+      isHeld = false;
       rmSync(lock, { force: true });
       if (pidFile !== undefined) rmSync(pidFile, { force: true });
     },
@@ -49,20 +60,20 @@ export function lockInstance(dataRoot: string, pidFile: string | undefined): Ins
 }
 
 /** Process id in the file when that very process still runs. */
-function runningHolder(path: string): number | undefined {
+function runningHolder(path: string, proc: string): number | undefined {
   const [pidText = "", started] = readText(path).trim().split(" ");
   const pid = Number(pidText);
   if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return undefined;
-  const now = startTime(pid);
+  const now = startTime(pid, proc);
   if (now === undefined) return undefined;
   if (started !== undefined) return started === now ? pid : undefined;
   // A pid file without a start time: the number may have been given to another program since.
-  return readText(`/proc/${pid}/cmdline`).includes("skep") ? pid : undefined;
+  return readText(`${proc}/${pid}/cmdline`).includes("skep") ? pid : undefined;
 }
 
 /** Start time of a process in clock ticks since boot, as text; undefined when it is gone, or a zombie nobody reaped. */
-function startTime(pid: number): string | undefined {
-  const stat = readText(`/proc/${pid}/stat`);
+function startTime(pid: number, proc: string): string | undefined {
+  const stat = readText(`${proc}/${pid}/stat`);
   const [state, ...fields] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return stat === "" || state === "Z" || state === "X" ? undefined : fields[18];
 }
