@@ -29,6 +29,22 @@ export interface RenewerPorts {
   removed(error: ClusterError): void;
 }
 
+/** What one certificate is asked for with. */
+export interface CaCall {
+  readonly address: string;
+  readonly present: TlsMaterial;
+  /** PKCS#8 PEM of the next key. */
+  readonly key: string;
+  readonly nowMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** How certificates are asked for: over the network, outside tests. */
+export interface CaCalls {
+  renew(call: CaCall): Promise<ReceivedIdentity>;
+  renewExpired(call: CaCall): Promise<ReceivedIdentity>;
+}
+
 /** Longest pause between two looks at the clock, which may jump, milliseconds. */
 const lookIntervalMs = 30_000;
 
@@ -36,15 +52,18 @@ const lookIntervalMs = 30_000;
 export class Renewer {
   readonly #ports: RenewerPorts;
   readonly #tools: { readonly clock: Clock; readonly random: Random; readonly log: Log };
+  readonly #ca: CaCalls;
   #wake: (() => void) | undefined;
   #isWanted = false;
 
   constructor(
     ports: RenewerPorts,
     tools: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+    ca: CaCalls = { renew: renewAt, renewExpired },
   ) {
     this.#ports = ports;
     this.#tools = tools;
+    this.#ca = ca;
   }
 
   /** Renew at once. */
@@ -74,7 +93,7 @@ export class Renewer {
         dueMs = renewalMomentMs(this.#identity(), random);
       } catch (error) {
         if (signal.aborted) return;
-        if (error instanceof ClusterError && error.fields["removed"] === true) {
+        if (isRemoval(error)) {
           this.#ports.removed(error);
           return;
         }
@@ -98,10 +117,11 @@ export class Renewer {
     let received: ReceivedIdentity;
     try {
       if (address === undefined) throw new ClusterError("unavailable", "no manager is known");
-      received = isExpired
-        ? await renewExpired({ address, present, key, nowMs, signal })
-        : await this.#renewAt(address, { present, key, nowMs, signal });
+      const call = { address, present, key, nowMs, signal };
+      received = await (isExpired ? this.#ca.renewExpired(call) : this.#ca.renew(call));
     } catch (error) {
+      // A removed manager has the key of the CA, too: it must not come back with it.
+      if (isRemoval(error)) throw error;
       // A manager without a quorum still has the key of the CA; without a valid certificate there would never be one.
       const own = isExpired && !signal.aborted ? this.#ports.selfIssue() : undefined;
       if (own === undefined) throw error;
@@ -112,27 +132,6 @@ export class Renewer {
       role: received.identity.role,
       until: new Date(received.identity.notAfterMs).toISOString(),
     });
-  }
-
-  async #renewAt(
-    address: string,
-    options: {
-      readonly present: TlsMaterial;
-      readonly key: string;
-      readonly nowMs: number;
-      readonly signal: AbortSignal;
-    },
-  ): Promise<ReceivedIdentity> {
-    const client = dial({
-      address,
-      tls: options.present,
-      expected: { role: "manager", clusterId: this.#identity().clusterId },
-    });
-    try {
-      return await renew({ client, ...options });
-    } finally {
-      client.close();
-    }
   }
 
   #identity(): Identity {
@@ -150,5 +149,19 @@ export class Renewer {
       .finally(() => {
         this.#wake = undefined;
       });
+  }
+}
+
+function isRemoval(error: unknown): error is ClusterError {
+  return error instanceof ClusterError && error.fields["removed"] === true;
+}
+
+async function renewAt({ address, ...call }: CaCall): Promise<ReceivedIdentity> {
+  const { clusterId } = identityOf(parseCertificate(call.present.certificate));
+  const client = dial({ address, tls: call.present, expected: { role: "manager", clusterId } });
+  try {
+    return await renew({ client, ...call });
+  } finally {
+    client.close();
   }
 }
