@@ -4,6 +4,7 @@
  * Reports are kept until the leader has taken them (the newest per node, merged), signs of life only until the next batch.
  */
 import { type NodeReport, NodeReportBatch } from "../../src/common/api/generated/api.ts";
+import { Alarm } from "../../src/common/clock/alarm.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../src/common/log/log.ts";
@@ -24,16 +25,17 @@ export class ReportBatch {
   readonly #tools: { readonly clock: Clock; readonly log: Log };
   #reports = new Map<string, NodeReport>();
   #alive = new Set<string>();
-  #wake: (() => void) | undefined;
+  readonly #alarm: Alarm;
 
   constructor(deliver: DeliverBatch, tools: { readonly clock: Clock; readonly log: Log }) {
     this.#deliver = deliver;
     this.#tools = tools;
+    this.#alarm = new Alarm(tools.clock);
   }
 
   add(report: NodeReport): void {
     this.#reports.set(report.nodeId, mergeReports(this.#reports.get(report.nodeId), report));
-    this.#wake?.();
+    this.#alarm.ring();
   }
 
   alive(nodeId: string): void {
@@ -71,18 +73,9 @@ export class ReportBatch {
 
   /** Waits until a report is there and its batch delay is over, or until signs of life are due. */
   async #pause(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#tools;
-    const stop = new AbortController();
-    const either = AbortSignal.any([signal, stop.signal]);
-    if (this.#reports.size === 0) {
-      this.#wake = () => stop.abort();
-      await clock.sleep(aliveIntervalMs, either).catch(() => {
-        // Woken by a report, or stopped.
-      });
-      this.#wake = undefined;
-    }
+    if (this.#reports.size === 0) await this.#alarm.pause(aliveIntervalMs, signal);
     if (this.#reports.size > 0 && !signal.aborted) {
-      await clock.sleep(batchDelayMs, signal).catch(() => {
+      await this.#tools.clock.sleep(batchDelayMs, signal).catch(() => {
         // Stopped.
       });
     }

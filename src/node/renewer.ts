@@ -5,6 +5,7 @@
  * role, and without a client certificate when the present one has run out. The old certificate serves until the new one
  * is on disk.
  */
+import { Alarm } from "../common/clock/alarm.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
@@ -53,7 +54,7 @@ export class Renewer {
   readonly #ports: RenewerPorts;
   readonly #tools: { readonly clock: Clock; readonly random: Random; readonly log: Log };
   readonly #ca: CaCalls;
-  #wake: (() => void) | undefined;
+  readonly #alarm: Alarm;
   #isWanted = false;
 
   constructor(
@@ -64,12 +65,13 @@ export class Renewer {
     this.#ports = ports;
     this.#tools = tools;
     this.#ca = ca;
+    this.#alarm = new Alarm(tools.clock);
   }
 
   /** Renew at once. */
   now(): void {
     this.#isWanted = true;
-    this.#wake?.();
+    this.#alarm.ring();
   }
 
   /** Runs until the signal aborts. */
@@ -80,7 +82,8 @@ export class Renewer {
     let dueMs = renewalMomentMs(this.#identity(), random);
     while (!signal.aborted) {
       if (!this.#isWanted && this.#tools.clock.now() < dueMs) {
-        await this.#pause(Math.min(lookIntervalMs, dueMs - this.#tools.clock.now()), signal);
+        const leftMs = Math.max(1, dueMs - this.#tools.clock.now());
+        await this.#alarm.pause(Math.min(lookIntervalMs, leftMs), signal);
         continue;
       }
       this.#isWanted = false;
@@ -136,19 +139,6 @@ export class Renewer {
 
   #identity(): Identity {
     return identityOf(parseCertificate(this.#ports.present().certificate));
-  }
-
-  #pause(ms: number, signal: AbortSignal): Promise<void> {
-    const stop = new AbortController();
-    this.#wake = () => stop.abort();
-    return this.#tools.clock
-      .sleep(Math.max(1, ms), AbortSignal.any([signal, stop.signal]))
-      .catch(() => {
-        // Woken, or stopped.
-      })
-      .finally(() => {
-        this.#wake = undefined;
-      });
   }
 }
 
