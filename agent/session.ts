@@ -9,6 +9,7 @@ import {
   type NodeDescription,
   type SessionMessage,
 } from "../src/common/api/generated/api.ts";
+import { Alarm } from "../src/common/clock/alarm.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { errorText } from "../src/common/errors/cluster-error.ts";
 import type { Log } from "../src/common/log/log.ts";
@@ -30,7 +31,7 @@ export interface DispatcherStream {
 
 /** What a session needs from its node. */
 export interface SessionPorts {
-  /** @throws ClusterError when the manager cannot be reached or is not one. */
+  /** The stream ends when the signal aborts. @throws ClusterError when the manager cannot be reached or is not one. */
   connect(manager: KnownManager, signal: AbortSignal): Promise<DispatcherStream>;
   managers(): readonly KnownManager[];
   description(): NodeDescription;
@@ -53,6 +54,17 @@ const heartbeatPeriodDefaultMs = 5000;
 const registrationTimeoutMs = 10_000;
 /** Silence from the manager for this many heartbeat periods ends the stream: the way back may be cut. */
 const silentPeriodsMax = 4;
+
+/** What the beats of one stream depend on. */
+interface Pulse {
+  /** The manager has answered the registration. */
+  isRegistered: boolean;
+  lastMessageMs: number;
+  lastBeatMs: number;
+  periodMs: number;
+  /** Rings when one of the above makes the next beat due earlier. */
+  readonly alarm: Alarm;
+}
 
 /** Keeps one session open for as long as it runs. */
 export class Session {
@@ -121,19 +133,40 @@ export class Session {
   }
 
   async #serve(manager: KnownManager, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#tools;
     const stop = new AbortController();
-    const both = AbortSignal.any([signal, stop.signal]);
-    const stream = await this.#ports.connect(manager, both);
-    this.#current = stream;
+    const end = () => stop.abort(signal.reason);
+    signal.addEventListener("abort", end, { once: true });
+    try {
+      const stream = await this.#ports.connect(manager, stop.signal);
+      const now = clock.monotonic();
+      const pulse: Pulse = {
+        isRegistered: false,
+        lastMessageMs: now,
+        lastBeatMs: now,
+        periodMs: heartbeatPeriodDefaultMs,
+        alarm: new Alarm(clock),
+      };
+      const beating = this.#beat(stream, pulse, stop.signal);
+      try {
+        await this.#converse(manager, stream, pulse);
+      } finally {
+        stop.abort();
+        stream.close();
+        await beating;
+      }
+    } finally {
+      signal.removeEventListener("abort", end);
+    }
+  }
+
+  /** Registers and takes what the manager says. @throws Error always: a session ends for a reason. */
+  async #converse(manager: KnownManager, stream: DispatcherStream, pulse: Pulse): Promise<never> {
     let end: () => void = () => {};
+    this.#current = stream;
     this.#over = new Promise((resolve) => {
       end = resolve;
     });
-    const watch = {
-      lastMessageMs: this.#tools.clock.monotonic(),
-      periodMs: heartbeatPeriodDefaultMs,
-    };
-    const beating = this.#beat(stream, watch, both);
     try {
       stream.send(
         AgentMessage.create({
@@ -146,19 +179,23 @@ export class Session {
         }),
       );
       for await (const message of stream.messages) {
-        watch.lastMessageMs = this.#tools.clock.monotonic();
-        if (message.heartbeatPeriodMs > 0) watch.periodMs = message.heartbeatPeriodMs;
+        this.#feel(pulse, message);
         await this.#take(manager, message);
         if (message.goElsewhere) throw new Error("the manager asked the agent to go elsewhere");
       }
       throw new Error("the manager ended the session");
     } finally {
       this.#current = undefined;
-      stop.abort();
-      stream.close();
       end();
-      await beating;
     }
+  }
+
+  #feel(pulse: Pulse, message: SessionMessage): void {
+    pulse.lastMessageMs = this.#tools.clock.monotonic();
+    if (message.heartbeatPeriodMs > 0) pulse.periodMs = message.heartbeatPeriodMs;
+    if (message.sessionId !== "") pulse.isRegistered = true;
+    // The period may be another one now; a beat is sent when it is due under that.
+    if (message.heartbeatPeriodMs > 0 || message.sessionId !== "") pulse.alarm.ring();
   }
 
   async #take(manager: KnownManager, message: SessionMessage): Promise<void> {
@@ -175,25 +212,23 @@ export class Session {
     if (message.sessionId !== "") this.#ports.onConnected(true);
   }
 
-  /** Beats until the signal aborts, and closes the stream when the manager has been silent for too long. */
-  async #beat(
-    stream: DispatcherStream,
-    watch: { lastMessageMs: number; periodMs: number },
-    signal: AbortSignal,
-  ): Promise<void> {
+  /** Beats until the signal aborts, and closes the stream of a manager that does not answer, or has fallen silent. */
+  async #beat(stream: DispatcherStream, pulse: Pulse, signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#tools;
-    try {
-      await clock.sleep(Math.min(registrationTimeoutMs, watch.periodMs), signal);
-      while (!signal.aborted) {
-        stream.send(AgentMessage.create({ heartbeat: { seenIndex: this.#seenIndex } }));
-        if (clock.monotonic() - watch.lastMessageMs > watch.periodMs * silentPeriodsMax) {
-          stream.close();
-          return;
-        }
-        await clock.sleep(heartbeatDelayMs(watch.periodMs, random.float()), signal);
+    while (!signal.aborted) {
+      const delayMs = pulse.isRegistered
+        ? heartbeatDelayMs(pulse.periodMs, random.float())
+        : registrationTimeoutMs;
+      const leftMs = Math.max(0, pulse.lastBeatMs + delayMs - clock.monotonic());
+      const isDue = await pulse.alarm.pause(leftMs, signal);
+      if (!isDue) continue;
+      const silentMs = clock.monotonic() - pulse.lastMessageMs;
+      if (!pulse.isRegistered || silentMs > pulse.periodMs * silentPeriodsMax) {
+        stream.close();
+        return;
       }
-    } catch {
-      // The signal aborted the pause: the stream is over.
+      pulse.lastBeatMs = clock.monotonic();
+      stream.send(AgentMessage.create({ heartbeat: { seenIndex: this.#seenIndex } }));
     }
   }
 }
