@@ -41,7 +41,7 @@ export class Agent {
   readonly #session: Session;
   #managers: readonly KnownManager[];
   #status: AgentStatus = { connected: false, error: undefined };
-  #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -59,8 +59,9 @@ export class Agent {
     );
   }
 
-  run(signal: AbortSignal): Promise<void> {
-    return this.#session.run(signal);
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#session.run(signal);
+    this.#status = { connected: false, error: undefined };
   }
 
   status(): AgentStatus {
@@ -96,23 +97,34 @@ export class Agent {
     if (this.#status.connected) return Promise.resolve();
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
-      this.#waiting.push(resolve);
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      const stop = () => {
+        this.#waiting.delete(wake);
+        reject(signal.reason);
+      };
+      const wake = () => {
+        signal.removeEventListener("abort", stop);
+        resolve();
+      };
+      this.#waiting.add(wake);
+      signal.addEventListener("abort", stop, { once: true });
     });
   }
 
   #connected(connected: boolean, error: unknown): void {
     this.#status = { connected, error };
     if (!connected) return;
-    for (const wake of this.#waiting.splice(0)) wake();
+    for (const wake of this.#waiting) wake();
+    this.#waiting.clear();
   }
 
   async #take(message: SessionMessage): Promise<void> {
-    if (message.managers.length > 0) {
-      this.#managers = message.managers.flatMap(({ peer }) =>
-        peer === undefined ? [] : [{ nodeId: peer.nodeId, address: peer.address }],
-      );
-      this.#options.onManagers(this.#managers);
+    const managers = message.managers.flatMap(({ peer }) =>
+      peer === undefined ? [] : [{ nodeId: peer.nodeId, address: peer.address }],
+    );
+    // An agent that knows no manager has no way back; the field is empty when nothing changed of it.
+    if (managers.length > 0) {
+      this.#managers = managers;
+      this.#options.onManagers(managers);
     }
     if (message.rootCa.length > 0) this.#options.onRoots(Buffer.from(message.rootCa).toString());
     if (message.node !== undefined) this.#options.onNode(message.node);
