@@ -34,10 +34,20 @@ export function readHostFacts(): HostFacts {
     hostname: hostname(),
     nodeArch: arch(),
     cpuFeatures: new Set(features.split(/\s+/).filter((f) => f !== "")),
-    armVersion: Number(/^CPU architecture\s*:\s*(\d+)/m.exec(cpuInfo)?.[1] ?? 0),
+    armVersion: armVersionOf(cpuInfo),
     cpuCount: Math.max(1, cpus().length),
     memoryBytes: totalmem(),
   };
+}
+
+/**
+ * Version of the ARM architecture by the text of `/proc/cpuinfo`; 0 where it is not ARM.
+ *
+ * The model's name goes first: the ARMv6 cores of the first Raspberry Pis claim to be of architecture 7.
+ */
+export function armVersionOf(cpuInfo: string): number {
+  const byName = /^(?:model name|Processor)\s*:.*\(v(\d+)l\)/im.exec(cpuInfo)?.[1];
+  return Number(byName ?? /^CPU architecture\s*:\s*(\d+)/m.exec(cpuInfo)?.[1] ?? 0);
 }
 
 /** The description a node registers with. */
@@ -67,7 +77,7 @@ export function nativePlatforms(host: HostFacts): Platform[] {
     case "arm64":
       return [linux("aarch64", "v8")];
     case "arm":
-      return range(Math.min(7, host.armVersion || 7), 5).map((v) => linux("armv7l", `v${v}`));
+      return range(Math.min(7, host.armVersion || 7), 5).map((v) => linux(`armv${v}l`, `v${v}`));
     default:
       return [linux(host.nodeArch, "")];
   }
