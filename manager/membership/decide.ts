@@ -5,7 +5,7 @@
  * group by itself. A demotion takes the node out of the Raft group first, and only then changes the role in force, so that
  * no voter is without a manager's certificate.
  */
-import type { Node } from "../../src/common/api/generated/api.ts";
+import type { Node, NodeRole } from "../../src/common/api/generated/api.ts";
 
 /** One step towards the wanted role of one node. */
 export type MembershipStep =
@@ -32,7 +32,7 @@ export function decideMembership(
   const known = new Set<string>();
   for (const node of [...nodes].sort((a, b) => (a.id < b.id ? -1 : 1))) {
     known.add(node.id);
-    const wanted = node.spec?.desiredRole ?? "worker";
+    const wanted = wantedRole(node);
     const member = members.find((m) => m.nodeId === node.id);
     if (wanted === "manager") {
       if (node.role !== "manager") steps.push({ kind: "promote", nodeId: node.id });
@@ -46,4 +46,9 @@ export function decideMembership(
     if (!known.has(nodeId)) steps.push({ kind: "remove-member", nodeId, raftId });
   }
   return steps;
+}
+
+/** The role the user wants for a node; a worker where nothing is said. */
+export function wantedRole(node: Node): NodeRole {
+  return node.spec?.desiredRole ?? "worker";
 }

@@ -5,11 +5,12 @@
  * would lose the quorum, say) again after a pause. Writes carry the term they were decided in.
  */
 import { Node } from "../../src/common/api/generated/api.ts";
+import { Alarm } from "../../src/common/clock/alarm.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Store } from "../state/store.ts";
-import { decideMembership, type GroupMember, type MembershipStep } from "./decide.ts";
+import { decideMembership, type GroupMember, type MembershipStep, wantedRole } from "./decide.ts";
 
 /** The Raft group as this loop needs it. */
 export interface Group {
@@ -29,7 +30,7 @@ export class MembershipLoop {
   readonly #group: Group;
   readonly #term: number;
   readonly #tools: { readonly clock: Clock; readonly log: Log };
-  #wake: (() => void) | undefined;
+  readonly #alarm: Alarm;
   #woken = true;
 
   constructor(
@@ -42,19 +43,20 @@ export class MembershipLoop {
     this.#group = group;
     this.#term = term;
     this.#tools = tools;
+    this.#alarm = new Alarm(tools.clock);
   }
 
   /** Something changed: look again. */
   changed(): void {
     this.#woken = true;
-    this.#wake?.();
+    this.#alarm.ring();
   }
 
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#tools;
     while (!signal.aborted) {
-      if (!this.#woken) await this.#pause(signal);
+      if (!this.#woken) await this.#alarm.pause(lookIntervalMs, signal);
       if (signal.aborted) return;
       this.#woken = false;
       const view = this.#store.view();
@@ -95,29 +97,17 @@ export class MembershipLoop {
   }
 
   async #setRole(nodeId: string, role: "manager" | "worker"): Promise<void> {
-    await this.#store.update(
+    const isChanged = await this.#store.update(
       (tx) => {
         const node = tx.get("node", nodeId);
-        if (node === undefined || node.spec?.desiredRole !== role) return;
+        // Its user may have changed their mind since the decision.
+        if (node === undefined || wantedRole(node) !== role || node.role === role) return false;
         const manager = role === "worker" ? undefined : node.manager;
         tx.update("node", Node.create({ ...node, role, manager }));
+        return true;
       },
       { term: this.#term },
     );
-    this.#tools.log.info("role changed", { "node.id": nodeId, role });
-  }
-
-  #pause(signal: AbortSignal): Promise<void> {
-    const stop = new AbortController();
-    this.#wake = () => stop.abort();
-    return this.#tools.clock
-      .sleep(lookIntervalMs, AbortSignal.any([signal, stop.signal]))
-      .catch(() => {
-        // Woken by a change, or stopped.
-      })
-      .finally(() => {
-        this.#wake = undefined;
-        this.#woken = true;
-      });
+    if (isChanged) this.#tools.log.info("role changed", { "node.id": nodeId, role });
   }
 }

@@ -14,6 +14,7 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import type { Store } from "../state/store.ts";
+import { wantedRole } from "./decide.ts";
 
 /** The Raft group as these calls change it. */
 export interface GroupChanges {
@@ -36,7 +37,8 @@ export async function joinGroup(
   if (node === undefined) {
     throw new ClusterError("not-found", `node ${member.nodeId} is not a member of this cluster`);
   }
-  if (node.role !== "manager") {
+  if (node.role !== "manager" || wantedRole(node) !== "manager") {
+    // A manager that is being demoted is out of the group before its role changes, and must not come back meanwhile.
     throw new ClusterError("failed-precondition", `node ${member.nodeId} is not a manager`);
   }
   for (const other of group.members()) {
@@ -48,7 +50,8 @@ export async function joinGroup(
   if (known === undefined) await group.addMember(member);
   await store.update((tx) => {
     const now = tx.get("node", member.nodeId);
-    if (now === undefined) return;
+    // Removed or demoted meanwhile: the membership loop takes the member out again.
+    if (now?.role !== "manager") return;
     const manager = { raftId: member.raftId, address: member.address };
     if (now.manager?.raftId === manager.raftId && now.manager.address === manager.address) return;
     tx.update("node", Node.create({ ...now, manager }));
