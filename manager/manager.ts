@@ -13,6 +13,7 @@ import type {
   WeightedPeer,
 } from "../src/common/api/generated/api.ts";
 import { LivenessRelayService, RaftMembershipService } from "../src/common/api/generated/api.ts";
+import { aborting } from "../src/common/clock/aborting.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 import { noLeader } from "../src/common/errors/no-leader.ts";
@@ -450,14 +451,4 @@ function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[
     ...(start.kind === "join" ? { joinMembers: start.members } : {}),
     ...(start.kind === "resume" && start.forceNewCluster ? { forceNewCluster: true } : {}),
   };
-}
-
-/** The promise's result, or the signal's reason when that comes first. */
-function aborting<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  return new Promise((resolve, reject) => {
-    const stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-  });
 }

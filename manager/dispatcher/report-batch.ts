@@ -13,8 +13,8 @@ import type { Log } from "../../src/common/log/log.ts";
 const batchDelayMs = 100;
 /** Signs of life travel this often when nothing else does, milliseconds; well below any heartbeat period. */
 const aliveIntervalMs = 1000;
-/** Reports in one message: 500 descriptions of 2 KiB stay well below the message limit. */
-const batchReportsMax = 500;
+/** Reports in one message: as many descriptions of the largest size stay below the message limit. */
+const batchReportsMax = 200;
 
 /** Takes one batch to the leader, wherever it is. */
 export type DeliverBatch = (batch: NodeReportBatch, signal: AbortSignal) => Promise<void>;

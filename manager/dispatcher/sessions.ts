@@ -8,13 +8,16 @@
 import {
   type AgentMessage,
   type Node,
+  NodeDescription,
   NodeReport,
   SessionMessage,
   type WeightedPeer,
 } from "../../src/common/api/generated/api.ts";
+import { aborting } from "../../src/common/clock/aborting.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { newId } from "../../src/common/ids/ids.ts";
+import { nodeDescriptionBytesMax } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { missedHeartbeatsMax } from "./heartbeat.ts";
@@ -50,7 +53,10 @@ interface OpenSession {
   readonly call: SessionCall;
   readonly end: AbortController;
   lastBeatMs: number;
-  sentNodeVersion: number;
+  /** The agent has said who it is, and was welcomed. */
+  isRegistered: boolean;
+  /** What the agent was last told of its node. */
+  sentNode: string;
 }
 
 /** Silence before the hello for this long ends the call, milliseconds. */
@@ -113,15 +119,16 @@ export class Sessions {
       return;
     }
     // Reports of liveness change the object too; only what the agent acts upon is worth a message.
-    const version = relevantVersion(node);
-    if (version === session.sentNodeVersion) return;
-    session.sentNodeVersion = version;
+    const relevant = relevantText(node);
+    if (!session.isRegistered || relevant === session.sentNode) return;
+    session.sentNode = relevant;
     this.#send(session, { node });
   }
 
   /** Tells every session that the managers or the cluster's settings changed. */
   clusterChanged(): void {
     for (const session of this.#open.values()) {
+      if (!session.isRegistered) continue;
       this.#send(session, {
         managers: this.#ports.managers(),
         heartbeatPeriodMs: this.#ports.heartbeatPeriodMs(),
@@ -153,43 +160,37 @@ export class Sessions {
       call,
       end: new AbortController(),
       lastBeatMs: this.#tools.clock.monotonic(),
-      sentNodeVersion: -1,
+      isRegistered: false,
+      sentNode: "",
     };
-    call.signal.addEventListener("abort", () => session.end.abort(call.signal.reason), {
-      once: true,
-    });
+    const stop = () => session.end.abort(call.signal.reason);
+    if (call.signal.aborted) stop();
+    else call.signal.addEventListener("abort", stop, { once: true });
     this.#open.set(call.nodeId, session);
     return session;
   }
 
+  /** @throws ClusterError for a message that may not be, which ends the session. */
   #take(session: OpenSession, message: AgentMessage): void {
+    const { hello } = message;
+    if (!session.isRegistered && hello === undefined) {
+      throw new ClusterError("failed-precondition", "a session begins with the agent's hello");
+    }
     session.lastBeatMs = this.#tools.clock.monotonic();
-    const { nodeId, address } = session.call;
-    if (message.leaving !== true) this.#ports.alive(nodeId);
     if (message.leaving === true) {
       this.#leave(session);
-    } else if (message.hello !== undefined) {
-      const { hello } = message;
-      this.#ports.report(
-        NodeReport.create({
-          nodeId,
-          state: "ready",
-          address: hello.advertiseAddress === "" ? address : hostOf(hello.advertiseAddress),
-          description: hello.description,
-          dataPathAddress: hello.dataPathAddress,
-          sessionId: session.id,
-        }),
-      );
+      return;
+    }
+    const description = hello?.description ?? message.description;
+    if (description !== undefined) checkSize(description);
+    this.#ports.alive(session.call.nodeId);
+    if (hello !== undefined) {
+      const { advertiseAddress, dataPathAddress } = hello;
+      const address = advertiseAddress === "" ? session.call.address : hostOf(advertiseAddress);
+      this.#report(session, { state: "ready", address, description, dataPathAddress });
       this.#welcome(session);
-    } else if (message.description !== undefined) {
-      this.#ports.report(
-        NodeReport.create({
-          nodeId,
-          state: "ready",
-          description: message.description,
-          sessionId: session.id,
-        }),
-      );
+    } else if (description !== undefined) {
+      this.#report(session, { state: "ready", description });
     } else {
       // A heartbeat is answered with an empty message, so that the agent notices a dead way back.
       this.#send(session, {});
@@ -198,21 +199,19 @@ export class Sessions {
 
   /** The node is down at once, not only when its heartbeats are missed. */
   #leave(session: OpenSession): void {
-    const { nodeId } = session.call;
-    this.#ports.report(
-      NodeReport.create({
-        nodeId,
-        state: "down",
-        message: "node left",
-        sessionId: session.id,
-      }),
-    );
+    this.#report(session, { state: "down", message: "node left" });
     session.end.abort(new ClusterError("cancelled", "the node left"));
+  }
+
+  #report(session: OpenSession, fields: Partial<NodeReport>): void {
+    const { nodeId } = session.call;
+    this.#ports.report(NodeReport.create({ ...fields, nodeId, sessionId: session.id }));
   }
 
   #welcome(session: OpenSession): void {
     const node = this.#ports.node(session.call.nodeId);
-    session.sentNodeVersion = node === undefined ? -1 : relevantVersion(node);
+    session.isRegistered = true;
+    session.sentNode = node === undefined ? "" : relevantText(node);
     this.#tools.log.info("session opened", {
       "node.id": session.call.nodeId,
       "session.id": session.id,
@@ -235,6 +234,10 @@ export class Sessions {
     const { signal } = session.end;
     try {
       await clock.sleep(helloTimeoutMs, signal);
+      if (!session.isRegistered) {
+        session.end.abort(new ClusterError("deadline-exceeded", "the agent did not register"));
+        return;
+      }
       for (;;) {
         const limit = this.#ports.heartbeatPeriodMs() * missedHeartbeatsMax;
         const silent = clock.monotonic() - session.lastBeatMs;
@@ -256,33 +259,27 @@ function hostOf(address: string): string {
   return match?.[1] ?? match?.[2] ?? address;
 }
 
+/** @throws ClusterError invalid-argument: a description that fits nowhere would hold up the reports of all nodes. */
+function checkSize(description: NodeDescription): void {
+  const { length } = NodeDescription.encode(description);
+  if (length <= nodeDescriptionBytesMax) return;
+  throw new ClusterError(
+    "invalid-argument",
+    `the description of the node has ${length} bytes, ${nodeDescriptionBytesMax} are allowed: use fewer or shorter engine labels`,
+  );
+}
+
 /** Changes exactly when a part of the node changed that its agent acts upon. */
-function relevantVersion(node: Node): number {
-  let hash = 17;
-  const text = JSON.stringify([node.role, node.spec, node.number, node.certificate?.state]);
-  for (let i = 0; i < text.length; i++) hash = (Math.imul(hash, 31) + text.charCodeAt(i)) | 0;
-  return hash;
+function relevantText(node: Node): string {
+  return JSON.stringify([node.role, node.spec, node.number, node.certificate?.state]);
 }
 
 /** Yields from `source` until it ends or the signal aborts, in which case the signal's reason is thrown. */
 async function* untilAborted<T>(source: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
   const iterator = source[Symbol.asyncIterator]();
-  let stop: () => void = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    if (signal.aborted) stop();
-    else signal.addEventListener("abort", stop, { once: true });
-  });
-  aborted.catch(() => {
-    // Awaited through the race below; a late abort has no other owner.
-  });
-  try {
-    for (;;) {
-      const next = await Promise.race([iterator.next(), aborted]);
-      if (next.done === true) return;
-      yield next.value;
-    }
-  } finally {
-    signal.removeEventListener("abort", stop);
+  for (;;) {
+    const next = await aborting(iterator.next(), signal);
+    if (next.done === true) return;
+    yield next.value;
   }
 }
