@@ -5,7 +5,7 @@ import type { NodeState } from "../../src/common/api/generated/api.ts";
 
 /** Missed heartbeats until a node is down, as in Docker's swarm. */
 export const missedHeartbeatsMax = 3;
-/** Heartbeat periods a new leader waits before it counts anybody as down. */
+/** Heartbeat periods a leader waits for the first sign of a node it came to know: by its election, or a join. */
 export const graceHeartbeats = 6;
 
 /** What the decision looks at, one entry per node. */
@@ -14,13 +14,13 @@ export interface NodeLiveness {
   readonly state: NodeState;
   /** Monotonic milliseconds of the last sign of life under this leader; undefined when there was none yet. */
   readonly lastSeenMs: number | undefined;
+  /** Monotonic milliseconds when this leader first found the node in its tables. */
+  readonly knownSinceMs: number;
 }
 
 /** Times the decision is made with, all monotonic milliseconds. */
 export interface LivenessTimes {
   readonly now: number;
-  /** When this leader began to lead. */
-  readonly leadingSince: number;
   readonly heartbeatPeriodMs: number;
 }
 
@@ -28,11 +28,11 @@ export interface LivenessTimes {
 export function decideDown(nodes: Iterable<NodeLiveness>, times: LivenessTimes): string[] {
   const period = times.heartbeatPeriodMs;
   const down: string[] = [];
-  for (const { nodeId, state, lastSeenMs } of nodes) {
+  for (const { nodeId, state, lastSeenMs, knownSinceMs } of nodes) {
     if (state === "down") continue;
     const deadline =
       lastSeenMs === undefined
-        ? times.leadingSince + period * graceHeartbeats
+        ? knownSinceMs + period * graceHeartbeats
         : lastSeenMs + period * missedHeartbeatsMax;
     if (times.now >= deadline) down.push(nodeId);
   }

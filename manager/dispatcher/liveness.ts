@@ -10,12 +10,12 @@ import type { Clock } from "../../src/common/clock/clock.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Store } from "../state/store.ts";
-import { decideDown } from "./heartbeat.ts";
+import { decideDown, type NodeLiveness } from "./heartbeat.ts";
 
 /** How often the leader looks for silent nodes, milliseconds. */
 const lookIntervalMs = 1000;
-/** Node objects changed in one transaction. */
-const nodesPerTransactionMax = 100;
+/** Node objects changed in one transaction: as many descriptions of the largest size fit into it. */
+const nodesPerTransactionMax = 64;
 
 /** Liveness of all nodes under one leadership. */
 export class Liveness {
@@ -23,8 +23,10 @@ export class Liveness {
   readonly #tools: { readonly clock: Clock; readonly log: Log };
   readonly #term: number;
   readonly #heartbeatPeriodMs: () => number;
-  readonly #leadingSince: number;
+  /** Monotonic milliseconds of the last sign of life, by node. */
   readonly #lastSeen = new Map<string, number>();
+  /** Monotonic milliseconds when this leader first looked at a node. */
+  #knownSince = new Map<string, number>();
 
   constructor(
     store: Store,
@@ -35,7 +37,6 @@ export class Liveness {
     this.#term = leadership.term;
     this.#heartbeatPeriodMs = leadership.heartbeatPeriodMs;
     this.#tools = tools;
-    this.#leadingSince = tools.clock.monotonic();
   }
 
   /** Takes one batch: signs of life at once, what changed of the nodes in the store before it resolves. */
@@ -48,8 +49,12 @@ export class Liveness {
       const node = view.get("node", report.nodeId);
       return node !== undefined && nodeAfterReport(node, report) !== node;
     });
-    // A node that was marked down and still beats through its old session is up again.
-    const back = batch.liveNodeIds.filter((id) => view.get("node", id)?.status?.state === "down");
+    // A node that was marked down and still beats through its old session is up again; a report says more than a beat
+    // before it, that the node has left for one.
+    const reported = new Set(batch.reports.map(({ nodeId }) => nodeId));
+    const isBack = (id: string) =>
+      !reported.has(id) && view.get("node", id)?.status?.state === "down";
+    const back = batch.liveNodeIds.filter(isBack);
     const reports = [...changed, ...back.map((nodeId) => ({ nodeId, state: "ready" }) as const)];
     for (let i = 0; i < reports.length; i += nodesPerTransactionMax) {
       await this.#write(reports.slice(i, i + nodesPerTransactionMax));
@@ -70,16 +75,21 @@ export class Liveness {
   }
 
   async #look(): Promise<void> {
-    const nodes = [...this.#store.view().list("node")].map((node) => ({
-      nodeId: node.id,
-      state: node.status?.state ?? "unknown",
-      lastSeenMs: this.#lastSeen.get(node.id),
-    }));
-    const down = decideDown(nodes, {
-      now: this.#tools.clock.monotonic(),
-      leadingSince: this.#leadingSince,
-      heartbeatPeriodMs: this.#heartbeatPeriodMs(),
-    });
+    const now = this.#tools.clock.monotonic();
+    const before = this.#knownSince;
+    this.#knownSince = new Map();
+    const nodes: NodeLiveness[] = [];
+    for (const { id, status } of this.#store.view().each("node")) {
+      const knownSinceMs = before.get(id) ?? now;
+      this.#knownSince.set(id, knownSinceMs);
+      const lastSeenMs = this.#lastSeen.get(id);
+      nodes.push({ nodeId: id, state: status?.state ?? "unknown", lastSeenMs, knownSinceMs });
+    }
+    for (const id of this.#lastSeen.keys()) {
+      if (!this.#knownSince.has(id)) this.#lastSeen.delete(id);
+    }
+    const heartbeatPeriodMs = this.#heartbeatPeriodMs();
+    const down = decideDown(nodes, { now, heartbeatPeriodMs });
     for (let i = 0; i < down.length; i += nodesPerTransactionMax) {
       const some = down.slice(i, i + nodesPerTransactionMax);
       for (const nodeId of some) this.#tools.log.info("node down", { "node.id": nodeId });
