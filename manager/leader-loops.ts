@@ -22,23 +22,21 @@ export class LeaderLoops {
     this.stop();
     const stop = new AbortController();
     this.#stop = stop;
-    const before = this.#running;
-    this.#running = before.then(() =>
-      Promise.all(
+    this.#running = this.#running.then(async () => {
+      // Over before its turn, while the loops of an earlier term cleaned up.
+      if (stop.signal.aborted) return;
+      await Promise.all(
         Object.entries(loops).map(async ([component, loop]) => {
           try {
             await loop(stop.signal);
           } catch (error) {
             if (stop.signal.aborted) return;
-            this.#log.error("leader loop ended", {
-              component,
-              "raft.term": term,
-              err: errorText(error),
-            });
+            const fields = { component, "raft.term": term, err: errorText(error) };
+            this.#log.error("leader loop ended", fields);
           }
         }),
-      ),
-    );
+      );
+    });
   }
 
   /** Tells the loops to stop; `stopped` waits for them. */
