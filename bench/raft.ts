@@ -64,7 +64,7 @@ export async function run(options: RaftBenchOptions = {}): Promise<Record<string
       }
     }
   } finally {
-    for (const group of groups) group.close();
+    for (const group of groups) await group.close();
     await rm(dir, { recursive: true, force: true, maxRetries: 3 });
   }
   return summary(results);
@@ -107,6 +107,7 @@ class BenchGroup {
     for (let i = 0; i < size; i++) {
       const child = fork(fileURLToPath(import.meta.url), ["--member"], {
         serialization: "advanced",
+        execArgv: [],
       });
       children.push(child);
       const node = await cluster.node("manager");
@@ -136,8 +137,13 @@ class BenchGroup {
     return ask(this.#children[0], { type: "run", inFlight, ms });
   }
 
-  close(): void {
-    for (const child of this.#children) child.kill("SIGKILL");
+  async close(): Promise<void> {
+    const ends = this.#children.map(
+      (child) => new Promise((resolve) => child.once("exit", resolve)),
+    );
+    // Members end with the channel to their parent.
+    for (const child of this.#children) child.disconnect();
+    await Promise.all(ends);
   }
 }
 

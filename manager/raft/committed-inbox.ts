@@ -35,6 +35,10 @@ export interface InboxOptions {
   readonly onFailed: (error: unknown) => void;
 }
 
+/** Batches applied before the worker is told at once, and how long it may wait for fewer. */
+const untoldBatchesMax = 4;
+const tellDelayMs = 5;
+
 /** The inbox. */
 export class CommittedInbox {
   readonly #options: InboxOptions;
@@ -48,6 +52,8 @@ export class CommittedInbox {
     readonly resolve: () => void;
     readonly reject: (e: unknown) => void;
   }[] = [];
+  #untoldBatches = 0;
+  #tellTimer: NodeJS.Timeout | undefined;
   #running = false;
   #ended: ClusterError | undefined;
 
@@ -109,6 +115,7 @@ export class CommittedInbox {
   /** Ends all waits. */
   end(error: ClusterError): void {
     this.#ended = error;
+    clearTimeout(this.#tellTimer);
     this.#queue = [];
     for (const receiver of this.#receivers.values()) receiver.end(error);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
@@ -149,9 +156,20 @@ export class CommittedInbox {
   #applied(index: number): void {
     if (this.#ended !== undefined) return;
     this.#appliedIndex = Math.max(this.#appliedIndex, index);
-    this.#options.post({ type: "applied", index });
     this.#wake();
     this.#options.onApplied(index);
+    this.#untoldBatches++;
+    if (this.#untoldBatches >= untoldBatchesMax) this.#tell();
+    else if (this.#untoldBatches === 1)
+      this.#tellTimer = setTimeout(() => this.#tell(), tellDelayMs);
+  }
+
+  /** Tells the worker how far the state machine is; not for every batch, as each message wakes the other thread. */
+  #tell(): void {
+    clearTimeout(this.#tellTimer);
+    this.#untoldBatches = 0;
+    if (this.#ended === undefined)
+      this.#options.post({ type: "applied", index: this.#appliedIndex });
   }
 
   #wake(): void {

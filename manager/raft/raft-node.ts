@@ -103,6 +103,8 @@ export class RaftNode {
   #ticks = 0;
   #scheduled = false;
   #installing = false;
+  /** Index of the last snapshot the state machine installed; the log begins after it a moment later. */
+  #installedIndex = 0;
   #stopped = false;
 
   constructor(options: RaftNodeOptions) {
@@ -260,7 +262,7 @@ export class RaftNode {
     }
     // The log has yet to begin after the snapshot before; its note must not be overwritten by that of another one, or
     // a crash in between would leave a state ahead of the log with nothing to explain it.
-    if (this.#applies.appliedIndex > this.#options.storage.tail.lastIndex()) {
+    if (this.#installedIndex > this.#options.storage.tail.lastIndex()) {
       throw new ClusterError("aborted", "the snapshot before is not installed yet");
     }
     if (snapshot.index <= this.status().commit) {
@@ -281,6 +283,7 @@ export class RaftNode {
       throw error;
     }
     this.#installing = false;
+    this.#installedIndex = snapshot.index;
     this.#applies.release(snapshot.index);
     this.#stepSnapshot(message);
   }
