@@ -17,4 +17,8 @@ export const allowedSkips: readonly AllowedSkip[] = [
     title: /raft.*oracle|oracle.*raft/i,
     reason: "the folder of etcd's scenario files (SKEP_RAFT_ORACLE) is not on this machine",
   },
+  {
+    title: /raft.*full disk/i,
+    reason: "a small file system needs the right to mount one",
+  },
 ];
