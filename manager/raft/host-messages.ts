@@ -79,6 +79,8 @@ export type ToWorker =
   | { readonly type: "compacted"; readonly index: number }
   | { readonly type: "call"; readonly id: number; readonly call: HostCall }
   | { readonly type: "pong" }
+  /** End the thread at once. */
+  | { readonly type: "exit" }
   /** Answers `snapshot-wanted`, followed by chunks. */
   | {
       readonly type: "snapshot-begins";

@@ -37,6 +37,7 @@ function plainFields(fields: LogFields): Record<string, unknown> {
 const early: ToWorker[] = [];
 let session: WorkerSession | undefined;
 port.on("message", (message: ToWorker) => {
+  if (message.type === "exit") process.exit(0);
   if (session === undefined) early.push(message);
   else session.handle(message);
 });
