@@ -73,6 +73,8 @@ export interface ManagerOptions {
 const heartbeatPeriodDefaultMs = 5000;
 /** Contact to the leader may be lost for this long before agents are sent elsewhere: two election times. */
 const leaderlessMs = 4000;
+/** Pause before the first objects of a cluster are tried again, milliseconds. */
+const seedRetryMs = 200;
 
 /** A running manager. */
 export class Manager {
@@ -369,7 +371,7 @@ export class Manager {
     this.#membership = membership;
     log.info("leading", { "raft.term": term });
     this.#loops.start(term, {
-      seed: () => this.#seed(term),
+      seed: (signal) => this.#seed(term, signal),
       liveness: (signal) => liveness.run(signal),
       membership: (signal) => membership.run(signal),
       "unlock-keys": (signal) => unlockKeys.run(signal),
@@ -377,13 +379,24 @@ export class Manager {
   }
 
   /** Commits the first objects of a new cluster. */
-  async #seed(term: number): Promise<void> {
-    const { start, state } = this.#o;
-    if (start.kind !== "bootstrap" || state.store.view().count("cluster") > 0) return;
-    await state.store.update(
+  async #seed(term: number, signal: AbortSignal): Promise<void> {
+    const { start, state, clock, log } = this.#o;
+    if (start.kind !== "bootstrap") return;
+    while (state.store.view().count("cluster") === 0 && !signal.aborted) {
+      try {
+        await this.#commitSeed(start.seed, term);
+      } catch (error) {
+        log.warn("first objects not committed yet", { err: errorText(error) });
+        await clock.sleep(seedRetryMs, signal);
+      }
+    }
+  }
+
+  async #commitSeed(seed: readonly StoreObject[], term: number): Promise<void> {
+    await this.#o.state.store.update(
       (tx) => {
         if (tx.count("cluster") > 0) return;
-        for (const { cluster, node, network } of start.seed) {
+        for (const { cluster, node, network } of seed) {
           if (cluster !== undefined) tx.create("cluster", cluster);
           if (node !== undefined) tx.create("node", node);
           if (network !== undefined) tx.create("network", network);

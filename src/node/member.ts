@@ -240,10 +240,10 @@ export class Member {
     await this.#stopManager();
     await this.#managerState?.close();
     this.#managerState = undefined;
-    await removeManagerState(this.#o.raftFolder);
-    await this.#remember({ raftId: 0 });
-    // The key was sealed with data keys that are gone now.
+    // The key is sealed with data keys that are about to go: it is kept in the clear before they do.
     await this.#saveCredentials();
+    await this.#remember({ raftId: 0 });
+    await removeManagerState(this.#o.raftFolder);
     this.#agent.reconnect();
   }
 

@@ -37,7 +37,7 @@ import {
 } from "./address.ts";
 import type { ManagerSource } from "./backend.ts";
 import { type DaemonConfig, runtimeSocket } from "./config.ts";
-import { loadCredentials } from "./credentials.ts";
+import { loadCredentials, saveCredentials } from "./credentials.ts";
 import { createCluster, type Entry, joinCluster } from "./entry.ts";
 import { Member, type MemberOptions } from "./member.ts";
 import { type NodeState, StateFiles } from "./state-files.ts";
@@ -264,12 +264,16 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       const dataKeys = managerState?.ring.dataKeys();
       const present = await loadCredentials(this.#files, { dataKeys, random });
       const tls = this.#unexpired(state, present, managerState);
+      const kept = await this.#withoutRemains(tls, managerState);
+      if (tls !== present) {
+        await saveCredentials(this.#files, tls, { dataKeys: kept?.ring.dataKeys(), random });
+      }
       await this.#files.save(state);
       await this.#startMember({
         state,
         tls,
         nodeKey,
-        managerState,
+        managerState: kept,
         start:
           state.joining && !options.forceNewCluster
             ? { kind: "join", members: [] }
@@ -279,6 +283,20 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       if (this.#member === undefined) await managerState?.close();
       throw error;
     }
+  }
+
+  /** The manager's state; removed when the node is a worker by now and its demotion was cut off before that. */
+  async #withoutRemains(
+    tls: TlsMaterial,
+    managerState: ManagerState | undefined,
+  ): Promise<ManagerState | undefined> {
+    const { role } = identityOf(parseCertificate(tls.certificate));
+    if (managerState === undefined || role === "manager") return managerState;
+    const { random } = this.#o;
+    await saveCredentials(this.#files, tls, { dataKeys: undefined, random });
+    await managerState.close();
+    await removeManagerState(this.#raftFolder);
+    return undefined;
   }
 
   /** The certificate, or a new one that a manager issues to itself when it has run out. */
