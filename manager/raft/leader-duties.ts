@@ -85,14 +85,16 @@ export class LeaderDuties {
     this.mustLead();
     const { members } = this.#context.membership();
     if (members.has(member.raftId)) return;
-    const old = members.get(oldRaftId);
+    // It may have been replaced before, and lost its log again before it knew.
+    const old =
+      members.get(oldRaftId) ?? [...members.values()].find((m) => m.nodeId === member.nodeId);
     if (old === undefined || old.nodeId !== member.nodeId) {
       const text = `member ${oldRaftId} of node ${member.nodeId} is not known`;
       throw new ClusterError("not-found", text);
     }
     await this.changes.change({
       steps: [
-        { kind: "remove", raftId: oldRaftId },
+        { kind: "remove", raftId: old.raftId },
         { kind: "add-learner", raftId: member.raftId },
       ],
       members: [member],

@@ -35,6 +35,7 @@ import {
   type SoftState,
 } from "./core/types.ts";
 import { LeaderDuties } from "./leader-duties.ts";
+import type { LogTail } from "./log-tail.ts";
 import {
   appliedChange,
   coreChange,
@@ -103,8 +104,8 @@ export class RaftNode {
   #ticks = 0;
   #scheduled = false;
   #installing = false;
-  /** Index of the last snapshot the state machine installed; the log begins after it a moment later. */
-  #installedIndex = 0;
+  /** The snapshot installed last; the log holds its position once the core's write is done. */
+  #unlogged: { readonly index: number; readonly term: number } | undefined;
   #stopped = false;
 
   constructor(options: RaftNodeOptions) {
@@ -261,8 +262,9 @@ export class RaftNode {
       throw new ClusterError("aborted", "the snapshot is not wanted now");
     }
     // The log has yet to begin after the snapshot before; its note must not be overwritten by that of another one, or
-    // a crash in between would leave a state ahead of the log with nothing to explain it.
-    if (this.#installedIndex > this.#options.storage.tail.lastIndex()) {
+    // a crash in between would leave a state ahead of the log with nothing to explain it. A state that is ahead for
+    // another reason, because the log was lost and begun anew, has no note.
+    if (this.#unlogged !== undefined && !holds(this.#options.storage.tail, this.#unlogged)) {
       throw new ClusterError("aborted", "the snapshot before is not installed yet");
     }
     if (snapshot.index <= this.status().commit) {
@@ -283,7 +285,7 @@ export class RaftNode {
       throw error;
     }
     this.#installing = false;
-    this.#installedIndex = snapshot.index;
+    this.#unlogged = snapshot;
     this.#applies.release(snapshot.index);
     this.#stepSnapshot(message);
   }
@@ -490,6 +492,11 @@ export class RaftNode {
     if (term === undefined || index < this.membership.index) return undefined;
     return snapshotFromMeta(metaFromMembership({ ...this.membership, index }, term));
   }
+}
+
+/** Whether the durable log reaches over a position, or begins after it. */
+function holds(tail: LogTail, at: { readonly index: number; readonly term: number }): boolean {
+  return tail.firstIndex() > at.index + 1 || tail.term(at.index) === at.term;
 }
 
 function coreConfig(options: RaftNodeOptions, applied: number) {

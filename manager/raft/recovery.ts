@@ -19,6 +19,10 @@ export interface StartFacts {
   /** Members as stored; empty when that is lost too. */
   readonly members: readonly RaftMember[];
   readonly pending: RaftSnapshotMeta | undefined;
+  /** Term of the log's entry at the index of `pending`. */
+  readonly pendingTerm: number | undefined;
+  /** The log was begun anew under another id, and the group has yet to send its state. */
+  readonly replacing: boolean;
   /** What the store has applied. */
   readonly appliedIndex: number;
   readonly self: string;
@@ -53,10 +57,12 @@ export function decideStart(facts: StartFacts): StartPlan {
   const loss = lossOf(facts);
   if (facts.forceNewCluster)
     return { kind: "force", anchor: loss === undefined ? undefined : anchorFor(facts) };
-  if (loss === undefined) return { kind: "go-on" };
-  if (facts.loss === undefined && pending !== undefined && pending.index === appliedIndex) {
+  // Also with a log that reaches further: what it has at the place of the snapshot was never committed.
+  const unlogged = pending !== undefined && facts.pendingTerm !== pending.term;
+  if (facts.loss === undefined && unlogged && pending.index === appliedIndex) {
     return { kind: "finish-snapshot", meta: pending };
   }
+  if (loss === undefined) return { kind: "go-on" };
   const stored = facts.members.filter((member) => member.nodeId !== facts.self);
   const members = stored.length > 0 ? stored : facts.joinMembers;
   if (members.length > 0) return { kind: "replace", reason: loss, members };
@@ -81,6 +87,8 @@ function lossOf(facts: StartFacts): string | undefined {
   const { appliedIndex, firstIndex, lastIndex } = facts;
   if (facts.loss !== undefined) return facts.loss;
   if (facts.isNew) return `the raft log is gone, but the state is at index ${appliedIndex}`;
+  // Begun anew already: the group knows the new id, or will, and another one would only confuse it.
+  if (facts.replacing && lastIndex === 0) return undefined;
   if (appliedIndex > lastIndex) {
     return `the raft log ends at index ${lastIndex}, but the state is at index ${appliedIndex}`;
   }

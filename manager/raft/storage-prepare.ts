@@ -5,7 +5,7 @@ import { type RaftMember, RaftSnapshotMeta } from "../../src/common/api/generate
 import { newRaftId } from "../../src/common/ids/ids.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
-import { emptyConfState } from "./core/types.ts";
+import { emptyConfState, type HardState } from "./core/types.ts";
 import type { WorkerStart } from "./host-messages.ts";
 import { bootstrapIndex, decideStart } from "./recovery.ts";
 import type { RaftStorage } from "./storage.ts";
@@ -20,13 +20,16 @@ export async function prepareStorage(
   start: WorkerStart,
   tools: { readonly random: Random; readonly log: Log },
 ): Promise<void> {
+  const pending = storage.pendingSnapshot;
   const plan = decideStart({
     isNew: storage.isNew,
     loss: storage.loss,
     firstIndex: storage.tail.firstIndex(),
     lastIndex: storage.tail.lastIndex(),
     members: storage.config.members,
-    pending: storage.pendingSnapshot,
+    pending,
+    pendingTerm: pending && storage.tail.term(pending.index),
+    replacing: storage.replaces !== 0,
     appliedIndex: start.appliedIndex,
     self: start.member.nodeId,
     bootstrap: start.bootstrap,
@@ -47,7 +50,7 @@ export async function prepareStorage(
     case "finish-snapshot":
       return storage.write({
         entries: [],
-        hardState: { ...storage.hardState, commit: plan.meta.index },
+        hardState: stateAfter(storage.hardState, plan.meta),
         config: plan.meta,
         snapshot: { index: plan.meta.index, term: plan.meta.term },
       });
@@ -63,6 +66,16 @@ export async function prepareStorage(
       tools.log.warn("this manager is now the only one of its cluster");
       return force(storage, start.member, plan.anchor);
   }
+}
+
+/** The hard state with a snapshot: its term may be one this member had not heard of on disk. */
+function stateAfter(
+  before: HardState,
+  at: { readonly index: number; readonly term: number },
+): HardState {
+  return at.term > before.term
+    ? { term: at.term, vote: 0, commit: at.index }
+    : { ...before, commit: at.index };
 }
 
 function beginEmpty(

@@ -164,6 +164,8 @@ export class Machine {
       lastIndex: tail.lastIndex(),
       members: config.members,
       pending,
+      pendingTerm: pending && tail.term(pending.index),
+      replacing: false,
       appliedIndex,
       self: `node${this.number}`,
       bootstrap: false,

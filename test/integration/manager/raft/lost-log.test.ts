@@ -22,13 +22,16 @@ describe("manager/raft (lost log)", function () {
   }
 
   /** Three members with some lines, of which one follower is stopped. */
-  async function withVictim(): Promise<{ victim: TestMember; leader: TestMember }> {
+  async function withVictim(
+    options: { checkpoint?: boolean } = {},
+  ): Promise<{ victim: TestMember; leader: TestMember }> {
     const members = await group.form(3);
     const leader = await group.leader();
     for (let i = 0; i < 30; i++) await leader.put(`line ${i}`);
     await group.same("line 29");
     const victim = members.find((member) => member !== leader);
     assert.ok(victim);
+    if (options.checkpoint === true) victim.checkpoint();
     await victim.stop();
     return { victim, leader };
   }
@@ -55,6 +58,13 @@ describe("manager/raft (lost log)", function () {
 
   it("a cut tail", async () => {
     const { victim, leader } = await withVictim();
+    const file = await writeAheadFile(victim);
+    await truncate(file, (await readFile(file)).length - 500);
+    await comesBackAnew(victim, leader);
+  });
+
+  it("a cut tail, with a checkpoint that is ahead of the empty log", async () => {
+    const { victim, leader } = await withVictim({ checkpoint: true });
     const file = await writeAheadFile(victim);
     await truncate(file, (await readFile(file)).length - 500);
     await comesBackAnew(victim, leader);

@@ -13,6 +13,8 @@ const whole: StartFacts = {
   lastIndex: 200,
   members: [self, other],
   pending: undefined,
+  pendingTerm: undefined,
+  replacing: false,
   appliedIndex: 150,
   self: "self",
   bootstrap: false,
@@ -74,6 +76,19 @@ describe("manager/raft/recovery", () => {
     assert.equal(kind({ ...whole, pending, appliedIndex: 300 }), "finish-snapshot");
     assert.equal(kind({ ...whole, pending, appliedIndex: 150 }), "go-on");
     assert.equal(kind({ ...whole, pending, appliedIndex: 301 }), "replace");
+  });
+
+  it("finishes a snapshot whose place the log has filled with entries of another term", () => {
+    const pending = RaftSnapshotMeta.create({ index: 150, term: 4 });
+    assert.equal(kind({ ...whole, pending, pendingTerm: 3 }), "finish-snapshot");
+    assert.equal(kind({ ...whole, pending, pendingTerm: 4 }), "go-on");
+    assert.equal(kind({ ...whole, pending, pendingTerm: 3, appliedIndex: 140 }), "go-on");
+  });
+
+  it("does not change its id again while the group replaces it", () => {
+    const begun = { ...whole, firstIndex: 1, lastIndex: 0 };
+    assert.equal(kind({ ...begun, replacing: true }), "go-on");
+    assert.equal(kind(begun), "replace");
   });
 
   it("makes a lone survivor of a whole log, or a new log where the state ends", () => {
