@@ -56,7 +56,7 @@ export async function openFront(options: FrontOptions): Promise<Front> {
       silent--;
     });
   });
-  const address = await listen(server, options.listen);
+  const address = await listen(server, options.listen, options.log);
   return {
     address,
     close: () =>
@@ -70,6 +70,7 @@ export async function openFront(options: FrontOptions): Promise<Front> {
 function listen(
   server: Server,
   at: { readonly host: string; readonly port: number },
+  log: Log,
 ): Promise<{ host: string; port: number }> {
   return new Promise((resolve, reject) => {
     server.once("error", (cause) => {
@@ -80,6 +81,8 @@ function listen(
         }),
       );
     });
+    // Later ones are connections that could not be taken, such as without a file descriptor left: the next may be.
+    server.on("error", (error) => log.warn("connection not accepted", { err: error }));
     server.listen({ ...at, backlog: 1024 }, () => {
       const { port } = server.address() as AddressInfo;
       resolve({ host: at.host, port });

@@ -9,7 +9,11 @@ import { Worker } from "node:worker_threads";
 import type { RaftMember } from "../../src/common/api/generated/api.ts";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../../src/common/identity/types.ts";
-import { proposalBytesMax, proposalsWaitingBytesMax } from "../../src/common/limits/limits.ts";
+import {
+  proposalBytesMax,
+  proposalsWaitingBytesMax,
+  raftWorkerExitMs,
+} from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { DataKeys } from "../../src/common/seal/data-keys.ts";
 import { type CommittedBatch, CommittedInbox, type ReceivedSnapshot } from "./committed-inbox.ts";
@@ -139,7 +143,7 @@ export async function startRaftHost(options: RaftHostOptions): Promise<RaftHost>
     await host.started;
     return host;
   } catch (error) {
-    await host.terminate();
+    await host.stop({ transfer: false });
     throw error;
   }
 }
@@ -221,7 +225,12 @@ class WorkerHost implements RaftHost {
     });
     worker.on("message", (message: ToMain) => this.#handle(message));
     worker.on("error", (error) => this.#end(error));
-    worker.on("exit", () => this.#end(new ClusterError("internal", "the raft worker ended")));
+    this.#exited = new Promise((resolve) => {
+      worker.on("exit", () => {
+        this.#end(new ClusterError("internal", "the raft worker ended"));
+        resolve();
+      });
+    });
   }
 
   get address(): { readonly host: string; readonly port: number } {
@@ -320,10 +329,24 @@ class WorkerHost implements RaftHost {
   }
 
   async stop(options: { readonly transfer: boolean }): Promise<void> {
-    if (this.#ended !== undefined) return;
-    await this.#call({ kind: "stop", transfer: options.transfer }).catch((error: unknown) => {
-      this.#log.warn("raft did not stop cleanly", { err: error });
+    if (this.#ended === undefined) {
+      await this.#call({ kind: "stop", transfer: options.transfer }).catch((error: unknown) => {
+        this.#log.warn("raft did not stop cleanly", { err: error });
+      });
+    } else {
+      // What failed may be on this side: then the thread still runs.
+      this.#worker.postMessage({ type: "call", id: 0, call: { kind: "stop", transfer: false } });
+    }
+    this.#stopping = true;
+    this.#end(new ClusterError("unavailable", "the manager has stopped"));
+    // The thread ends by itself once all is closed. Ended from outside while a peer's data comes in, Node 20 aborts the
+    // whole process, so that is for a thread that hangs.
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, raftWorkerExitMs);
     });
+    await Promise.race([this.#exited, late]);
+    clearTimeout(timer);
     await this.terminate();
   }
 

@@ -111,7 +111,8 @@ class LevelLog implements LogDatabase {
       try {
         await this.#level.close();
         this.#level = await openLevel(this.#path);
-        return;
+        if (!this.#closing.signal.aborted) return;
+        await this.#level.close();
       } catch (error) {
         if (!isDiskFull(error) || this.#closing.signal.aborted) throw error;
       }
@@ -140,10 +141,12 @@ async function openLevel(path: string): Promise<Level> {
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
+    const done = () => {
       clearTimeout(timer);
+      signal.removeEventListener("abort", done);
       resolve();
-    });
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
   });
 }

@@ -45,10 +45,14 @@ export class WorkerSession {
   readonly #watch: MainThreadWatch;
   readonly #report: MemberReport;
   readonly #timers: NodeJS.Timeout[] = [];
+  /** Resolves once the session has ended and holds nothing any more. */
+  readonly closed: Promise<void>;
+  #tellClosed: () => void = () => {};
   /** Peers that dialled in before this member knew the group. */
   readonly #strangers = new Map<number, RaftMember>();
   #removedIds: ReadonlySet<number> = new Set();
   #node: RaftNode;
+  #rejoinTimer: NodeJS.Timeout | undefined;
   #front: Front | undefined;
   #self: RaftMember;
   #appliedIndex: number;
@@ -62,6 +66,9 @@ export class WorkerSession {
     this.#start = start;
     this.#post = post;
     this.#log = log;
+    this.closed = new Promise((resolve) => {
+      this.#tellClosed = resolve;
+    });
     this.#storage = storage;
     this.#appliedIndex = start.appliedIndex;
     this.#self = { ...start.member, raftId: storage.raftId };
@@ -235,20 +242,32 @@ export class WorkerSession {
   }
 
   async #stop(transfer: boolean): Promise<void> {
+    if (this.#stopped) return this.closed;
     if (transfer && this.#node.membership.confState.voters.length > 1) {
       await this.#node.duties.transferLeadership().catch((error: unknown) => {
         this.#log.warn("leadership was not handed over before the stop", { err: error });
       });
     }
     this.#halt();
-    await this.#front?.close();
-    await this.#storage.close();
+    await this.#close();
+  }
+
+  /** Closes what holds files and sockets. */
+  async #close(): Promise<void> {
+    try {
+      await this.#front?.close();
+      await this.#storage.close();
+    } finally {
+      // After the answer to the call that stopped the session.
+      setImmediate(this.#tellClosed);
+    }
   }
 
   #halt(): void {
     this.#stopped = true;
     this.#watch.stop();
     for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#rejoinTimer);
     this.#node.stop();
     this.#transport.close();
   }
@@ -397,6 +416,7 @@ export class WorkerSession {
         this.#replacing = false;
         this.#transport.setPeers([]);
         this.#membersChanged(this.#node.membership);
+        clearTimeout(this.#rejoinTimer);
         this.#rejoin();
       })
       .catch((error: unknown) => this.#fatal(error));
@@ -417,8 +437,10 @@ export class WorkerSession {
         const taken = await this.#askOne(member);
         if (taken || this.#stopped) break;
       }
-      this.#timers.push(
-        setTimeout(() => void attempt().catch((e) => this.#fatal(e)), diskFullRetryMs),
+      if (this.#stopped) return;
+      this.#rejoinTimer = setTimeout(
+        () => void attempt().catch((e) => this.#fatal(e)),
+        diskFullRetryMs,
       );
     };
     attempt().catch((error: unknown) => this.#fatal(error));
@@ -457,6 +479,9 @@ export class WorkerSession {
     if (this.#stopped) return;
     this.#halt();
     this.#post({ type: "fatal", error: errorData(error) });
+    this.#close().catch((failure: unknown) => {
+      this.#log.warn("raft did not close cleanly", { err: errorText(failure) });
+    });
   }
 }
 

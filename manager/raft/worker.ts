@@ -45,7 +45,12 @@ port.on("message", (message: ToWorker) => {
 WorkerSession.open(workerData as WorkerStart, post, forwardingLog({ component: "raft" })).then(
   (opened) => {
     session = opened;
+    // Nothing else holds the thread then: it ends.
+    opened.closed.then(() => port.close());
     for (const message of early) opened.handle(message);
   },
-  (error: unknown) => post({ type: "fatal", error: errorData(error) }),
+  (error: unknown) => {
+    post({ type: "fatal", error: errorData(error) });
+    port.close();
+  },
 );

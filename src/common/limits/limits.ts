@@ -33,6 +33,8 @@ export const raftCompactEntriesMin = 500;
 export const raftRecordBytesMax = 1 * mib;
 /** The floor file is at most this old; what a database loses within it only the leader can notice. */
 export const raftFloorPeriodMs = 1_000;
+/** A Raft thread that was told to stop and has answered, or has failed, ends by itself within this, or is ended. */
+export const raftWorkerExitMs = 3_000;
 /** Pause between attempts to write when the device is full. */
 export const diskFullRetryMs = 1_000;
 /** Committed entries handed to the main thread and not yet applied by it. */

@@ -193,6 +193,23 @@ describe("manager/raft (group)", function () {
     await eventually("the new member has it all", () => joined.texts().includes("kept"));
   });
 
+  it("holds neither port nor files after it failed and was stopped, so that it can start again", async () => {
+    const [only] = await group.form(1);
+    assert.ok(only);
+    await only.put("kept");
+    only.host.onCommitted(() => {
+      throw new Error("cannot be applied");
+    });
+    await only.host.propose(Buffer.from("poison"));
+    await eventually("it has failed", () => only.fatal !== undefined);
+    const begin = performance.now();
+    await only.stop();
+    assert.ok(performance.now() - begin < 2_500, "the thread did not end by itself");
+    await only.start();
+    await eventually("leads again", () => only.host.leadership().isLeader);
+    assert.deepEqual(only.texts(), ["kept", "poison"]);
+  });
+
   it("gives up leadership when its main thread hangs", async () => {
     await group.form(3);
     const leader = await group.leader();
