@@ -81,7 +81,10 @@ export async function createCluster(request: InitRequest, tools: EntryTools): Pr
     serial: random.bytes(16),
   });
   const tls = { key, certificate, roots: root.certificate };
-  const state = newState({ nodeId, clusterId, raftId, addresses, managers: [] });
+  const state = {
+    ...newState({ nodeId, clusterId, raftId, addresses, managers: [] }),
+    initialising: true,
+  };
   const autolock = request.spec.encryption?.autoLockManagers === true;
   const unlockKey = autolock ? random.bytes(unlockKeyBytes) : undefined;
   const seed = seedObjects({

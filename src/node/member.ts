@@ -72,6 +72,8 @@ export class Member {
   #error: unknown;
   /** Starts and stops of the manager, one after the other. */
   #roleChange: Promise<void> = Promise.resolve();
+  /** Saves of key and certificate, one after the other. */
+  #saving: Promise<void> = Promise.resolve();
 
   constructor(options: MemberOptions) {
     this.#o = options;
@@ -113,6 +115,7 @@ export class Member {
   async start(): Promise<void> {
     if (this.identity().role === "manager") await this.#changeRole(() => this.#startManager());
     const { signal } = this.#stop;
+    signal.throwIfAborted();
     this.#running.push(this.#agent.run(signal), this.#renewer.run(signal));
   }
 
@@ -163,15 +166,27 @@ export class Member {
     ]);
   }
 
+  /** Gives up what is under way, such as a manager that cannot start yet; `stop` has to follow. */
+  giveUp(reason: ClusterError): void {
+    this.#stop.abort(reason);
+  }
+
+  /** Says that the cluster answered: a later start goes on with it. */
+  async settled(): Promise<void> {
+    if (this.#state.initialising) await this.#remember({ initialising: false });
+  }
+
   /** Ends this life; what is on disk stays. */
   async stop(): Promise<void> {
     this.#stop.abort(new ClusterError("unavailable", "the node is stopping"));
-    await this.#roleChange.catch(() => {
-      // Logged where it failed.
-    });
+    await this.#roleChange;
     await this.#stopManager();
-    await this.#managerState?.close();
     await Promise.allSettled(this.#running);
+    // A renewal that was just coming in may have begun another change of role.
+    await this.#roleChange;
+    await this.#stopManager();
+    await this.#saving;
+    await this.#managerState?.close();
   }
 
   readonly #connect: AgentOptions["connect"] = async (manager, signal) => {
@@ -251,12 +266,15 @@ export class Member {
   async #startManager(): Promise<void> {
     const { signal } = this.#stop;
     for (;;) {
+      if (signal.aborted) return;
       try {
         await this.#tryManager();
         return;
       } catch (error) {
         if (signal.aborted) return;
+        // Whoever makes a new cluster is there to be told what is in the way.
         const isLasting =
+          this.#start.kind === "bootstrap" ||
           !(error instanceof ClusterError) ||
           !["unavailable", "deadline-exceeded", "aborted", "cancelled"].includes(error.code);
         if (isLasting && this.#start.kind !== "join") throw error;
@@ -266,7 +284,6 @@ export class Member {
         await this.#o.clock.sleep(managerRetryMs, signal).catch(() => {
           // Stopped: the next try is not made.
         });
-        if (signal.aborted) return;
       }
     }
   }
@@ -300,7 +317,12 @@ export class Member {
     this.#manager = manager;
     this.#start = { kind: "resume", forceNewCluster: false };
     this.#error = undefined;
-    manager.fatal.catch((error) => this.#fail(error));
+    manager.fatal.catch((error) => {
+      this.#fail(error);
+      if (this.#manager !== manager) return;
+      // It serves nobody any more: what it holds, such as the port, is let go.
+      this.#own(this.#changeRole(() => this.#stopManager()));
+    });
     this.#agent.addManager({
       nodeId: this.#state.nodeId,
       address: this.#state.advertiseAddress,
@@ -372,9 +394,17 @@ export class Member {
     await this.#o.files.save(this.#state);
   }
 
-  async #saveCredentials(): Promise<void> {
-    const dataKeys = this.#managerState?.ring.dataKeys();
-    await saveCredentials(this.#o.files, this.#tls, { dataKeys, random: this.#o.random });
+  /** Writes key and certificate as they are when its turn comes; saves that ran together would mix their files. */
+  #saveCredentials(): Promise<void> {
+    const { files, random } = this.#o;
+    const next = this.#saving.then(() => {
+      const dataKeys = this.#managerState?.ring.dataKeys();
+      return saveCredentials(files, this.#tls, { dataKeys, random });
+    });
+    this.#saving = next.catch(() => {
+      // The caller of `#saveCredentials` owns the failure; the next one starts from here.
+    });
+    return next;
   }
 
   #changeRole(change: () => Promise<void>): Promise<void> {

@@ -67,9 +67,14 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   readonly #raftFolder: string;
   #member: Member | undefined;
   #lockedState: NodeState | undefined;
+  /** What is on disk of a membership that could not be taken up. */
+  #failedState: { readonly state: NodeState; readonly isManager: boolean } | undefined;
+  /** A membership that is just being started; giving it up ends the start. */
+  #starting: Member | undefined;
   #error: unknown;
   /** Set while a join is under way; aborting it gives the join up. */
   #joining: AbortController | undefined;
+  #isStopping = false;
   #queue: Promise<unknown> = Promise.resolve();
   #watchers = new Set<() => void>();
 
@@ -82,8 +87,9 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   /** Takes up the membership that is on disk, if any. Never rejects: what fails shows in the status. */
   async start(): Promise<void> {
     await this.#serial(async () => {
+      let state: NodeState | undefined;
       try {
-        const state = await this.#files.load();
+        state = await this.#files.load();
         if (state === undefined) return;
         if (isUnfinishedInit(state, this.#raftFolder)) {
           this.#o.log.warn("remains of an init that was cut off are removed");
@@ -93,14 +99,32 @@ export class SwarmNode implements SwarmPort, ManagerSource {
           this.#o.log.warn('swarm locked: unlock it with "docker swarm unlock"');
         } else await this.#resume(state, { forceNewCluster: false });
       } catch (error) {
+        if (state !== undefined) this.#failedState = { state, isManager: this.#hasManagerState() };
         this.#fail(error);
       }
     });
   }
 
+  /** Whether there is what a manager keeps, be it damaged. */
+  #hasManagerState(): boolean {
+    try {
+      return managerStateKind(this.#raftFolder) !== "absent";
+    } catch {
+      // There, but not readable.
+      return true;
+    }
+  }
+
+  /** Gives up what is under way, so that what was asked for now has its turn. */
+  #giveUp(reason: ClusterError): void {
+    this.#joining?.abort(reason);
+    this.#starting?.giveUp(reason);
+  }
+
   /** Stops all swarm parts; the membership stays on disk. */
   async stop(): Promise<void> {
-    this.#joining?.abort(new ClusterError("unavailable", "the daemon is stopping"));
+    this.#isStopping = true;
+    this.#giveUp(new ClusterError("cancelled", "the daemon is stopping"));
     await this.#serial(() => this.#stopMember());
   }
 
@@ -111,25 +135,24 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   changed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) return reject(signal.reason);
+      const stop = () => {
+        this.#watchers.delete(done);
+        reject(signal.reason);
+      };
       const done = () => {
         this.#watchers.delete(done);
+        signal.removeEventListener("abort", stop);
         resolve();
       };
       this.#watchers.add(done);
-      signal.addEventListener(
-        "abort",
-        () => {
-          this.#watchers.delete(done);
-          reject(signal.reason);
-        },
-        { once: true },
-      );
+      signal.addEventListener("abort", stop, { once: true });
     });
   }
 
   status(): SwarmStatus {
     const member = this.#member;
-    const state = member?.state() ?? this.#lockedState;
+    const failed = this.#failedState;
+    const state = member?.state() ?? this.#lockedState ?? failed?.state;
     const error = this.#error ?? member?.error();
     const identity = member?.identity();
     return {
@@ -137,7 +160,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       nodeId: state?.nodeId ?? "",
       nodeAddress:
         state === undefined ? "" : parseHostPort(state.advertiseAddress, 0, "address").host,
-      isManager: identity?.role === "manager",
+      isManager: identity === undefined ? failed?.isManager === true : identity.role === "manager",
       controlAvailable: member?.manager() !== undefined,
       error: error === undefined ? "" : errorText(error),
       certificateExpired:
@@ -159,24 +182,43 @@ export class SwarmNode implements SwarmPort, ManagerSource {
 
   init(request: InitRequest): Promise<string> {
     return this.#serial(async () => {
-      if (request.forceNewCluster && this.#member !== undefined) {
-        return this.#forceNewCluster(request);
+      const stored = await this.#stored();
+      if (request.forceNewCluster && stored !== undefined) {
+        return this.#forceNewCluster(request, stored);
       }
-      if (this.#localState() !== "inactive" && this.#localState() !== "error") throw alreadyIn();
-      const entry = await createCluster(request, this.#entryTools());
-      return this.#enter(entry);
+      if (stored !== undefined) throw alreadyIn();
+      try {
+        return await this.#enter(await createCluster(request, this.#entryTools()));
+      } catch (error) {
+        // Nobody knows of the new cluster yet: the node is as it was before.
+        await this.#stopMember();
+        await this.#clear();
+        throw error;
+      }
     });
+  }
+
+  /** The membership this node has, running or not; what is on disk is not to be lost to another one. */
+  async #stored(): Promise<NodeState | undefined> {
+    return this.#member?.state() ?? this.#lockedState ?? (await this.#files.load());
   }
 
   join(request: JoinRequest): Promise<void> {
     const stop = new AbortController();
     const work = this.#serial(async () => {
-      if (this.#localState() !== "inactive" && this.#localState() !== "error") throw alreadyIn();
+      if ((await this.#stored()) !== undefined) throw alreadyIn();
       this.#joining = stop;
       this.#tell();
       try {
         const entry = await joinCluster(request, this.#entryTools(), stop.signal);
         await this.#enter(entry, stop.signal);
+      } catch (error) {
+        // One that only takes long goes on, and so does one that the daemon's stop cut short, at its next start.
+        if (!this.#isStopping && !isTimeout(error)) {
+          await this.#stopMember();
+          await this.#clear();
+        }
+        throw error;
       } finally {
         this.#joining = undefined;
         this.#tell();
@@ -185,19 +227,22 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         reject(new ClusterError("deadline-exceeded", joinTimeoutText));
-        work.catch((error) => this.#fail(error));
+        work.catch((error) => {
+          if (!isTimeout(error)) this.#fail(error);
+        });
       }, apiRequestTimeoutMs);
       work.then(resolve, reject).finally(() => clearTimeout(timer));
     });
   }
 
   async leave(_force: boolean): Promise<void> {
-    this.#joining?.abort(new ClusterError("cancelled", "the node left while it was joining"));
+    this.#giveUp(new ClusterError("cancelled", "the node left while it was joining"));
     await this.#serial(async () => {
       await this.#leaveGroup();
       await this.#member?.sayGoodbye(AbortSignal.timeout(goodbyeTimeoutMs));
       await this.#stopMember();
       this.#lockedState = undefined;
+      this.#failedState = undefined;
       this.#error = undefined;
       await this.#clear();
       this.#tell();
@@ -337,7 +382,6 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   }
 
   async #enter(entry: Entry, signal?: AbortSignal): Promise<string> {
-    this.#error = undefined;
     await this.#startMember({ ...entry });
     const limit = AbortSignal.timeout(apiRequestTimeoutMs);
     const ready = this.#member?.ready(
@@ -347,27 +391,33 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       await ready;
     } catch (error) {
       if (signal?.aborted !== true) throw new ClusterError("deadline-exceeded", joinTimeoutText);
-      await this.#stopMember();
       throw error;
     }
+    await this.#member?.settled();
     return entry.state.nodeId;
   }
 
-  async #forceNewCluster(request: InitRequest): Promise<string> {
-    const state = this.#member?.state();
-    if (state === undefined || this.#member?.identity().role !== "manager") {
+  async #forceNewCluster(request: InitRequest, state: NodeState): Promise<string> {
+    const role = this.#member?.identity().role;
+    if (role === "worker" || managerStateKind(this.#raftFolder) === "absent") {
       throw new ClusterError(
         "failed-precondition",
         "--force-new-cluster needs a node that was a manager of the swarm",
       );
     }
-    const unlockKey = this.#member.managerState()?.unlockKeyText() ?? "";
+    const unlockKey = this.#member?.managerState()?.unlockKeyText() ?? "";
     await this.#stopMember();
     const setting = request.advertiseAddress;
-    await this.#resume(setting === "" ? state : { ...state, advertiseSetting: setting }, {
-      forceNewCluster: true,
-      ...(unlockKey === "" ? {} : { unlockKey }),
-    });
+    try {
+      await this.#resume(setting === "" ? state : { ...state, advertiseSetting: setting }, {
+        forceNewCluster: true,
+        ...(unlockKey === "" ? {} : { unlockKey }),
+      });
+    } catch (error) {
+      this.#failedState = { state, isManager: true };
+      this.#fail(error);
+      throw error;
+    }
     await this.#member?.ready(AbortSignal.timeout(apiRequestTimeoutMs));
     return state.nodeId;
   }
@@ -390,13 +440,19 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       log: log.with({ "node.id": parts.state.nodeId }),
     });
     this.#member = member;
+    this.#starting = member;
     try {
+      if (this.#isStopping) throw new ClusterError("cancelled", "the daemon is stopping");
       await member.start();
     } catch (error) {
       this.#member = undefined;
       await member.stop();
       throw error;
+    } finally {
+      this.#starting = undefined;
     }
+    this.#failedState = undefined;
+    this.#error = undefined;
     this.#tell();
   }
 
@@ -464,8 +520,14 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   }
 }
 
-/** A node that was about to make a cluster when it stopped: nothing was committed, nobody else knows of it. */
+/** Whether the node only does not answer yet. */
+function isTimeout(error: unknown): boolean {
+  return error instanceof ClusterError && error.code === "deadline-exceeded";
+}
+
+/** A node that was about to make a cluster when it stopped: nobody was told of it. */
 function isUnfinishedInit(state: NodeState, raftFolder: string): boolean {
+  if (state.initialising === true) return true;
   return state.raftId !== 0 && state.managers.length === 0 && !hasRaftLog(raftFolder);
 }
 

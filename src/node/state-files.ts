@@ -27,6 +27,8 @@ export interface NodeState {
   readonly managers: readonly { readonly nodeId: string; readonly address: string }[];
   /** Set between the first contact of a join and its end: the join goes on after a restart. */
   readonly joining: boolean;
+  /** Set until the cluster this node makes has answered: what is there after a crash is of no cluster. */
+  readonly initialising?: boolean;
 }
 
 /** Writes a file so that after a crash either the old or the new content is there, whole. */

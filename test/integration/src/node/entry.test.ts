@@ -1,0 +1,205 @@
+/** Facts about the ways into a swarm and out of it that fail, are given up, or are cut off: what the node is afterwards. */
+import assert from "node:assert/strict";
+import { mkdtemp, readdir, readFile, rm, truncate } from "node:fs/promises";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClusterSpec, NodeDescription } from "../../../../src/common/api/generated/api.ts";
+import { systemClock } from "../../../../src/common/clock/clock.ts";
+import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
+import { createRootCa } from "../../../../src/common/identity/root.ts";
+import { createJoinToken } from "../../../../src/common/identity/token.ts";
+import { systemRandom } from "../../../../src/common/random/random.ts";
+import type { InitRequest, JoinRequest } from "../../../../src/engine/ports.ts";
+import { loadConfig } from "../../../../src/node/config.ts";
+import { SwarmNode } from "../../../../src/node/node.ts";
+import { eventually, testLog } from "../../../support/raft-members.ts";
+
+describe("src/node (ways in and out)", function () {
+  this.timeout(60_000);
+  let folder: string;
+  const nodes: SwarmNode[] = [];
+  const servers: Server[] = [];
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "skep-node-"));
+  });
+  afterEach(async () => {
+    for (const node of nodes.splice(0)) await node.stop();
+    for (const server of servers.splice(0)) server.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  function newNode(name = "n"): SwarmNode {
+    const root = join(folder, name);
+    const node = new SwarmNode({
+      config: loadConfig(["--data-root", root, "--exec-root", folder]),
+      interfaces: () => [],
+      description: () => NodeDescription.create({ hostname: name }),
+      clock: systemClock,
+      random: systemRandom,
+      log: testLog(name),
+    });
+    nodes.push(node);
+    return node;
+  }
+
+  async function occupy(port = 0): Promise<{ port: number; server: Server }> {
+    const server = createServer((socket) => socket.destroy());
+    servers.push(server);
+    await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
+    const address = server.address();
+    assert.ok(address !== null && typeof address === "object");
+    return { port: address.port, server };
+  }
+  const release = (server: Server) => new Promise((resolve) => server.close(resolve));
+
+  async function freePort(): Promise<number> {
+    const { port, server } = await occupy();
+    await release(server);
+    return port;
+  }
+
+  function initRequest(port: number, change: Partial<InitRequest> = {}): InitRequest {
+    return {
+      listenAddress: `127.0.0.1:${port}`,
+      advertiseAddress: "",
+      dataPathAddress: "",
+      dataPathPort: 0,
+      forceNewCluster: false,
+      spec: ClusterSpec.create({}),
+      availability: "active",
+      defaultAddressPool: [],
+      subnetSize: 24,
+      ...change,
+    };
+  }
+
+  async function joinRequest(port: number, remote: number): Promise<JoinRequest> {
+    const root = await createRootCa({ nowMs: Date.now(), random: systemRandom });
+    return {
+      listenAddress: `127.0.0.1:${port}`,
+      advertiseAddress: "",
+      dataPathAddress: "",
+      remoteAddresses: [`127.0.0.1:${remote}`],
+      joinToken: createJoinToken(root.certificate, systemRandom),
+      availability: "active",
+    };
+  }
+
+  async function nothingStored(name = "n"): Promise<void> {
+    const left = await readdir(join(folder, name)).catch(() => []);
+    assert.deepEqual(left, []);
+  }
+
+  it("an init that finds its port taken fails at once and leaves nothing; the next one works", async () => {
+    const { port, server } = await occupy();
+    const node = newNode();
+    await assert.rejects(node.init(initRequest(port)), /cannot listen on .*EADDRINUSE/);
+    assert.equal(node.status().state, "inactive");
+    await nothingStored();
+    await release(server);
+    await node.init(initRequest(port));
+    assert.equal(node.status().state, "active");
+    await assert.rejects(node.init(initRequest(port)), /already part of a swarm/);
+    assert.equal(node.status().state, "active");
+    await node.leave(true);
+    assert.equal(node.status().state, "inactive");
+    await nothingStored();
+  });
+
+  it("a join that nobody answers is given up by leave", async () => {
+    const node = newNode();
+    const work = node.join(await joinRequest(await freePort(), await freePort()));
+    const failed = assert.rejects(work, (e) => hasCode(e, "cancelled"));
+    await eventually("it is under way", () => node.status().state === "pending");
+    await node.leave(true);
+    await failed;
+    assert.equal(node.status().state, "inactive");
+    await node.init(initRequest(await freePort()));
+  });
+
+  it("a join that is refused leaves nothing", async () => {
+    const manager = newNode("m");
+    const port = await freePort();
+    await manager.init(initRequest(port));
+    const node = newNode();
+    await assert.rejects(node.join(await joinRequest(await freePort(), port)));
+    assert.equal(node.status().state, "inactive");
+    assert.equal(node.status().error, "");
+    await nothingStored();
+  });
+
+  it("a manager whose port is taken when it starts again can be stopped, and can leave", async () => {
+    const port = await freePort();
+    const first = newNode();
+    await first.init(initRequest(port));
+    await first.stop();
+    const { server } = await occupy(port);
+    const second = newNode();
+    void second.start();
+    await eventually("the start fails", () => /EADDRINUSE/.test(second.status().error));
+    await second.stop();
+    const third = newNode();
+    void third.start();
+    await eventually("the start fails", () => /EADDRINUSE/.test(third.status().error));
+    assert.equal(third.status().isManager, true);
+    await third.leave(true);
+    assert.equal(third.status().state, "inactive");
+    await release(server);
+    await third.init(initRequest(port));
+  });
+
+  it("a manager stopped while its port is taken comes back with everything", async () => {
+    const port = await freePort();
+    const first = newNode();
+    const id = await first.init(initRequest(port));
+    await first.stop();
+    const { server } = await occupy(port);
+    const second = newNode();
+    const started = second.start();
+    await eventually("the start fails", () => /EADDRINUSE/.test(second.status().error));
+    await release(server);
+    await started;
+    assert.equal(second.status().nodeId, id);
+    await eventually("it is back", () => second.status().error === "");
+    assert.equal(second.status().state, "active");
+  });
+
+  it("an init that was cut off is no membership", async () => {
+    const port = await freePort();
+    const first = newNode();
+    // Stopped before the cluster has answered; what a crash leaves is on disk.
+    const init = assert.rejects(first.init(initRequest(port)));
+    await eventually("its log is there", async () => {
+      const names = await readdir(join(folder, "n", "raft")).catch((): string[] => []);
+      return names.includes("log");
+    });
+    await first.stop();
+    await init;
+    const second = newNode();
+    await second.start();
+    assert.equal(second.status().state, "inactive");
+    await nothingStored();
+  });
+
+  it("the only manager with a damaged log says so, is not replaced by another swarm, and goes on when told to", async () => {
+    const port = await freePort();
+    const first = newNode();
+    const id = await first.init(initRequest(port));
+    await first.stop();
+    const log = join(folder, "n", "raft", "log");
+    const name = (await readdir(log)).find((file) => file.endsWith(".log")) ?? "";
+    await truncate(join(log, name), (await readFile(join(log, name))).length - 200);
+    const second = newNode();
+    await second.start();
+    const status = second.status();
+    assert.equal(status.state, "error");
+    assert.equal(status.isManager, true);
+    assert.match(status.error, /--force-new-cluster/);
+    await assert.rejects(second.init(initRequest(port)), /already part of a swarm/);
+    assert.equal(await second.init(initRequest(port, { forceNewCluster: true })), id);
+    assert.equal(second.status().state, "active");
+    assert.equal(second.status().error, "");
+  });
+});
