@@ -45,8 +45,8 @@ type Stream = ClientDuplexStream<RaftFrame, RaftFrameReply>;
 /** The first reply must come within this; a connection that hangs is given up and dialled again. */
 const answerTimeoutMs = 3_000;
 
-/** How long followers may learn later what is committed: far below what a person or a heartbeat notices. */
-const commitNewsDelayMs = 2;
+/** How long followers may learn later what is committed. A read asks with a heartbeat, which says it too. */
+const commitNewsDelayMs = 10;
 
 /** The outgoing side of one peer. */
 export class Peer {
