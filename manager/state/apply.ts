@@ -42,9 +42,6 @@ export interface Applied {
   readonly outcomes: readonly Outcome[];
 }
 
-/** A new cluster's log begins after a position that stands for the empty state, so its first entry may be the second. */
-const firstIndexMax = 2;
-
 const nothing: Applied = { changes: [], outcomes: [] };
 
 /**
@@ -54,8 +51,7 @@ const nothing: Applied = { changes: [], outcomes: [] };
  */
 export function applyEntry(state: State, entry: CommittedEntry): Applied {
   const { index, term, data } = entry;
-  const isFirst = state.index === 0 && index === firstIndexMax;
-  if (index !== state.index + 1 && !isFirst) {
+  if (index !== state.index + 1) {
     throw new Error(`entry ${index} applied after entry ${state.index}`);
   }
   if (data.length === 0) {

@@ -44,12 +44,6 @@ describe("manager/state/apply", () => {
     assert.throws(() => applyEntry(new State(), entry), /entry 3 applied after entry 0/);
   });
 
-  it("takes the first entry of a new cluster's log, which is the second position", () => {
-    const state = new State();
-    applyEntry(state, { index: 2, term: 1, data: new Uint8Array(0) });
-    assert.equal(state.index, 2);
-  });
-
   const transactions = [StoreTransaction.create({})];
   const withAction = (action: Partial<StoreAction>) =>
     StoreEntry.create({
