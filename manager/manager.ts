@@ -16,13 +16,14 @@ import { LivenessRelayService, RaftMembershipService } from "../src/common/api/g
 import { aborting } from "../src/common/clock/aborting.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
-import { noLeader } from "../src/common/errors/no-leader.ts";
+import { maySafelyRetry, noLeader } from "../src/common/errors/no-leader.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
 import { nodeCaHandlers } from "./ca/server.ts";
+import { forgetRemovedNodes } from "./ca/tombstones.ts";
 import { Control } from "./control/control.ts";
 import { Liveness } from "./dispatcher/liveness.ts";
 import { ReportBatch } from "./dispatcher/report-batch.ts";
@@ -75,6 +76,10 @@ const heartbeatPeriodDefaultMs = 5000;
 const leaderlessMs = 4000;
 /** Pause before the first objects of a cluster are tried again, milliseconds. */
 const seedRetryMs = 200;
+/** Pause until a received state that could not be written is tried again, milliseconds. */
+const restoredRetryMs = 1000;
+/** Pause until a manager that leaves looks for a leader again, milliseconds. */
+const leaveRetryMs = 100;
 
 /** A running manager. */
 export class Manager {
@@ -89,10 +94,15 @@ export class Manager {
   readonly #keysFile: KeysFileLoop;
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>[] = [];
+  /** Rejects when the manager cannot go on: the Raft thread died, an entry of a newer version came, or a loop failed. */
+  readonly fatal: Promise<never>;
+  #rejectFatal: (error: unknown) => void = () => {};
   #liveness: Liveness | undefined;
   #membership: MembershipLoop | undefined;
   #unlockKeys: UnlockKeyLoop | undefined;
   #leaderTerm = 0;
+  /** Ends of the watches others have open. */
+  readonly #watches = new Set<() => void>();
 
   /** Starts a manager; resolves when it runs, before it has found a leader. @throws ClusterError */
   static async start(options: ManagerOptions): Promise<Manager> {
@@ -121,6 +131,13 @@ export class Manager {
     const { state, clock, random, log } = options;
     const { store } = state;
     this.#o = options;
+    this.fatal = new Promise((_, reject) => {
+      this.#rejectFatal = reject;
+    });
+    this.fatal.catch(() => {
+      // Its owner may come to look only later; that is no unhandled rejection.
+    });
+    raft.fatal.catch((error: unknown) => this.#rejectFatal(error));
     this.#raft = raft;
     this.#rpc = rpc;
     this.#leader = new LeaderClient(() => this.#leaderElsewhere(), options.tls);
@@ -153,19 +170,18 @@ export class Manager {
     );
   }
 
-  /** Rejects when the manager cannot go on: the Raft thread died, or an entry of a newer version came. */
-  get fatal(): Promise<never> {
-    return this.#raft.fatal;
-  }
-
   /** The tables now, for the Engine API. */
   view(): ManagerView {
     return managerView(this.#o.state.store.view());
   }
 
-  /** Committed changes from now on. */
+  /** Committed changes from now on, until the signal aborts or the manager stops. */
   watch(signal: AbortSignal): Watch {
-    return this.#o.state.store.watch({}, { signal });
+    const watch = this.#o.state.store.watch({}, { signal });
+    const end = () => watch.close();
+    this.#watches.add(end);
+    signal.addEventListener("abort", () => this.#watches.delete(end), { once: true });
+    return watch;
   }
 
   /** Resolves when this manager has applied everything that was committed before the call. @throws ClusterError unavailable */
@@ -214,7 +230,16 @@ export class Manager {
     if (this.#raft.leadership().isLeader) {
       await aborting(this.#raft.transferLeadership(), signal);
     }
-    await this.#leader.call(RaftMembershipService.leave, request, signal);
+    for (;;) {
+      try {
+        await this.#leader.call(RaftMembershipService.leave, request, signal);
+        return;
+      } catch (error) {
+        // Leadership may be on its way from one manager to another.
+        if (signal.aborted || !maySafelyRetry(error)) throw error;
+        await this.#o.clock.sleep(leaveRetryMs, signal);
+      }
+    }
   }
 
   /** Stops everything; leadership is handed over first when asked for. */
@@ -226,6 +251,7 @@ export class Manager {
     await this.#rpc.close();
     this.#leader.close();
     await Promise.allSettled(this.#running);
+    for (const end of this.#watches) end();
     await this.#o.state.close();
   }
 
@@ -245,7 +271,7 @@ export class Manager {
     });
     raft.onSnapshotReceived(async ({ index, term, chunks }) => {
       await store.restore(chunks, index, term);
-      await state.checkpointer.rewrite();
+      await this.#keepRestored(index);
       this.#sessions.clusterChanged();
     });
     state.onDurable = (index) => raft.compacted(index);
@@ -286,14 +312,42 @@ export class Manager {
       }),
     );
     const { signal } = this.#stop;
-    this.#running.push(
-      this.#reports.run(signal),
-      state.checkpointer.run(signal),
-      this.#keysFile.run(signal),
-      this.#followStore(signal),
-      this.#watchLeader(signal),
-    );
+    this.#own("reports", this.#reports.run(signal));
+    this.#own("checkpoint", state.checkpointer.run(signal));
+    this.#own("keys-file", this.#keysFile.run(signal));
+    this.#own("store-watch", this.#followStore(signal));
+    this.#own("leader-watch", this.#watchLeader(signal));
     this.#leadershipChanged();
+  }
+
+  /** Takes a part that runs as long as the manager; its failure is the manager's, not the process's. */
+  #own(component: string, work: Promise<void>): void {
+    const owned = work.catch((error: unknown) => {
+      this.#o.log.error("part of the manager failed", { component, err: errorText(error) });
+      this.#rejectFatal(error);
+    });
+    this.#running.push(owned);
+  }
+
+  /**
+   * Makes a restored state durable. It has taken the place of the one before already, so a full disk is waited out.
+   *
+   * @throws what the write threw, when the manager stops.
+   */
+  async #keepRestored(index: number): Promise<void> {
+    const { state, clock, log } = this.#o;
+    for (;;) {
+      try {
+        return await state.checkpointer.rewrite();
+      } catch (error) {
+        if (this.#stop.signal.aborted) throw error;
+        log.error("received state cannot be written; trying again", {
+          "raft.index": index,
+          err: errorText(error),
+        });
+        await clock.sleep(restoredRetryMs, this.#stop.signal);
+      }
+    }
   }
 
   /** Tells sessions and loops of what was committed. */
@@ -375,6 +429,7 @@ export class Manager {
       liveness: (signal) => liveness.run(signal),
       membership: (signal) => membership.run(signal),
       "unlock-keys": (signal) => unlockKeys.run(signal),
+      tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
     });
   }
 
@@ -384,7 +439,7 @@ export class Manager {
     if (start.kind !== "bootstrap") return;
     while (state.store.view().count("cluster") === 0 && !signal.aborted) {
       try {
-        await this.#commitSeed(start.seed, term);
+        await this.#commitSeed(start.seed, { term, signal });
       } catch (error) {
         log.warn("first objects not committed yet", { err: errorText(error) });
         await clock.sleep(seedRetryMs, signal);
@@ -392,18 +447,18 @@ export class Manager {
     }
   }
 
-  async #commitSeed(seed: readonly StoreObject[], term: number): Promise<void> {
-    await this.#o.state.store.update(
-      (tx) => {
-        if (tx.count("cluster") > 0) return;
-        for (const { cluster, node, network } of seed) {
-          if (cluster !== undefined) tx.create("cluster", cluster);
-          if (node !== undefined) tx.create("node", node);
-          if (network !== undefined) tx.create("network", network);
-        }
-      },
-      { term },
-    );
+  async #commitSeed(
+    seed: readonly StoreObject[],
+    leadership: { readonly term: number; readonly signal: AbortSignal },
+  ): Promise<void> {
+    await this.#o.state.store.update((tx) => {
+      if (tx.count("cluster") > 0) return;
+      for (const { cluster, node, network } of seed) {
+        if (cluster !== undefined) tx.create("cluster", cluster);
+        if (node !== undefined) tx.create("node", node);
+        if (network !== undefined) tx.create("network", network);
+      }
+    }, leadership);
   }
 
   async #deliver(batch: NodeReportBatch): Promise<void> {

@@ -110,10 +110,11 @@ export class KeysFileLoop {
   readonly #rotateKeys: (keys: DataKeys) => Promise<void>;
   readonly #tools: Tools;
   readonly #bell = new Bell();
-  /** The current data key is in the file, but the sealers have not taken it up; after a restart they have. */
-  #isNewKeyUnused = false;
 
-  /** @param rotateKeys Takes new data keys into use: the Raft host's and the checkpoint's sealers. */
+  /**
+   * @param rotateKeys Takes new data keys into use: the Raft host's and the checkpoint's sealers, and whatever else is sealed;
+   *   when it resolves nothing at rest names an older one.
+   */
   constructor(
     store: ClusterStore,
     ring: KeyRing,
@@ -144,13 +145,16 @@ export class KeysFileLoop {
     if (step !== "nothing") {
       if (step === "reseal-and-rotate" && wanted !== undefined) {
         this.#ring.lockWithNewDataKey(wanted);
-        this.#isNewKeyUnused = true;
       } else this.#ring.setUnlockKey(wanted);
       this.#tools.log.info("keys file sealed anew", { locked: this.#ring.isLocked() });
     }
-    if (!this.#isNewKeyUnused) return;
+    // Older keys are in the file for as long as something may be sealed with them, also after a restart in between.
+    const { currentId, keys } = this.#ring.dataKeys();
+    const older = [...keys.keys()].filter((id) => id !== currentId);
+    if (older.length === 0) return;
     await this.#rotateKeys(this.#ring.dataKeys());
-    this.#isNewKeyUnused = false;
+    this.#ring.dropDataKeys(older);
+    this.#tools.log.info("older data keys dropped", { count: older.length });
   }
 }
 

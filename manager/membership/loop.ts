@@ -68,7 +68,7 @@ export class MembershipLoop {
       );
       for (const step of steps) {
         try {
-          await this.#take(step);
+          await this.#take(step, signal);
           this.#woken = true;
         } catch (error) {
           if (signal.aborted) return;
@@ -81,22 +81,22 @@ export class MembershipLoop {
     }
   }
 
-  async #take(step: MembershipStep): Promise<void> {
+  async #take(step: MembershipStep, signal: AbortSignal): Promise<void> {
     switch (step.kind) {
       case "remove-member":
         await this.#group.removeMember(step.raftId);
         this.#tools.log.info("manager left the raft group", { "node.id": step.nodeId });
         return;
       case "promote":
-        await this.#setRole(step.nodeId, "manager");
+        await this.#setRole(step.nodeId, "manager", signal);
         return;
       case "demote":
-        await this.#setRole(step.nodeId, "worker");
+        await this.#setRole(step.nodeId, "worker", signal);
         return;
     }
   }
 
-  async #setRole(nodeId: string, role: "manager" | "worker"): Promise<void> {
+  async #setRole(nodeId: string, role: "manager" | "worker", signal: AbortSignal): Promise<void> {
     const isChanged = await this.#store.update(
       (tx) => {
         const node = tx.get("node", nodeId);
@@ -106,7 +106,7 @@ export class MembershipLoop {
         tx.update("node", Node.create({ ...node, role, manager }));
         return true;
       },
-      { term: this.#term },
+      { term: this.#term, signal },
     );
     if (isChanged) this.#tools.log.info("role changed", { "node.id": nodeId, role });
   }

@@ -297,6 +297,7 @@ export class Checkpointer {
     } catch (error) {
       state.dirty?.restore(dirty);
       await closeQuietly(database);
+      await this.#abandonIfReplaced(generation);
       throw error;
     }
     const before = this.#opened;
@@ -306,6 +307,16 @@ export class Checkpointer {
     await closeQuietly(before?.database);
     await removeOthers(dir, generation);
     this.#reached(frozen.index);
+  }
+
+  /** After a failure past the rename that puts a generation in force: the one before must not be written to any more. */
+  async #abandonIfReplaced(generation: string): Promise<void> {
+    const named = await currentGeneration(this.#o.dir).catch(() => undefined);
+    if (named !== generation) return;
+    this.#generation = generation;
+    const before = this.#opened;
+    this.#opened = undefined;
+    await closeQuietly(before?.database);
   }
 
   /** Every batch is synced: LevelDB syncs the log file of the batch only, and changes files in between. */

@@ -50,10 +50,15 @@ export function objectsPort(source: ManagerSource): ObjectsPort {
 export function eventsPort(source: ManagerSource): EventsPort {
   return {
     async *changes(signal: AbortSignal): AsyncIterable<readonly ObjectChange[]> {
+      let seen: Manager | undefined;
       while (!signal.aborted) {
         const manager = source.manager();
-        if (manager !== undefined) yield* changesOf(manager, signal);
-        if (signal.aborted) return;
+        if (manager !== undefined && manager !== seen) {
+          seen = manager;
+          yield* changesOf(manager, signal);
+          // It has stopped, and the next one may be there already.
+          continue;
+        }
         try {
           await source.changed(signal);
         } catch {

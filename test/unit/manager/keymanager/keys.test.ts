@@ -232,9 +232,15 @@ describe("manager/keymanager/loop", () => {
       assert(ring.isSealedBy(key));
       assert.equal(ring.dataKeys().currentId, 2);
       assert.equal(used.length, 0);
+      assert.deepEqual([...ring.dataKeys().keys.keys()], [1, 2]);
       await clock.advance(10_000);
       await settle();
-      assert.deepEqual(used, [ring.dataKeys()]);
+      // The old key goes once nothing is sealed with it any more, and not before.
+      assert.deepEqual(
+        used.map((keys) => [...keys.keys.keys()]),
+        [[1, 2]],
+      );
+      assert.deepEqual([...ring.dataKeys().keys.keys()], [2]);
 
       await change({ unlockKeys: [managerKey] });
       await look();
