@@ -4,28 +4,37 @@ import { mkdtemp, readdir, readFile, rm, truncate } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { ClusterSpec, NodeDescription } from "../../../../src/common/api/generated/api.ts";
+import {
+  ClusterSpec,
+  ControlService,
+  NodeDescription,
+  UpdateClusterRequest,
+} from "../../../../src/common/api/generated/api.ts";
 import { systemClock } from "../../../../src/common/clock/clock.ts";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import { createRootCa } from "../../../../src/common/identity/root.ts";
 import { createJoinToken } from "../../../../src/common/identity/token.ts";
+import { unlockKeyToText } from "../../../../src/common/identity/unlock-key.ts";
+import { newLog } from "../../../../src/common/log/log.ts";
 import { systemRandom } from "../../../../src/common/random/random.ts";
 import type { InitRequest, JoinRequest } from "../../../../src/engine/ports.ts";
 import { loadConfig } from "../../../../src/node/config.ts";
 import { SwarmNode } from "../../../../src/node/node.ts";
-import { eventually, testLog } from "../../../support/raft-members.ts";
+import { eventually } from "../../../support/raft-members.ts";
 
 describe("src/node (ways in and out)", function () {
   this.timeout(60_000);
   let folder: string;
   const nodes: SwarmNode[] = [];
   const servers: Server[] = [];
+  const lines: string[] = [];
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), "skep-node-"));
   });
   afterEach(async () => {
     for (const node of nodes.splice(0)) await node.stop();
+    lines.length = 0;
     for (const server of servers.splice(0)) server.close();
     await rm(folder, { recursive: true, force: true });
   });
@@ -38,7 +47,7 @@ describe("src/node (ways in and out)", function () {
       description: () => NodeDescription.create({ hostname: name }),
       clock: systemClock,
       random: systemRandom,
-      log: testLog(name),
+      log: newLog((line) => lines.push(line), { level: "info" }),
     });
     nodes.push(node);
     return node;
@@ -164,6 +173,41 @@ describe("src/node (ways in and out)", function () {
     assert.equal(second.status().nodeId, id);
     await eventually("it is back", () => second.status().error === "");
     assert.equal(second.status().state, "active");
+  });
+
+  it("a manager that was locked opens with its unlock key alone, and without the data keys of before", async () => {
+    const port = await freePort();
+    const first = newNode();
+    const id = await first.init(initRequest(port));
+    const manager = first.manager();
+    const [cluster] = manager?.view().list("cluster") ?? [];
+    assert.ok(manager && cluster?.spec && cluster.meta);
+    await manager.call(
+      ControlService.updateCluster,
+      UpdateClusterRequest.create({
+        version: cluster.meta.version,
+        spec: { ...cluster.spec, encryption: { autoLockManagers: true } },
+      }),
+      new AbortController().signal,
+    );
+    const dropped = /older data keys dropped/;
+    await eventually("the old data key is gone", () => lines.some((line) => dropped.test(line)));
+    const key = await first.unlockKey();
+    await first.stop();
+    const second = newNode();
+    await second.start();
+    assert.equal(second.status().state, "locked");
+    const wrong = unlockKeyToText(new Uint8Array(32).fill(7));
+    await assert.rejects(second.unlock(wrong), /invalid key provided/);
+    assert.equal(second.status().state, "locked");
+    await assert.rejects(second.init(initRequest(port)), /already part of a swarm/);
+    await second.unlock(key);
+    await eventually("it is back", () => second.status().state === "active");
+    assert.equal(second.status().nodeId, id);
+    await eventually(
+      "it has its tables",
+      () => [...(second.manager()?.view().list("cluster") ?? [])].length === 1,
+    );
   });
 
   it("an init that was cut off is no membership", async () => {
