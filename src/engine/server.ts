@@ -140,6 +140,8 @@ export class EngineServer {
       server.once("error", reject);
       server.listen(listener.port, listener.host, () => {
         server.off("error", reject);
+        // From now on: a connection that could not be taken, such as without a file descriptor left; the next may be.
+        server.on("error", () => {});
         resolve();
       });
     });

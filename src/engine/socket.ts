@@ -25,6 +25,8 @@ export async function listenOnSocket(server: Server, path: string, group: string
       server.once("error", reject);
       server.listen(path, () => {
         server.off("error", reject);
+        // From now on: a connection that could not be taken, such as without a file descriptor left; the next may be.
+        server.on("error", () => {});
         resolve();
       });
     });

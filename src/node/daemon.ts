@@ -67,7 +67,14 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
     log,
   });
   const serving = engine.run(stop.signal);
-  for (const host of config.hosts) await listen(engine, host, config, log);
+  try {
+    for (const host of config.hosts) await listen(engine, host, config, log);
+  } catch (error) {
+    // What listens already would keep the process alive.
+    stop.abort();
+    await serving;
+    throw error;
+  }
   log.info("daemon started", { version: facts.version, data: config.dataRoot });
   await Promise.race([node.start(), aborted(stop.signal)]);
   await aborted(stop.signal);

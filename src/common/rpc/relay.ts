@@ -52,6 +52,8 @@ export async function listen(
     server.once("error", reject);
     server.listen(relayed ? { path: address.path } : address, () => {
       server.off("error", reject);
+      // From now on: a connection that could not be taken, such as without a file descriptor left; the next may be.
+      server.on("error", () => {});
       resolve();
     });
   });
