@@ -19,6 +19,9 @@ type Bench = (options: BenchOptions) => Promise<BenchResult>;
 
 const names = ["raft", "store", "ca", "api"] as const;
 
+/** Files of a benchmark, where they are not the one of its name. */
+const parts: Readonly<Record<string, readonly string[]>> = { raft: ["raft", "etcd"] };
+
 const { values, positionals } = parseArgs({
   options: { json: { type: "boolean" }, quick: { type: "boolean" } },
   allowPositionals: true,
@@ -29,7 +32,8 @@ if (unknown !== undefined) {
   process.exit(2);
 }
 const results: Record<string, number> = {};
-for (const name of positionals.length > 0 ? positionals : names) {
+const wanted: readonly string[] = positionals.length > 0 ? positionals : names;
+for (const name of wanted.flatMap((one) => parts[one] ?? [one])) {
   const run = await load(name);
   if (run === undefined) {
     process.stderr.write(`bench ${name}: not there yet\n`);
