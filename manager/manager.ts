@@ -46,7 +46,12 @@ export type ManagerStart =
   | { readonly kind: "bootstrap"; readonly seed: readonly StoreObject[] }
   /** A member that was let in; `members` are those it may be let in by. */
   | { readonly kind: "join"; readonly members: readonly RaftMember[] }
-  | { readonly kind: "resume"; readonly forceNewCluster: boolean };
+  /** What is on disk; `members` are those to learn from should it not be whole. */
+  | {
+      readonly kind: "resume";
+      readonly forceNewCluster: boolean;
+      readonly members?: readonly RaftMember[];
+    };
 
 /** What a manager is started with. */
 export interface ManagerOptions {
@@ -516,7 +521,8 @@ function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[
     appliedIndex: options.state.store.appliedIndex(),
     log: options.log,
     ...(start.kind === "bootstrap" ? { bootstrap: true } : {}),
-    ...(start.kind === "join" ? { joinMembers: start.members } : {}),
+    ...(start.kind === "join" ? { admitted: true } : {}),
+    ...(start.kind === "bootstrap" ? {} : { joinMembers: start.members ?? [] }),
     ...(start.kind === "resume" && start.forceNewCluster ? { forceNewCluster: true } : {}),
   };
 }

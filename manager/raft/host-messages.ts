@@ -24,6 +24,7 @@ export interface WorkerStart {
   readonly bootstrap: boolean;
   readonly forceNewCluster: boolean;
   readonly joinMembers: readonly RaftMember[];
+  readonly admitted: boolean;
   readonly profile: RaftProfile;
   readonly appliedIndex: number;
 }

@@ -49,6 +49,8 @@ export interface RaftHostOptions {
   readonly forceNewCluster?: boolean;
   /** Managers known from elsewhere: of the group to join, or as a help when the log is lost. */
   readonly joinMembers?: readonly RaftMember[];
+  /** The group has just taken `member` in under its id, in place of whatever this node was to it before. */
+  readonly admitted?: boolean;
   readonly profile?: RaftProfile;
   /** What the store's durable checkpoint has applied; 0 without one. */
   readonly appliedIndex: number;
@@ -131,6 +133,7 @@ export async function startRaftHost(options: RaftHostOptions): Promise<RaftHost>
     bootstrap: options.bootstrap ?? false,
     forceNewCluster: options.forceNewCluster ?? false,
     joinMembers: options.joinMembers ?? [],
+    admitted: options.admitted ?? false,
     profile: options.profile ?? "normal",
     appliedIndex: options.appliedIndex,
   };

@@ -30,6 +30,8 @@ export interface StartFacts {
   readonly forceNewCluster: boolean;
   /** Other managers known from elsewhere. */
   readonly joinMembers: readonly RaftMember[];
+  /** The group knows this member under an id that the disk does not: what is there belongs to one that is gone. */
+  readonly admittedAnew?: boolean;
 }
 
 /** What to do. */
@@ -54,6 +56,7 @@ export const bootstrapIndex = 1;
 export function decideStart(facts: StartFacts): StartPlan {
   const { isNew, appliedIndex, pending } = facts;
   if (isNew && appliedIndex === 0) return beginning(facts);
+  if (facts.admittedAnew === true) return { kind: "join", members: facts.joinMembers };
   const loss = lossOf(facts);
   if (facts.forceNewCluster)
     return { kind: "force", anchor: loss === undefined ? undefined : anchorFor(facts) };

@@ -35,6 +35,7 @@ export async function prepareStorage(
     bootstrap: start.bootstrap,
     forceNewCluster: start.forceNewCluster,
     joinMembers: start.joinMembers,
+    admittedAnew: start.admitted && storage.raftId !== start.member.raftId,
   });
   switch (plan.kind) {
     case "go-on":

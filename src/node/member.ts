@@ -294,6 +294,9 @@ export class Member {
     let start = this.#start;
     if (start.kind === "resume" && !hasRaftLog(raftFolder)) start = { kind: "join", members: [] };
     if (start.kind === "join") start = { kind: "join", members: await this.#joinGroup() };
+    else if (start.kind === "resume" && !start.forceNewCluster) {
+      start = { ...start, members: await this.#otherMembers(state) };
+    }
     const manager = await Manager.start({
       state,
       folder: raftFolder,
@@ -329,6 +332,21 @@ export class Member {
     });
     await this.#remember({ joining: false });
     this.#o.onChange();
+  }
+
+  /** Who to learn from should the log not be whole: the checkpoint knows them, or else the managers are asked. */
+  async #otherMembers(state: ManagerState): Promise<readonly RaftMember[]> {
+    const { nodeId } = this.#state;
+    if (state.found.state === "loaded") {
+      const managers = state.store.view().find("node", "role", "manager");
+      return managers.flatMap(({ id, manager }) =>
+        manager === undefined || id === nodeId
+          ? []
+          : [{ raftId: manager.raftId, nodeId: id, address: manager.address }],
+      );
+    }
+    const others = this.#agent.managers().filter((m) => m.nodeId !== nodeId);
+    return others.length === 0 ? [] : this.#joinGroup();
   }
 
   /** Asks the managers this node knows to let it into the Raft group. */

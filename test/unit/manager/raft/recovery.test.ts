@@ -32,6 +32,12 @@ const fresh: StartFacts = {
 const kind = (facts: StartFacts) => decideStart(facts).kind;
 
 describe("manager/raft/recovery", () => {
+  it("begins empty under the id the group has just taken it in under, whatever lies on its disk", () => {
+    const loss = "the raft log is empty, but reached index 200";
+    const plan = decideStart({ ...whole, loss, joinMembers: [other], admittedAnew: true });
+    assert.deepEqual(plan, { kind: "join", members: [other] });
+  });
+
   it("begins or joins with an empty disk, and refuses without either", () => {
     assert.equal(kind({ ...fresh, bootstrap: true }), "bootstrap");
     assert.equal(kind({ ...fresh, joinMembers: [other] }), "join");
