@@ -1,7 +1,8 @@
 /**
  * `skep daemon`: one process, one node, one Engine API.
  *
- * Order of the start: flags, lock on the data root, the API's listeners (so that `_ping` answers early), the swarm part.
+ * Order of the start: flags, lock on the data root, the swarm part, the API's listeners: the first answer already knows
+ * what the node is. A start that waits for other managers does not hold the API back for long.
  * SIGTERM and SIGINT stop it in order, SIGHUP reads the configuration file again; whatever is not a `ClusterError` ends it,
  * for a supervisor to start it anew.
  */
@@ -24,6 +25,8 @@ import { SwarmNode } from "./node.ts";
 
 /** How long a stop may take before the process ends all the same, milliseconds; Docker's daemon has 15 s. */
 const stopTimeoutMs = 15_000;
+/** Longest the API waits for the swarm part to start, milliseconds; Docker's daemon waits 20 s. */
+const startTimeoutMs = 5_000;
 
 /** Runs the daemon until a signal stops it. @throws ClusterError for bad flags or a data root that is in use. */
 export async function runDaemon(argv: readonly string[]): Promise<void> {
@@ -67,16 +70,18 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
     log,
   });
   const serving = engine.run(stop.signal);
+  const started = node.start();
+  await Promise.race([started, aborted(stop.signal), startTimeout()]);
   try {
     for (const host of config.hosts) await listen(engine, host, config, log);
   } catch (error) {
     // What listens already would keep the process alive.
     stop.abort();
     await serving;
+    await node.stop();
     throw error;
   }
   log.info("daemon started", { version: facts.version, data: config.dataRoot });
-  await Promise.race([node.start(), aborted(stop.signal)]);
   await aborted(stop.signal);
   const timer = setTimeout(() => {
     log.error("stop took too long", { ms: stopTimeoutMs });
@@ -86,6 +91,11 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   await node.stop();
   await serving;
   log.info("daemon stopped");
+}
+
+/** Resolves when the API should answer whether the swarm part has started or not. */
+function startTimeout(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, startTimeoutMs).unref());
 }
 
 async function listen(
