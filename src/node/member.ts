@@ -266,7 +266,8 @@ export class Member {
   async #startManager(): Promise<void> {
     const { signal } = this.#stop;
     for (;;) {
-      if (signal.aborted) return;
+      // Demoted before it could start: the change of role that waits behind this one has its turn.
+      if (signal.aborted || this.#identity.role !== "manager") return;
       try {
         await this.#tryManager();
         return;

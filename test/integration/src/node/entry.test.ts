@@ -9,6 +9,7 @@ import {
   ControlService,
   NodeDescription,
   UpdateClusterRequest,
+  UpdateNodeRequest,
 } from "../../../../src/common/api/generated/api.ts";
 import { systemClock } from "../../../../src/common/clock/clock.ts";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
@@ -173,6 +174,44 @@ describe("src/node (ways in and out)", function () {
     assert.equal(second.status().nodeId, id);
     await eventually("it is back", () => second.status().error === "");
     assert.equal(second.status().state, "active");
+  });
+
+  it("a promotion that cannot be carried out is taken back by a demotion", async () => {
+    const first = newNode("m");
+    const remote = await freePort();
+    await first.init(initRequest(remote));
+    const manager = first.manager();
+    assert.ok(manager);
+    const [cluster] = manager.view().list("cluster");
+    const { server, port } = await occupy();
+    const node = newNode();
+    const joinToken = cluster?.rootCa?.joinTokens?.worker ?? "";
+    await node.join({ ...(await joinRequest(port, remote)), joinToken });
+    const { nodeId } = node.status();
+    const setRole = async (desiredRole: "manager" | "worker") => {
+      const found = manager.view().get("node", nodeId);
+      assert.ok(found?.spec && found.meta);
+      await manager.call(
+        ControlService.updateNode,
+        UpdateNodeRequest.create({
+          id: nodeId,
+          version: found.meta.version,
+          spec: { ...found.spec, desiredRole },
+        }),
+        new AbortController().signal,
+      );
+    };
+    await setRole("manager");
+    await eventually("the manager cannot start", () => /EADDRINUSE/.test(node.status().error));
+    await setRole("worker");
+    await eventually("it is a worker", () => !node.status().isManager);
+    await eventually("its manager's state is gone", async () => {
+      const names = await readdir(join(folder, "n"));
+      return !names.includes("raft");
+    });
+    await release(server);
+    await setRole("manager");
+    await eventually("it is a manager after all", () => node.status().controlAvailable);
   });
 
   it("a manager that was locked opens with its unlock key alone, and without the data keys of before", async () => {
