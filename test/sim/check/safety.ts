@@ -220,6 +220,9 @@ export class Safety {
     const leader = this.#watched(id);
     const peer = this.#watched(from);
     if (match === 0 || peer.diskTerm > leader.term) return;
+    // A member that wins before its own vote is durable takes its whole log for stored. Nothing is committed by that: only
+    // entries of its own term count, and those come after.
+    if (from === id && leader.log.at(match)?.term !== leader.term) return;
     const spot = leader.log.at(match);
     if (spot !== undefined ? peer.disk.holds(spot) : peer.disk.last.index >= match) return;
     throw new Violation(
