@@ -225,7 +225,11 @@ export class Member {
 
   async #renewed({ tls, identity }: ReceivedIdentity): Promise<void> {
     const before = this.identity().role;
-    if (identity.role === "manager") await this.#openManagerState();
+    if (identity.role === "manager") {
+      // A demotion under way still removes what a manager keeps; the key must not be sealed with data keys that go.
+      if (before === "worker") await this.#roleChange;
+      await this.#openManagerState();
+    }
     this.#tls = tls;
     this.#identity = identity;
     await this.#saveCredentials();
