@@ -1,6 +1,6 @@
 /**
  * The floor: a small file of its own that says how far the Raft log reached a second ago, so that a tail the database
- * lost without a word shows at the next start (`docs/decisions/0002-lost-tail.md`).
+ * lost without a word shows at the next start (`docs/decisions/0004-lost-tail.md`).
  *
  * Two slots of one page each are written in turn and in place, each with sequence number and checksum; a torn write
  * leaves the other one. Besides index and checksum of the log it keeps term and vote, written through at every change:

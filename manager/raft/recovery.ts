@@ -3,7 +3,7 @@
  *
  * Pure. A member that lost entries it had acknowledged must neither vote nor acknowledge under its old id, or entries
  * that were committed with its help could be lost. So it asks the others to replace it by a new member, itself under a
- * new id with an empty log, which learns everything anew (`docs/decisions/0002-lost-tail.md`).
+ * new id with an empty log, which learns everything anew (`docs/decisions/0004-lost-tail.md`).
  */
 import type { RaftMember, RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
