@@ -1,6 +1,5 @@
 /**
- * Config creates over the HTTP API on three managers in a playground, with 1 and with 20 clients, and how long writes are
- * refused after the leader's host lost its power.
+ * Config creates over the HTTP API on three managers in a playground, with 1 and with 20 clients.
  *
  * Clients keep their connection, as SDKs do, and are spread over the managers; each waits for its answer before it sends
  * the next request. The cluster is formed through the same API.
@@ -27,14 +26,9 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     await createsPerSecond(lab, 20, durationMs / 5); // warms up compilers and connections
     const c1 = await createsPerSecond(lab, 1, durationMs);
     const c20 = await createsPerSecond(lab, 20, durationMs);
-    const failover: number[] = [];
-    for (let round = 0; round < (options.quick ? 1 : 10); round++) {
-      failover.push(await failoverMs(lab, round));
-    }
     return {
       api_config_create_c1_per_s: c1,
       api_config_create_c20_per_s: c20,
-      failover_write_ms_median: median(failover),
     };
   } finally {
     await lab.down();
@@ -64,43 +58,10 @@ async function createsPerSecond(
   return (made * 1000) / (performance.now() - start);
 }
 
-/** From the power cut of the leader's host to the first write taken by another manager. */
-async function failoverMs(lab: Playground, round: number): Promise<number> {
-  const leader = await leaderOf(lab);
-  const other = at(
-    lab.nodes().filter((node) => node.name !== leader),
-    0,
-  );
-  await lab.killNode(leader);
-  const start = performance.now();
-  for (let attempt = 0; ; attempt++) {
-    try {
-      await createConfig(other, `failover-${round}-${attempt}`);
-      break;
-    } catch (error) {
-      if (performance.now() - start > 60_000) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  }
-  const tookMs = performance.now() - start;
-  await lab.startNode(leader);
-  await allVoters(lab);
-  return tookMs;
-}
-
 interface ListedNode {
   readonly Description: { readonly Hostname: string };
   readonly Status: { readonly State: string };
   readonly ManagerStatus?: { readonly Leader?: boolean; readonly Reachability: string };
-}
-
-async function leaderOf(lab: Playground): Promise<string> {
-  for (const node of lab.nodes().filter((candidate) => candidate.daemonPid !== undefined)) {
-    const list = (await call(node, { path: "/nodes" })) as ListedNode[];
-    const leader = list.find((listed) => listed.ManagerStatus?.Leader === true);
-    if (leader !== undefined) return leader.Description.Hostname;
-  }
-  throw new Error("no manager knows a leader");
 }
 
 async function allVoters(lab: Playground): Promise<void> {
@@ -155,11 +116,6 @@ function call(node: NodeView, c: Call): Promise<unknown> {
     });
     sent.end(text);
   });
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  return at(sorted, Math.floor(sorted.length / 2));
 }
 
 function at<T>(list: readonly T[], position: number): T {

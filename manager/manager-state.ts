@@ -6,7 +6,7 @@
  */
 import { existsSync, mkdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError } from "../src/common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
@@ -25,7 +25,9 @@ import { Store } from "./state/store.ts";
 export interface ManagerStateOptions {
   /** `<data>/raft`. */
   readonly folder: string;
-  /** 32 bytes of the node itself, kept outside the folder. */
+  /** The sealed data keys, outside the folder: they seal the key of the node's certificate, too. */
+  readonly keysPath: string;
+  /** 32 bytes of the node itself. */
   readonly nodeKey: Uint8Array;
   /** Text of the unlock key; needed when the state is locked, and for a new one that starts out locked. */
   readonly unlockKey?: string;
@@ -34,9 +36,9 @@ export interface ManagerStateOptions {
   readonly log: Log;
 }
 
-/** Whether there is manager state in a folder, and whether it takes the unlock key to open it. */
-export function managerStateKind(folder: string): "absent" | "open" | "locked" {
-  return keysFileState(join(folder, "keys"));
+/** Whether the node is a manager by its keys file, and whether it takes the unlock key to open its state. */
+export function managerStateKind(keysPath: string): "absent" | "open" | "locked" {
+  return keysFileState(keysPath);
 }
 
 /** Whether the folder holds a Raft log, so that the member it belongs to can go on. */
@@ -44,9 +46,12 @@ export function hasRaftLog(folder: string): boolean {
   return existsSync(join(folder, "log"));
 }
 
-/** Removes all manager state. */
-export async function removeManagerState(folder: string): Promise<void> {
-  await rm(folder, { recursive: true, force: true });
+/** Removes all manager state, the keys last. */
+export async function removeManagerState(
+  o: Pick<ManagerStateOptions, "folder" | "keysPath">,
+): Promise<void> {
+  await rm(o.folder, { recursive: true, force: true });
+  await rm(o.keysPath, { force: true });
 }
 
 /** Open tables with their checkpoint and keys. */
@@ -71,6 +76,7 @@ export class ManagerState {
   static async open(options: ManagerStateOptions): Promise<ManagerState> {
     const { folder, clock, random, log } = options;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    mkdirSync(dirname(options.keysPath), { recursive: true, mode: 0o700 });
     const ring = openRing(options);
     const store = new Store({ clock, random, log });
     const sealer = newSealer({ keys: ring.dataKeys(), label: "checkpoint", random });
@@ -149,8 +155,7 @@ export class ManagerState {
   }
 }
 
-function openRing({ folder, nodeKey, unlockKey, random }: ManagerStateOptions): KeyRing {
-  const path = join(folder, "keys");
+function openRing({ keysPath: path, nodeKey, unlockKey, random }: ManagerStateOptions): KeyRing {
   const sealing = {
     nodeKey,
     unlockKey: unlockKey === undefined ? undefined : unlockKeyFromText(unlockKey),

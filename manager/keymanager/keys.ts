@@ -1,5 +1,6 @@
 /**
- * The keys file of a manager, `<data>/raft/keys`: the data keys, sealed.
+ * The keys file of a manager, `<data>/node/keys`: the data keys, sealed. It lies beside the node's certificate, whose key it
+ * seals, so that a manager that lost its Raft folder is still who it was.
  *
  * Everything a manager keeps at rest is sealed with data keys. They in turn are sealed here, by the node's own sealing key
  * (a file elsewhere) or, with autolock on, by the unlock key, which no disk holds. The file is replaced as a whole, through

@@ -88,6 +88,28 @@ export function resolveAdvertise(
   return { host: onlyAddress(interfaces), port: listen.port };
 }
 
+/** Whether an address is one of this machine's own. */
+export function isOwnAddress(host: string, interfaces: readonly InterfaceAddress[]): boolean {
+  return interfaces.some((i) => i.address === host);
+}
+
+/**
+ * What to advertise at a later start: as `resolveAdvertise`, but an address given as such that used to be the machine's own
+ * and is not any more gives way to the one address the machine has now.
+ *
+ * @throws ClusterError invalid-argument as `resolveAdvertise`.
+ */
+export function resolveAdvertiseAgain(
+  before: { readonly setting: string; readonly wasOwn: boolean },
+  listen: HostPort,
+  interfaces: readonly InterfaceAddress[],
+): HostPort {
+  const found = resolveAdvertise(before.setting, listen, interfaces);
+  const isGone = before.wasOwn && isIP(found.host) !== 0 && !isOwnAddress(found.host, interfaces);
+  if (!isGone) return found;
+  return { host: onlyAddress(interfaces), port: found.port };
+}
+
 /**
  * Address of the data path: `setting`, else that of the management traffic.
  *

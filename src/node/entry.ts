@@ -24,6 +24,7 @@ import {
   defaultPort,
   formatHostPort,
   type InterfaceAddress,
+  isOwnAddress,
   parseHostPort,
   resolveAdvertise,
   resolveDataPath,
@@ -152,6 +153,7 @@ interface Addresses {
   readonly listen: { readonly host: string; readonly port: number };
   readonly advertise: { readonly host: string; readonly port: number };
   readonly advertiseSetting: string;
+  readonly advertisesOwnAddress: boolean;
   readonly dataPath: string;
 }
 
@@ -171,7 +173,8 @@ function resolveAddresses(
       : request.advertiseAddress;
   const advertise = resolveAdvertise(advertiseSetting, listen, interfaces);
   const dataPath = resolveDataPath(request.dataPathAddress, advertise, interfaces);
-  return { listen, advertise, advertiseSetting, dataPath };
+  const advertisesOwnAddress = isOwnAddress(advertise.host, interfaces);
+  return { listen, advertise, advertiseSetting, advertisesOwnAddress, dataPath };
 }
 
 function newState(parts: {
@@ -189,6 +192,7 @@ function newState(parts: {
     raftId: parts.raftId,
     listenAddress: formatHostPort(addresses.listen),
     advertiseSetting: addresses.advertiseSetting,
+    advertisesOwnAddress: addresses.advertisesOwnAddress,
     advertiseAddress: formatHostPort(addresses.advertise),
     dataPathAddress: addresses.dataPath,
     managers: parts.managers,
@@ -240,7 +244,7 @@ async function keep(
   unlockKey: string | undefined,
 ): Promise<Entry> {
   const { files, raftFolder, clock, random, log } = tools;
-  await removeManagerState(raftFolder);
+  await removeManagerState({ folder: raftFolder, keysPath: files.keysPath });
   await files.clear();
   const nodeKey = await tools.nodeKey();
   const managerState =
@@ -248,6 +252,7 @@ async function keep(
       ? undefined
       : await ManagerState.open({
           folder: raftFolder,
+          keysPath: files.keysPath,
           nodeKey,
           clock,
           random,

@@ -114,6 +114,8 @@ export class Member {
   /** Starts everything; resolves when the manager, if the node is one, runs. @throws ClusterError */
   async start(): Promise<void> {
     if (this.identity().role === "manager") await this.#changeRole(() => this.#startManager());
+    // A change of role that the end of the daemon cut off half-way.
+    else if (this.#managerState !== undefined) await this.#changeRole(() => this.#becomeWorker());
     const { signal } = this.#stop;
     signal.throwIfAborted();
     this.#running.push(this.#agent.run(signal), this.#renewer.run(signal));
@@ -262,7 +264,8 @@ export class Member {
     // The key is sealed with data keys that are about to go: it is kept in the clear before they do.
     await this.#saveCredentials();
     await this.#remember({ raftId: 0 });
-    await removeManagerState(this.#o.raftFolder);
+    const { raftFolder: folder, files } = this.#o;
+    await removeManagerState({ folder, keysPath: files.keysPath });
     this.#agent.reconnect();
   }
 
@@ -393,9 +396,10 @@ export class Member {
   }
 
   async #openManagerState(): Promise<ManagerState> {
-    const { raftFolder, nodeKey, clock, random, log } = this.#o;
+    const { raftFolder, files, nodeKey, clock, random, log } = this.#o;
     this.#managerState ??= await ManagerState.open({
       folder: raftFolder,
+      keysPath: files.keysPath,
       nodeKey,
       clock,
       random,

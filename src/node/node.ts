@@ -32,8 +32,9 @@ import type {
 import {
   formatHostPort,
   type InterfaceAddress,
+  isOwnAddress,
   parseHostPort,
-  resolveAdvertise,
+  resolveAdvertiseAgain,
 } from "./address.ts";
 import type { ManagerSource } from "./backend.ts";
 import { type DaemonConfig, runtimeSocket } from "./config.ts";
@@ -94,7 +95,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
         if (isUnfinishedInit(state, this.#raftFolder)) {
           this.#o.log.warn("remains of an init that was cut off are removed");
           await this.#clear();
-        } else if (managerStateKind(this.#raftFolder) === "locked") {
+        } else if (managerStateKind(this.#files.keysPath) === "locked") {
           this.#lockedState = state;
           this.#o.log.warn('swarm locked: unlock it with "docker swarm unlock"');
         } else await this.#resume(state, { forceNewCluster: false });
@@ -282,7 +283,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   }
 
   async #clear(): Promise<void> {
-    await removeManagerState(this.#raftFolder);
+    await removeManagerState({ folder: this.#raftFolder, keysPath: this.#files.keysPath });
     await this.#files.clear();
   }
 
@@ -291,13 +292,14 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     stored: NodeState,
     options: { readonly forceNewCluster: boolean; readonly unlockKey?: string },
   ): Promise<void> {
-    const isManager = managerStateKind(this.#raftFolder) !== "absent";
+    const isManager = managerStateKind(this.#files.keysPath) !== "absent";
     const state = this.#readdressed(stored);
     const nodeKey = await this.#nodeKey();
     const { clock, random, log } = this.#o;
     const managerState = isManager
       ? await ManagerState.open({
           folder: this.#raftFolder,
+          keysPath: this.#files.keysPath,
           nodeKey,
           clock,
           random,
@@ -340,7 +342,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     const { random } = this.#o;
     await saveCredentials(this.#files, tls, { dataKeys: undefined, random });
     await managerState.close();
-    await removeManagerState(this.#raftFolder);
+    await removeManagerState({ folder: this.#raftFolder, keysPath: this.#files.keysPath });
     return undefined;
   }
 
@@ -364,7 +366,12 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   #readdressed(state: NodeState): NodeState {
     try {
       const listen = parseHostPort(state.listenAddress, 0, "listen address");
-      const advertise = resolveAdvertise(state.advertiseSetting, listen, this.#o.interfaces());
+      const interfaces = this.#o.interfaces();
+      const advertise = resolveAdvertiseAgain(
+        { setting: state.advertiseSetting, wasOwn: state.advertisesOwnAddress === true },
+        listen,
+        interfaces,
+      );
       const advertiseAddress = formatHostPort(advertise);
       if (advertiseAddress === state.advertiseAddress) return state;
       const before = parseHostPort(state.advertiseAddress, 0, "address").host;
@@ -372,6 +379,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       return {
         ...state,
         advertiseAddress,
+        advertisesOwnAddress: isOwnAddress(advertise.host, interfaces),
         dataPathAddress: state.dataPathAddress === before ? advertise.host : state.dataPathAddress,
       };
     } catch (error) {

@@ -20,6 +20,8 @@ export interface NodeState {
   readonly listenAddress: string;
   /** What the user gave as `--advertise-addr`: empty, an address, or an interface name; resolved anew at each start. */
   readonly advertiseSetting: string;
+  /** Whether the address advertised was one of this machine's own, rather than one of a router in front of it. */
+  readonly advertisesOwnAddress?: boolean;
   /** `HOST:PORT` last advertised. */
   readonly advertiseAddress: string;
   readonly dataPathAddress: string;
@@ -52,12 +54,15 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array): 
 
 /** The files of one node's identity. */
 export class StateFiles {
+  /** Where a manager keeps its sealed data keys. */
+  readonly keysPath: string;
   readonly #folder: string;
   /** Changes, one after the other: the newest content is the last one written. */
   #writing: Promise<void> = Promise.resolve();
 
   constructor(dataRoot: string) {
     this.#folder = join(dataRoot, "node");
+    this.keysPath = join(this.#folder, "keys");
   }
 
   /**
