@@ -13,16 +13,11 @@ import type { Log } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import type { CommittedEntries } from "./apply-queue.ts";
 import { type Front, openFront } from "./front.ts";
-import {
-  errorData,
-  type HostCall,
-  type ToMain,
-  type ToWorker,
-  type WorkerStart,
-} from "./host-messages.ts";
+import { errorData, type HostCall, type ToWorker, type WorkerStart } from "./host-messages.ts";
 import { MainThreadWatch } from "./main-thread-watch.ts";
 import { MemberReport } from "./member-report.ts";
 import { type Membership, metaFromMembership } from "./membership.ts";
+import { Outbox, type PostToMain } from "./outbox.ts";
 import { RaftNode, type RaftNodeEvents } from "./raft-node.ts";
 import { askToReplace } from "./rejoin.ts";
 import { Snapshotter } from "./snapshotter.ts";
@@ -31,12 +26,10 @@ import { prepareStorage } from "./storage-prepare.ts";
 import { timingOf } from "./timing.ts";
 import { helloTo, Transport, type TransportHandler } from "./transport.ts";
 
-/** Posts to the main thread; `transfer` lists the buffers that are moved. */
-export type PostToMain = (message: ToMain, transfer?: readonly ArrayBuffer[]) => void;
-
 /** A running session. */
 export class WorkerSession {
   readonly #start: WorkerStart;
+  readonly #outbox: Outbox;
   readonly #post: PostToMain;
   readonly #log: Log;
   readonly #storage: RaftStorage;
@@ -64,7 +57,8 @@ export class WorkerSession {
 
   private constructor(start: WorkerStart, storage: RaftStorage, post: PostToMain, log: Log) {
     this.#start = start;
-    this.#post = post;
+    this.#outbox = new Outbox(post);
+    this.#post = (message, transfer) => this.#outbox.post(message, transfer);
     this.#log = log;
     this.closed = new Promise((resolve) => {
       this.#tellClosed = resolve;
@@ -210,7 +204,8 @@ export class WorkerSession {
   #propose(id: number, list: readonly Uint8Array[]): void {
     try {
       const { firstIndex, term } = this.#node.propose(list);
-      this.#post({ type: "proposed", id, firstIndex, term });
+      // Nobody goes on because of it before the entry is committed or lost.
+      this.#outbox.postLater({ type: "proposed", id, firstIndex, term });
     } catch (error) {
       this.#post({ type: "proposal-failed", id, error: errorData(error) });
     }

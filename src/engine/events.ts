@@ -42,7 +42,7 @@ function stream(context: EngineContext, request: EngineRequest): AsyncIterable<E
   const until = timeFrom(request, "until");
   if (since !== undefined && until !== undefined && until < since)
     throw new ClusterError("invalid-argument", "`since` time cannot be after `until` time");
-  return run(context, request.untilGone, { filters, since, until });
+  return run(context, request.signal, { filters, since, until });
 }
 
 async function* run(

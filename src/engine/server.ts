@@ -81,13 +81,24 @@ const left = new ClusterError(
   "the request is over: it was answered, or the client has left",
 );
 
+/** How often is looked for requests that take too long. */
+const timeoutSweepMs = 1_000;
+
+/** A request under way. */
+interface UnderWay {
+  readonly stop: AbortController;
+  /** On the monotonic clock; Infinity for one without limit. */
+  endMs: number;
+}
+
 /** Serves the Engine API until its run ends. */
 export class EngineServer {
   readonly #options: EngineOptions;
   readonly #router: Router;
   readonly #events: EventHub;
-  /** One per request that is not answered yet. */
-  readonly #underWay = new Set<AbortController>();
+  /** Requests whose handlers or answers are not done yet. */
+  readonly #underWay = new Set<UnderWay>();
+  #sweeping = false;
   readonly #servers: Server[] = [];
 
   constructor(options: EngineOptions) {
@@ -151,7 +162,7 @@ export class EngineServer {
   /** Feeds events and serves until the signal aborts; then cuts what is still open and returns. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) await this.#feedEvents(signal);
-    for (const gone of this.#underWay) gone.abort(left);
+    for (const request of this.#underWay) request.stop.abort(left);
     await Promise.all(this.#servers.map(closeServer));
   }
 
@@ -176,39 +187,34 @@ export class EngineServer {
 
   /** Never rejects. */
   async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
-    const gone = new AbortController();
-    const leave = () => gone.abort(left);
+    const self: UnderWay = { stop: new AbortController(), endMs: Number.POSITIVE_INFINITY };
+    const leave = () => {
+      // After the answer nobody listens any more; to abort all the same would cost as much as a small request.
+      if (this.#underWay.has(self)) self.stop.abort(left);
+    };
     response.once("close", leave);
     response.on("error", leave);
     message.on("error", leave);
-    this.#underWay.add(gone);
+    this.#underWay.add(self);
     try {
-      await this.#answer(message, response, gone.signal);
+      await this.#answer(message, response, self);
     } catch (error) {
       this.#refuse(message, response, error);
     } finally {
-      this.#underWay.delete(gone);
+      this.#underWay.delete(self);
       // What the client still sends is read and dropped, so that the connection can be used again.
       if (!message.complete) message.resume();
     }
   }
 
-  async #answer(
-    message: IncomingMessage,
-    response: ServerResponse,
-    untilGone: AbortSignal,
-  ): Promise<void> {
+  async #answer(message: IncomingMessage, response: ServerResponse, self: UnderWay): Promise<void> {
     const [target = "", query = ""] = splitOnce(message.url ?? "", "?");
     const { version = apiVersion, path } = splitVersion(target);
     setHeaders(response, path, this.#options.ports);
     requireServed(version);
     const method = message.method ?? "";
     const { route, params } = this.#router.find(method, path);
-    const limit = new AbortController();
-    const end = () => limit.abort(left);
-    if (untilGone.aborted) end();
-    untilGone.addEventListener("abort", end, { once: true });
-    if (route.unlimited !== true) this.#limitTime(limit);
+    if (route.unlimited !== true) this.#limitTime(self);
     const request: EngineRequest = {
       method,
       path,
@@ -217,27 +223,34 @@ export class EngineServer {
       version,
       header: (name) => [message.headers[name] ?? ""].flat().join(","),
       body: () => readBody(message),
-      signal: limit.signal,
-      untilGone,
+      signal: self.stop.signal,
     };
-    try {
-      await writeReply(response, await route.handler(request), untilGone);
-      this.#options.log.debug("request served", { method, path, status: response.statusCode });
-    } finally {
-      end();
-    }
+    const reply = await route.handler(request);
+    // A slow reader may take its time.
+    self.endMs = Number.POSITIVE_INFINITY;
+    await writeReply(response, reply, request.signal);
+    this.#options.log.debug("request served", { method, path, status: response.statusCode });
   }
 
-  /** Ends a request that takes too long; the wait itself ends with the request. */
-  #limitTime(limit: AbortController): void {
-    this.#options.clock.sleep(apiRequestTimeoutMs, limit.signal).then(
-      () => {
+  #limitTime(self: UnderWay): void {
+    self.endMs = this.#options.clock.monotonic() + apiRequestTimeoutMs;
+    if (this.#sweeping) return;
+    this.#sweeping = true;
+    void this.#sweep();
+  }
+
+  /** Ends requests that take too long; one timer for all of them, and none once all are answered. */
+  async #sweep(): Promise<void> {
+    const { clock } = this.#options;
+    while (this.#underWay.size > 0) {
+      await clock.sleep(timeoutSweepMs);
+      for (const { stop, endMs } of this.#underWay) {
+        if (clock.monotonic() < endMs) continue;
         const text = "the request took too long and was given up";
-        limit.abort(new ClusterError("deadline-exceeded", text));
-      },
-      // The request has ended before its time was over.
-      () => {},
-    );
+        stop.abort(new ClusterError("deadline-exceeded", text));
+      }
+    }
+    this.#sweeping = false;
   }
 
   #refuse(message: IncomingMessage, response: ServerResponse, error: unknown): void {

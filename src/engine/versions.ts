@@ -17,6 +17,7 @@ export function olderThan(a: string, b: string): boolean {
 
 /** @throws ClusterError `invalid-argument` with Docker's text for a version that is not served. */
 export function requireServed(version: string): void {
+  if (version === apiVersion) return;
   if (olderThan(version, apiVersionMin))
     throw new ClusterError(
       "invalid-argument",

@@ -1,0 +1,48 @@
+/**
+ * What the worker posts to the main thread: at once, or together with the next message that cannot wait.
+ *
+ * Each message that finds the other thread asleep costs a wake-up, on a small machine more than the work it brings.
+ * The order of messages is kept.
+ */
+import type { ToMain } from "./host-messages.ts";
+
+/** Posts to the main thread; `transfer` lists the buffers that are moved. */
+export type PostToMain = (message: ToMain, transfer?: readonly ArrayBuffer[]) => void;
+
+/** How long a message may wait for another one. */
+const delayMs = 5;
+
+/** The outbox. */
+export class Outbox {
+  readonly #send: PostToMain;
+  #later: ToMain[] = [];
+  #timed = false;
+
+  constructor(send: PostToMain) {
+    this.#send = send;
+  }
+
+  /** Posts what waited, and then this. */
+  post(message: ToMain, transfer?: readonly ArrayBuffer[]): void {
+    this.#flush();
+    this.#send(message, transfer);
+  }
+
+  /** Posts this with the next message, or a little later. */
+  postLater(message: ToMain): void {
+    this.#later.push(message);
+    if (this.#timed) return;
+    this.#timed = true;
+    setTimeout(() => {
+      this.#timed = false;
+      this.#flush();
+    }, delayMs).unref();
+  }
+
+  #flush(): void {
+    if (this.#later.length === 0) return;
+    const messages = this.#later;
+    this.#later = [];
+    for (const message of messages) this.#send(message);
+  }
+}
