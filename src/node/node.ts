@@ -41,6 +41,7 @@ import { type DaemonConfig, runtimeSocket } from "./config.ts";
 import { loadCredentials, saveCredentials } from "./credentials.ts";
 import { createCluster, type Entry, joinCluster } from "./entry.ts";
 import { Member, type MemberOptions } from "./member.ts";
+import { isValidAt } from "./renewer.ts";
 import { type NodeState, StateFiles } from "./state-files.ts";
 
 /** What a node is made with. */
@@ -346,14 +347,14 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     return undefined;
   }
 
-  /** The certificate, or a new one that a manager issues to itself when it has run out. */
+  /** The certificate, or a new one that a manager issues to itself when it has run out, or is of a clock that was ahead. */
   #unexpired(
     state: NodeState,
     present: TlsMaterial,
     managerState: ManagerState | undefined,
   ): TlsMaterial {
-    const { notAfterMs, role } = identityOf(parseCertificate(present.certificate));
-    if (role !== "manager" || this.#o.clock.now() <= notAfterMs) return present;
+    const identity = identityOf(parseCertificate(present.certificate));
+    if (identity.role !== "manager" || isValidAt(identity, this.#o.clock.now())) return present;
     if (managerState === undefined || managerState.found.state !== "loaded") return present;
     const tls = managerState.selfIssue(state.nodeId, present);
     this.#o.log.warn("expired certificate renewed from the checkpoint", {

@@ -81,7 +81,8 @@ export class Renewer {
     let key: string | undefined;
     let dueMs = renewalMomentMs(this.#identity(), random);
     while (!signal.aborted) {
-      if (!this.#isWanted && this.#tools.clock.now() < dueMs) {
+      const isValid = isValidAt(this.#identity(), this.#tools.clock.now());
+      if (!this.#isWanted && isValid && this.#tools.clock.now() < dueMs) {
         const leftMs = Math.max(1, dueMs - this.#tools.clock.now());
         await this.#alarm.pause(Math.min(lookIntervalMs, leftMs), signal);
         continue;
@@ -116,17 +117,17 @@ export class Renewer {
     const managers = this.#ports.managers();
     const address = managers[attempt % Math.max(1, managers.length)];
     const nowMs = clock.now();
-    const isExpired = nowMs > this.#identity().notAfterMs;
+    const isInvalid = !isValidAt(this.#identity(), nowMs);
     let received: ReceivedIdentity;
     try {
       if (address === undefined) throw new ClusterError("unavailable", "no manager is known");
       const call = { address, present, key, nowMs, signal };
-      received = await (isExpired ? this.#ca.renewExpired(call) : this.#ca.renew(call));
+      received = await (isInvalid ? this.#ca.renewExpired(call) : this.#ca.renew(call));
     } catch (error) {
       // A removed manager has the key of the CA, too: it must not come back with it.
       if (isRemoval(error)) throw error;
       // A manager without a quorum still has the key of the CA; without a valid certificate there would never be one.
-      const own = isExpired && !signal.aborted ? this.#ports.selfIssue() : undefined;
+      const own = isInvalid && !signal.aborted ? this.#ports.selfIssue() : undefined;
       if (own === undefined) throw error;
       received = { tls: own, identity: identityOf(parseCertificate(own.certificate)) };
     }
@@ -140,6 +141,11 @@ export class Renewer {
   #identity(): Identity {
     return identityOf(parseCertificate(this.#ports.present().certificate));
   }
+}
+
+/** Whether the certificate counts now; one that was issued while the clock was ahead does not yet. */
+export function isValidAt(identity: Identity, nowMs: number): boolean {
+  return identity.notBeforeMs <= nowMs && nowMs <= identity.notAfterMs;
 }
 
 function isRemoval(error: unknown): error is ClusterError {

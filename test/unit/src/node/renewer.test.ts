@@ -10,7 +10,7 @@ import type { Identity, TlsMaterial } from "../../../../src/common/identity/type
 import { silentLog } from "../../../../src/common/log/log.ts";
 import type { Random } from "../../../../src/common/random/random.ts";
 import type { ReceivedIdentity } from "../../../../src/common/rpc/ca-client.ts";
-import { type CaCall, Renewer } from "../../../../src/node/renewer.ts";
+import { type CaCall, isValidAt, Renewer } from "../../../../src/node/renewer.ts";
 import { type TestCluster, testCluster } from "../../../support/test-cluster.ts";
 
 const hour = 3600_000;
@@ -136,6 +136,15 @@ describe("src/node/renewer", () => {
 
   const unavailable = new ClusterError("unavailable", "nobody is there");
   const removed = new ClusterError("permission-denied", "removed", { fields: { removed: true } });
+
+  it("takes a certificate that was issued while the clock was ahead for none", async () => {
+    await started();
+    const { tls } = await cluster.node("manager");
+    const found = identity(tls);
+    assert.equal(isValidAt(found, found.notBeforeMs - 1), false);
+    assert.equal(isValidAt(found, found.notBeforeMs), true);
+    assert.equal(isValidAt(found, found.notAfterMs + 1), false);
+  });
 
   it("asks when half of the time is over, not before", async () => {
     await started();
