@@ -29,6 +29,7 @@ import {
   localApplyThread,
   type Message,
   none,
+  type RaftConfig,
   type RaftStatus,
   type Role,
   type Snapshot,
@@ -85,7 +86,19 @@ export interface RaftNodeOptions {
   readonly random: Random;
   readonly log: Log;
   readonly events: RaftNodeEvents;
+  /** Bounds other than the usual ones; the simulator draws small ones, at which things go wrong sooner. */
+  readonly bounds?: Partial<CoreBounds>;
 }
+
+/** What bounds the core's messages and queues. */
+export type CoreBounds = Pick<
+  RaftConfig,
+  | "maxSizePerMsg"
+  | "maxCommittedSizePerReady"
+  | "maxUncommittedEntriesSize"
+  | "maxInflightMsgs"
+  | "maxInflightBytes"
+>;
 
 /** Configurations remembered, for snapshots frozen a moment before the latest change. */
 const membershipsKept = 16;
@@ -513,6 +526,7 @@ function coreConfig(options: RaftNodeOptions, applied: number) {
     maxUncommittedEntriesSize: proposalsWaitingBytesMax,
     maxInflightMsgs: raftInflightMax,
     maxInflightBytes: raftInflightMax * raftAppendBytesMax,
+    ...options.bounds,
     checkQuorum: true,
     preVote: true,
     readOnlyOption: "safe" as const,
