@@ -115,8 +115,13 @@ export class Client {
     this.#tryUntilDone(
       (target, done) => {
         target.later(0, ({ node, main }) => {
+          const { safety } = this.#workload.world;
+          const committed = safety.committedIndex;
           node.readIndex().then(
-            (index) => main.readAt(index, (state) => target.later(0, () => done(state))),
+            (index) => {
+              if (index < committed) this.#workload.world.violate(staleRead(index, committed));
+              main.readAt(index, (state) => target.later(0, () => done(state)));
+            },
             () => done(undefined),
           );
         });
@@ -254,4 +259,9 @@ export class Client {
     if (leader === 0 || this.#random.float() < 0.3) return any;
     return this.#workload.world.machineOf(leader) ?? any;
   }
+}
+
+function staleRead(index: number, committed: number): Violation {
+  const detail = `a read may be served at ${index} although ${committed} was committed when it came`;
+  return new Violation("linearizability", detail);
 }

@@ -43,6 +43,7 @@ export async function finish(
   );
   await handOver(stage);
   await stayPut(stage);
+  await ignoreTheDeaf(stage);
   await within(stage, leaderWithin, "not all replicas caught up", () =>
     members(stage).every(
       ({ process }) => process?.main.state.index === world.safety.committedIndex,
@@ -113,6 +114,28 @@ async function handOver(stage: Stage): Promise<void> {
     if (done()) return;
   }
   throw new Violation("transfer ends", "leadership could not be handed over in a healthy group");
+}
+
+/**
+ * One member that speaks but does not hear must not keep the others from finding a leader when theirs has stalled.
+ */
+async function ignoreTheDeaf(stage: Stage): Promise<void> {
+  const { world } = stage;
+  const leader = settledLeader(stage);
+  const { voters } = world.safety.configuration;
+  const deaf = world.machineOf(voters.find((id) => id !== leader?.machine.raftId) ?? 0);
+  if (leader === undefined || deaf === undefined || voters.length < 3) return;
+  for (const other of world.machines) {
+    if (other !== deaf) world.network.cut(other.number, deaf.number);
+  }
+  leader.machine.pause();
+  const end = world.queue.now + 3 * electionTime(stage);
+  await runUntil(stage, () => world.queue.now > end);
+  leader.machine.resume();
+  await within(stage, leaderWithin, "a deaf member keeps the others from finding a leader", () => {
+    return settledLeader(stage) !== undefined;
+  });
+  world.network.mend();
 }
 
 /** Without faults nobody has a reason to stand for election, removed members included. */

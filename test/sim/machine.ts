@@ -16,7 +16,9 @@ import { State } from "../../manager/state/state.ts";
 import { type RaftMember, RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
 import { silentLog } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
+import { configurationText } from "./check/configuration.ts";
 import type { Safety } from "./check/safety.ts";
+import { Violation } from "./check/violation.ts";
 import { blankLog, Disk } from "./disk.ts";
 import type { FaultCounts } from "./faults.ts";
 import { MainSide, type SnapshotBytes, snapshotOf, stateOf } from "./main-side.ts";
@@ -173,8 +175,15 @@ export class Machine {
       joinMembers: this.#world.machines.map((machine) => machine.member),
     });
     if (plan.kind === "finish-snapshot") this.#finishSnapshot(plan.meta);
-    else if (plan.kind === "replace") this.#world.startOver(this);
-    else if (plan.kind !== "go-on" && plan.kind !== "join") {
+    else if (plan.kind === "replace") {
+      if (!this.isDoomed) {
+        throw new Violation(
+          "hole in the log",
+          `member ${this.raftId} has lost data: ${plan.reason}`,
+        );
+      }
+      this.#world.startOver(this);
+    } else if (plan.kind !== "go-on" && plan.kind !== "join") {
       throw new Error(`unexpected plan ${plan.kind}`);
     }
   }
@@ -214,6 +223,13 @@ export class Machine {
           electionTicks: parameters.electionTick,
         },
         random: this.#random,
+        bounds: {
+          maxSizePerMsg: parameters.sizeMaxPerMessage,
+          maxInflightMsgs: parameters.inflightMax,
+          maxInflightBytes: Math.max(parameters.sizeMaxPerMessage, parameters.inflightBytesMax),
+          maxUncommittedEntriesSize: parameters.uncommittedBytesMax,
+          maxCommittedSizePerReady: parameters.committedBytesMax,
+        },
         log: silentLog,
         events: {
           send: (message) => this.#send(message, life),
@@ -235,6 +251,8 @@ export class Machine {
     };
     this.process = process;
     const { term, vote, commit, confState, applied } = process.node.status();
+    safety.reread(this.raftId, this.disk.log);
+    this.#noteOldConfiguration(confState);
     safety.started(this.raftId, {
       hard: { term, vote, commit },
       conf: confState,
@@ -244,6 +262,14 @@ export class Machine {
     for (const run of early) run();
     this.#periodically(milliseconds(1_000), () => this.#quietly(storage.settle()));
     this.#periodically(parameters.checkpointPeriod, () => this.#checkpoint());
+  }
+
+  #noteOldConfiguration(conf: ConfState): void {
+    const { safety, faults } = this.#world;
+    if (conf.voters.length === 0) return;
+    if (configurationText(conf) !== configurationText(safety.configuration)) {
+      faults.struck("old configuration");
+    }
   }
 
   /** Ends the process as a loss of power does. */

@@ -269,7 +269,10 @@ export class Nemesis {
     this.#struck("bit flip");
     machine.crash();
     machine.isDoomed = true;
-    machine.disk.log = { ...machine.disk.log, damaged: true };
+    const { log } = machine.disk;
+    // Nothing can be read from the damaged record on.
+    const entries = log.entries.slice(0, this.#random.int(log.entries.length + 1));
+    machine.disk.log = { ...log, entries, damaged: true };
     this.#world.restartLater(machine);
   }
 

@@ -47,7 +47,7 @@ export class Observer {
     const observer = this;
     RawNode.prototype.ready = function (this: RawNode): Ready {
       const ready = original.ready.call(this);
-      observer.#ready(observer.#idOf(this), ready);
+      observer.#ready(this, ready);
       return ready;
     };
     RawNode.prototype.step = function (this: RawNode, message: Message) {
@@ -82,7 +82,8 @@ export class Observer {
     return id;
   }
 
-  #ready(id: number, ready: Ready): void {
+  #ready(core: RawNode, ready: Ready): void {
+    const id = this.#idOf(core);
     const { softState, hardState, entries, snapshot } = ready;
     const safety = this.#safety;
     if (softState !== undefined || hardState !== undefined) {
@@ -90,7 +91,7 @@ export class Observer {
     }
     if (snapshot !== undefined) {
       safety.restored(id, snapshot);
-      safety.checkConfiguration(id, snapshot.confState, snapshot.index);
+      safety.checkConfiguration(id, core.status().confState, snapshot.index);
     }
     if (entries.length > 0) safety.appended(id, entries);
     if (hardState !== undefined) safety.committed(id, hardState.commit);

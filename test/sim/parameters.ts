@@ -46,6 +46,7 @@ export interface Parameters {
   readonly checkpointPeriod: number;
   readonly sizeMaxPerMessage: number;
   readonly inflightMax: number;
+  readonly inflightBytesMax: number;
   readonly uncommittedBytesMax: number;
   /** Most bytes of committed entries that the state machine is given at once. */
   readonly committedBytesMax: number;
@@ -82,6 +83,7 @@ export function drawParameters(random: Random): Parameters {
     tailEntries: pick(random, [0, 3, 10, 50]),
     checkpointPeriod: milliseconds(pick(random, [300, 1_000, 4_000])),
     sizeMaxPerMessage: pick(random, [0, 200, 1_000, 100_000]),
+    inflightBytesMax: pick(random, [100, 1_000, Number.POSITIVE_INFINITY]),
     inflightMax: pick(random, [1, 2, 8, 64]),
     uncommittedBytesMax: pick(random, [2_000, 100_000, Number.POSITIVE_INFINITY]),
     committedBytesMax: pick(random, [100, 2_000, 1_000_000]),

@@ -157,6 +157,21 @@ export class Safety {
     member.disk.append(this.#tree, write.entries);
   }
 
+  /** What a member's disk really holds at a start; a fault may have taken something away. */
+  reread(
+    id: number,
+    log: {
+      readonly anchor: { readonly index: number; readonly term: number };
+      readonly entries: readonly Entry[];
+    },
+  ): void {
+    const base = this.#tree.find(log.anchor.index, log.anchor.term);
+    if (base === undefined) throw new Violation("hole in the log", `member ${id} begins nowhere`);
+    const { disk } = this.#watched(id);
+    disk.restore(base);
+    disk.append(this.#tree, log.entries);
+  }
+
   /** The log on a member's disk was cut off up to `index`. */
   compacted(id: number, index: number): void {
     this.#watched(id).disk.compact(index);
@@ -425,6 +440,12 @@ export class Safety {
       throw new Violation(
         "quorum of a commit",
         `leader ${member.id} of term ${member.term} committed entry ${commit} without a quorum of ${configurationText(member.conf)}`,
+      );
+    }
+    if (spot.term !== member.term) {
+      throw new Violation(
+        "leader completeness",
+        `leader ${member.id} of term ${member.term} committed entry ${commit} of term ${spot.term} by counting`,
       );
     }
     this.#extend(spot);
