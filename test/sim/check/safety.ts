@@ -81,7 +81,8 @@ export class Safety {
     this.#configurations.push({ index: place.index, conf });
     const spot = this.#tree.plant(place);
     for (let index = 1; index <= place.index; index++) this.#committed[index] = spot;
-    for (const id of [...conf.voters, ...conf.learners]) this.#watched(id).disk.restore(spot);
+    const ids = [...conf.voters, ...conf.votersOutgoing, ...conf.learners];
+    for (const id of ids) this.#watched(id).disk.restore(spot);
   }
 
   /**
