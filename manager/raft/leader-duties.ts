@@ -51,6 +51,7 @@ export class LeaderDuties {
         context.wake();
         return result;
       },
+      appliedIndex: () => context.raw.status().applied,
       expireTicks: Math.ceil(membershipTimeoutMs / timing.tickMs) + 2 * timing.electionTicks,
       newRequestId: () => newRaftId(random),
     });

@@ -29,20 +29,31 @@ interface Pending extends MemberChange {
   applied: boolean;
 }
 
+/** Hands a change to the core; `refused` says why a no-op took its place at `index`. */
+type Propose = (data: Uint8Array) => {
+  readonly refused: string | undefined;
+  readonly index: number;
+};
+
 /** The changes under way. Time is counted in ticks. */
 export class MemberChanges {
-  readonly #propose: (data: Uint8Array) => { readonly refused: string | undefined };
+  readonly #propose: Propose;
+  readonly #appliedIndex: () => number;
   readonly #expireTicks: number;
   readonly #newRequestId: () => number;
   #queue: Pending[] = [];
   #now = 0;
+  /** Where the core put a no-op in place of a change it refused; the next try waits until that is applied. */
+  #refusedAt = 0;
 
   constructor(options: {
-    readonly propose: (data: Uint8Array) => { readonly refused: string | undefined };
+    readonly propose: Propose;
+    readonly appliedIndex: () => number;
     readonly expireTicks: number;
     readonly newRequestId: () => number;
   }) {
     this.#propose = options.propose;
+    this.#appliedIndex = options.appliedIndex;
     this.#expireTicks = options.expireTicks;
     this.#newRequestId = options.newRequestId;
   }
@@ -105,12 +116,15 @@ export class MemberChanges {
 
   /** Ends all waits. */
   fail(error: ClusterError): void {
+    this.#refusedAt = 0;
     for (const change of this.#queue.splice(0)) change.reject(error);
   }
 
   #try(): void {
     const first = this.#queue[0];
     if (first === undefined || first.proposed) return;
+    // Whatever was pending came before the no-op. Trying at every tick would fill the log with them while commits stall.
+    if (this.#refusedAt > 0 && this.#appliedIndex() < this.#refusedAt) return;
     const data = RaftConfChange.encode({
       transition: first.steps.every((step) => step.kind === "add-learner")
         ? "auto"
@@ -120,8 +134,9 @@ export class MemberChanges {
       requestId: first.requestId,
     });
     try {
-      const { refused } = this.#propose(data);
+      const { refused, index } = this.#propose(data);
       first.proposed = refused === undefined;
+      this.#refusedAt = refused === undefined ? 0 : index;
     } catch (error) {
       this.#queue.shift();
       first.reject(error);

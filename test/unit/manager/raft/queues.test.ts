@@ -177,17 +177,19 @@ describe("manager/raft/read-rounds", () => {
 describe("manager/raft/member-changes", () => {
   function changes(refuse: () => string | undefined) {
     const proposed: RaftConfChange[] = [];
+    const log = { last: 0, applied: 0 };
     let id = 0;
     const queue = new MemberChanges({
       propose: (data) => {
         const refused = refuse();
         if (refused === undefined) proposed.push(RaftConfChange.decode(data));
-        return { refused };
+        return { refused, index: ++log.last };
       },
+      appliedIndex: () => log.applied,
       expireTicks: 5,
       newRequestId: () => ++id,
     });
-    return { queue, proposed };
+    return { queue, proposed, log };
   }
   const remove = (raftId: number) => ({
     steps: [{ kind: "remove" as const, raftId }],
@@ -210,14 +212,27 @@ describe("manager/raft/member-changes", () => {
 
   it("proposes again what was refused, until its time is up", async () => {
     let refused: string | undefined = "another change is pending";
-    const { queue, proposed } = changes(() => refused);
+    const { queue, proposed, log } = changes(() => refused);
     const change = queue.change(remove(2));
     queue.tick();
     refused = undefined;
+    log.applied = log.last;
     queue.tick();
     assert.equal(proposed.length, 1);
     for (let i = 0; i < 4; i++) queue.tick();
     await assert.rejects(change, (e) => hasCode(e, "deadline-exceeded"));
+  });
+
+  it("does not fill the log with refused changes while nothing is applied", async () => {
+    const { queue, log } = changes(() => "another change is pending");
+    const change = queue.change(remove(2));
+    for (let i = 0; i < 3; i++) queue.tick();
+    assert.equal(log.last, 1);
+    log.applied = 1;
+    queue.tick();
+    assert.equal(log.last, 2);
+    queue.fail(new ClusterError("unavailable", "leadership was lost"));
+    await assert.rejects(change, (e) => hasCode(e, "unavailable"));
   });
 });
 
