@@ -110,7 +110,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   /** Whether there is what a manager keeps, be it damaged. */
   #hasManagerState(): boolean {
     try {
-      return managerStateKind(this.#raftFolder) !== "absent";
+      return managerStateKind(this.#files.keysPath) !== "absent";
     } catch {
       // There, but not readable.
       return true;
@@ -408,7 +408,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
 
   async #forceNewCluster(request: InitRequest, state: NodeState): Promise<string> {
     const role = this.#member?.identity().role;
-    if (role === "worker" || managerStateKind(this.#raftFolder) === "absent") {
+    if (role === "worker" || managerStateKind(this.#files.keysPath) === "absent") {
       throw new ClusterError(
         "failed-precondition",
         "--force-new-cluster needs a node that was a manager of the swarm",
