@@ -142,6 +142,7 @@ export class RaftNode {
         this.#schedule();
       },
       { retry: timing.electionTicks, expire: Math.ceil(readIndexTimeoutMs / timing.tickMs) },
+      options.random.int(2 ** 32) * 2 ** 16,
     );
     this.#duties = new LeaderDuties({
       raftId: options.raftId,

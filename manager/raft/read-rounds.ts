@@ -18,14 +18,20 @@ export class ReadRounds {
   readonly #ask: (context: Uint8Array) => void;
   readonly #ticks: { readonly retry: number; readonly expire: number };
   #now = 0;
-  #round = 0;
+  #round: number;
   #askedAt = 0;
   #asked: Reader[] = [];
   #waiting: Reader[] = [];
 
-  constructor(ask: (context: Uint8Array) => void, ticks: { retry: number; expire: number }) {
+  /** @param firstRound Differs between lives of a member, so that a late answer to an earlier life is of no round. */
+  constructor(
+    ask: (context: Uint8Array) => void,
+    ticks: { retry: number; expire: number },
+    firstRound = 0,
+  ) {
     this.#ask = ask;
     this.#ticks = ticks;
+    this.#round = firstRound;
   }
 
   /** An index from which a read is linearizable. */
