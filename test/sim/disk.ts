@@ -107,9 +107,19 @@ export class Disk {
     this.#latency = parts.latency;
   }
 
-  /** Writes one piece; resolves once it is durable, rejects when the sync failed. */
-  write(write: DiskWrite): Promise<void> {
+  /** Which process the disk takes writes of; counts crashes. */
+  get life(): number {
+    return this.#life;
+  }
+
+  /**
+   * Writes one piece; resolves once it is durable, rejects when the sync failed.
+   *
+   * @param life The life the writing process began in; what a dead one still had in mind is not heard of any more.
+   */
+  write(write: DiskWrite, life: number): Promise<void> {
     return new Promise((resolve, reject) => {
+      if (life !== this.#life) return;
       this.#pending.push({ write, resolve, reject });
       this.#start();
     });

@@ -393,7 +393,7 @@ export class Machine {
       },
     };
     const life = this.#life;
-    const done = this.disk.write(write).then(() => {
+    const done = this.disk.write(write, this.disk.life).then(() => {
       if (life === this.#life) return process.node.compact(frozen.index);
       return undefined;
     });
@@ -466,12 +466,15 @@ export class Machine {
           this.#world.safety.installed(this.raftId, snapshot.index);
           this.#world.faults.struck("snapshot installed");
           const frozen = main.state.freeze();
-          await this.disk.write({
-            database: "checkpoint",
-            apply: () => {
-              this.disk.checkpoint = frozen;
+          await this.disk.write(
+            {
+              database: "checkpoint",
+              apply: () => {
+                this.disk.checkpoint = frozen;
+              },
             },
-          });
+            this.disk.life,
+          );
           if (life === this.#life) resolve();
         };
         work().catch(reject);

@@ -389,7 +389,6 @@ export class Nemesis {
       const transition = pick(this.#random, ["auto", "joint-implicit", "joint-explicit"] as const);
       const change = RaftConfChange.create({ transition, steps, requestId: 0 });
       core.proposeConfChange(RaftConfChange.encode(change));
-      this.#struck("voter demoted");
     } catch (error) {
       if (!(error instanceof ClusterError)) throw error;
     } finally {

@@ -92,8 +92,8 @@ export class Network {
 
   #deliverAt(time: number, deliver: () => void, from: number, to: number): void {
     this.#queue.at(Math.max(time, this.#queue.now), () => {
-      // What was on the way when the link was cut is lost as well.
-      if (this.isOpen(from, to)) deliver();
+      // Of what was on the way when the link was cut, some is lost as well.
+      if (this.isOpen(from, to) || this.#random.float() < 0.5) deliver();
     });
   }
 }

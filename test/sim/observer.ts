@@ -53,6 +53,9 @@ export class Observer {
     RawNode.prototype.step = function (this: RawNode, message: Message) {
       const result = original.step.call(this, message);
       if (message.type === "app-resp") observer.#acknowledged(this, message);
+      if (message.type === "pre-vote-resp" && !message.reject) {
+        observer.#safety.preVoteGranted(observer.#idOf(this), message.from);
+      }
       return result;
     };
     RawNode.prototype.applyConfChange = function (this: RawNode, change: ConfChange): ConfState {
@@ -86,6 +89,8 @@ export class Observer {
     const id = this.#idOf(core);
     const { softState, hardState, entries, snapshot } = ready;
     const safety = this.#safety;
+    const asks = ready.messages.some(({ type }) => type === "pre-vote");
+    safety.workTaken(id, asks || softState?.role === "pre-candidate");
     if (softState !== undefined || hardState !== undefined) {
       safety.changed(id, { role: softState?.role, hard: hardState });
     }

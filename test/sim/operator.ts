@@ -77,7 +77,6 @@ export class Operator {
       if (!one.wanted || one.process === undefined || members.has(one.raftId)) continue;
       if (!this.#reaches(one, machine)) continue;
       if (members.has(one.replaces)) return node.duties.replaceMember(one.member, one.replaces);
-      this.#world.faults.struck("learner added");
       return node.duties.addMember(one.member);
     }
     for (const id of members.keys()) {
@@ -85,7 +84,6 @@ export class Operator {
       if (owner?.wanted) continue;
       const comesBack = machines.some((one) => one.wanted && one.replaces === id);
       if (owner === undefined && comesBack) continue;
-      this.#world.faults.struck("voter removed");
       return node.duties.removeMember(id);
     }
     return undefined;

@@ -78,7 +78,7 @@ export function drawParameters(random: Random): Parameters {
     lossRate: quiet ? 0 : pick(random, [0, 0.01, 0.05, 0.1]),
     doubleRate: quiet ? 0 : pick(random, [0, 0.01, 0.05]),
     reorderRate: quiet ? 0 : pick(random, [0, 0.02, 0.1, 0.3]),
-    delayRate: quiet ? 0 : pick(random, [0, 0.005, 0.02]),
+    delayRate: quiet ? 0 : pick(random, [0, 0.005, 0.02, 0.1]),
     nemesisPeriod: milliseconds(pick(random, [300, 600, 1_200, 2_000])),
     tailEntries: pick(random, [0, 3, 10, 50]),
     checkpointPeriod: milliseconds(pick(random, [300, 1_000, 4_000])),

@@ -10,7 +10,7 @@ import { LogTail } from "../../manager/raft/log-tail.ts";
 import type { LogWrite, RaftStorage } from "../../manager/raft/storage.ts";
 import type { RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
 import type { Safety } from "./check/safety.ts";
-import type { Disk, LogImage, Place } from "./disk.ts";
+import type { Disk, DiskWrite, LogImage, Place } from "./disk.ts";
 
 /** What a member needs of its storage. */
 export type MemberStorage = Pick<
@@ -34,6 +34,7 @@ export class SimStorage implements MemberStorage {
   readonly tail: LogTail;
   hardState: HardState;
   readonly #disk: Disk;
+  readonly #life: number;
   readonly #safety: Safety;
   readonly #tailEntries: number;
   readonly #start: LogImage;
@@ -42,6 +43,7 @@ export class SimStorage implements MemberStorage {
 
   constructor(disk: Disk, safety: Safety, tailEntries: number) {
     this.#disk = disk;
+    this.#life = disk.life;
     this.#safety = safety;
     this.#tailEntries = tailEntries;
     this.#start = disk.log;
@@ -77,7 +79,7 @@ export class SimStorage implements MemberStorage {
   settle(): Promise<void> {
     return this.#exclusive(async () => {
       const hardState = this.hardState;
-      await this.#disk.write({
+      await this.#put({
         database: "log",
         apply: () => this.#change({ hardState }),
       });
@@ -90,7 +92,7 @@ export class SimStorage implements MemberStorage {
       const target = Math.min(index, this.tail.lastIndex()) - this.#tailEntries;
       if (target < this.tail.firstIndex()) return;
       const term = this.tail.term(target) ?? 0;
-      await this.#disk.write({
+      await this.#put({
         database: "log",
         apply: () => {
           const entries = this.#disk.log.entries.filter((entry) => entry.index > target);
@@ -105,7 +107,7 @@ export class SimStorage implements MemberStorage {
 
   notePendingSnapshot(pending: RaftSnapshotMeta | undefined): Promise<void> {
     return this.#exclusive(() =>
-      this.#disk.write({ database: "log", apply: () => this.#change({ pending }) }),
+      this.#put({ database: "log", apply: () => this.#change({ pending }) }),
     );
   }
 
@@ -121,7 +123,7 @@ export class SimStorage implements MemberStorage {
     const floor = this.#disk.floor.place.index;
     if (write.snapshot !== undefined) await this.#lowerFloor(this.tail.firstIndex() - 1);
     else if (first !== undefined && first.index <= floor) await this.#lowerFloor(first.index - 1);
-    await this.#disk.write({ database: "log", apply: () => this.#store(write, hard) });
+    await this.#put({ database: "log", apply: () => this.#store(write, hard) });
     this.hardState = hard;
     if (write.snapshot) this.tail.restore(write.snapshot);
     this.tail.append(write.entries);
@@ -142,6 +144,10 @@ export class SimStorage implements MemberStorage {
     });
   }
 
+  #put(write: DiskWrite): Promise<void> {
+    return this.#disk.write(write, this.#life);
+  }
+
   #change(change: Partial<LogImage>): void {
     this.#disk.log = { ...this.#disk.log, ...change };
   }
@@ -158,7 +164,7 @@ export class SimStorage implements MemberStorage {
 
   #writeFloor(place: Place): Promise<void> {
     const { term, vote } = this.hardState;
-    return this.#disk.write({
+    return this.#put({
       database: "floor",
       apply: () => {
         this.#disk.floor = { ...this.#disk.floor, place, term, vote };

@@ -54,6 +54,7 @@ export class World implements Surroundings {
     const { queue, parameters, faults } = this;
     this.network = new Network({ queue, random: this.randomFor("network"), parameters, faults });
     const count = parameters.members + spareMachines;
+    this.safety.onConfiguration = (before, after) => this.#countChanges(before, after);
     this.machines = Array.from({ length: count }, (_, number) => new Machine(this, number));
   }
 
@@ -64,6 +65,23 @@ export class World implements Surroundings {
       hash = Math.imul(hash ^ character.charCodeAt(0), 16_777_619) >>> 0;
     }
     return seededRandom(this.#seed * 4_096 + (hash % 4_096) + 2 ** 32 * (hash >>> 12));
+  }
+
+  /** Notes what a change did to the members; the second half of a joint change has been counted with the first. */
+  #countChanges(before: ConfState, after: ConfState): void {
+    const { faults } = this;
+    const was = (id: number) => before.voters.includes(id);
+    const is = (id: number) => after.voters.includes(id);
+    for (const id of after.voters) if (!was(id)) faults.struck("learner promoted");
+    for (const id of after.learners) {
+      if (!before.learners.includes(id) && !before.learnersNext.includes(id)) {
+        faults.struck("learner added");
+      }
+    }
+    for (const id of after.learnersNext) if (!is(id)) faults.struck("voter demoted");
+    const gone = before.voters.filter((id) => !isIn({ ...after, votersOutgoing: [] }, id));
+    const joined = after.learners.some((id) => this.machineOf(id)?.replaces === gone[0]);
+    for (const _ of gone) faults.struck(joined ? "voter replaced" : "voter removed");
   }
 
   newRaftId(): number {

@@ -40,6 +40,9 @@ class Watched {
   commit = 0;
   applied = 0;
   conf: ConfState = emptyConfState;
+  /** Who granted a pre-vote in the present round, and since work was last taken from the core. */
+  granted = new Set<number>();
+  grantedLately = new Set<number>();
   /** Configuration changes up to this index are in force at this member. */
   changedTo = 0;
 
@@ -63,6 +66,8 @@ export class Safety {
   readonly #effects: string[] = [];
   /** The configurations in force, by the index they came with. */
   readonly #configurations: { readonly index: number; readonly conf: ConfState }[] = [];
+  /** Called when a configuration comes into force for the first time, with the one before. */
+  onConfiguration: ((before: ConfState, after: ConfState) => void) | undefined;
   /** Changes of leadership so far. */
   leaderChanges = 0;
 
@@ -183,6 +188,20 @@ export class Safety {
     this.#watched(id).log.compact(index);
   }
 
+  /** The core of a member took an answer that grants its pre-vote. */
+  preVoteGranted(id: number, from: number): void {
+    this.#watched(id).grantedLately.add(from);
+  }
+
+  /** Work is taken from the core of a member; `asks` says that it asks for pre-votes anew. */
+  workTaken(id: number, asks: boolean): void {
+    const member = this.#watched(id);
+    if (asks) member.granted = new Set();
+    if (member.grantedLately.size === 0) return;
+    for (const from of member.grantedLately) member.granted.add(from);
+    member.grantedLately.clear();
+  }
+
   /** The core of a member said that its role or its hard state changed; comes before what it hands out to be stored. */
   changed(
     id: number,
@@ -196,6 +215,14 @@ export class Safety {
     }
     const newTerm = hard !== undefined && hard.term > member.term;
     if (hard !== undefined) member.term = hard.term;
+    if (role === "candidate" && member.role === "pre-candidate") {
+      if (!hasQuorum(member.conf, (voter) => member.granted.has(voter))) {
+        throw new Violation(
+          "quorum of an election",
+          `member ${id} stands for term ${member.term} with pre-votes of ${[...member.granted]} only`,
+        );
+      }
+    }
     if (role !== undefined) member.role = role;
     if (member.role === "leader" && (!wasLeader || newTerm)) this.#becameLeader(member);
   }
@@ -298,6 +325,7 @@ export class Safety {
     const last = this.#configurations[this.#configurations.length - 1];
     if (last !== undefined && last.index < index) {
       this.#configurations.push({ index, conf: expected });
+      this.onConfiguration?.(before, expected);
     }
     const member = this.#watched(id);
     if (result !== undefined) member.conf = result;
