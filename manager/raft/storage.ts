@@ -64,6 +64,8 @@ export class RaftStorage {
   readonly #floor: Floor;
   readonly #stall: { readonly now: boolean };
   #database: LogDatabase | undefined;
+  /** Set once a write failed: nobody knows what is on the disk then, so nothing older may be written over it. */
+  #isBroken = false;
   #loaded: LoadedLog;
   #tail: LogTail;
   #records: RecordPlace[];
@@ -176,6 +178,7 @@ export class RaftStorage {
   /** Brings the floor and the commit index up to date; called once a period and before a stop. */
   settle(): Promise<void> {
     return this.#exclusive(async () => {
+      if (this.#isBroken) return;
       if (this.#hardState.commit > this.#writtenCommit) {
         this.#writtenCommit = this.#hardState.commit;
         await this.#db().batch([this.#putHardState(this.#hardState)], false);
@@ -254,7 +257,12 @@ export class RaftStorage {
       ? await this.#restoreOperations(write.snapshot, operations)
       : { records: this.#records, anchorChain: this.#anchorChain };
     const records = await this.#appendOperations(write.entries, after, operations);
-    await this.#db().batch(operations, true);
+    await this.#db()
+      .batch(operations, true)
+      .catch((error: unknown) => {
+        this.#isBroken = true;
+        throw error;
+      });
     this.#hardState = hard;
     this.#writtenCommit = hard.commit;
     this.#records = records;
@@ -312,6 +320,7 @@ export class RaftStorage {
   }
 
   async #compact(index: number, config: RaftSnapshotMeta): Promise<void> {
+    if (this.#isBroken) return;
     const target = this.#compactTarget(index);
     let count = 0;
     while ((this.#records[count]?.last ?? Number.POSITIVE_INFINITY) <= target) count++;

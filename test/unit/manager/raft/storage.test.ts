@@ -146,6 +146,33 @@ describe("manager/raft/storage", () => {
     assert.equal(again.tail.term(50), 3);
   });
 
+  it("writes nothing older over a write that failed and may be on the disk", async () => {
+    await close(await begun());
+    const storage = await open({
+      openDatabase: async (path, onStalled) => {
+        const database = await openLogDatabase(path, onStalled);
+        let writes = 0;
+        return {
+          get: (key) => database.get(key),
+          range: (from, to) => database.range(from, to),
+          close: () => database.close(),
+          batch: async (operations, sync) => {
+            await database.batch(operations, sync);
+            if (++writes === 2) throw new Error("the sync failed");
+          },
+        };
+      },
+    });
+    await storage.write({ entries: entries(2, 2), hardState: { term: 1, vote: 0, commit: 1 } });
+    await storage.write({ entries: [], hardState: { term: 1, vote: 0, commit: 2 } });
+    const write = storage.write({ entries: [], hardState: { term: 2, vote: 9, commit: 2 } });
+    const settled = storage.settle();
+    await assert.rejects(write, /sync failed/);
+    await settled;
+    await close(storage);
+    assert.deepEqual((await open()).hardState, { term: 2, vote: 9, commit: 2 });
+  });
+
   it("reseals everything under a new key", async () => {
     const storage = await begun();
     await storage.write({ entries: entries(2, 9) });
