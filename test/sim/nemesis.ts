@@ -4,7 +4,7 @@
 import { RaftConfChange } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import type { Random } from "../../src/common/random/random.ts";
-import { hasQuorum, isIn } from "./check/configuration.ts";
+import { hasQuorum, isIn, sameConfiguration } from "./check/configuration.ts";
 import type { Fault } from "./faults.ts";
 import type { Machine } from "./machine.ts";
 import { between, pick } from "./parameters.ts";
@@ -257,6 +257,12 @@ export class Nemesis {
     if (safety.hasChangeUnderWay || this.#world.openRequests > 0) return false;
     if (!conf.voters.includes(machine.raftId) || conf.learners.length > 0) return false;
     if (machines.some((one) => !one.wanted && isIn(conf, one.raftId))) return false;
+    // Whoever has not heard of the configuration may need a vote that the new one can do without.
+    const knows = ({ disk }: Machine) => {
+      const { confState } = disk.log.config;
+      return confState !== undefined && sameConfiguration(confState, conf);
+    };
+    if (!machines.every((one) => !isIn(conf, one.raftId) || knows(one))) return false;
     const isThere = (id: number) => this.#world.isAlive(id);
     const ids = [...conf.voters, ...conf.votersOutgoing];
     if (conf.votersOutgoing.length > 0 || !ids.every(isThere)) return false;

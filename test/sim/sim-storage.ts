@@ -38,6 +38,7 @@ export class SimStorage implements MemberStorage {
   readonly #safety: Safety;
   readonly #tailEntries: number;
   readonly #start: LogImage;
+  #isBroken = false;
   #work: Promise<unknown> = Promise.resolve();
   #snapshotSource: () => Snapshot | undefined = () => undefined;
 
@@ -78,6 +79,7 @@ export class SimStorage implements MemberStorage {
 
   settle(): Promise<void> {
     return this.#exclusive(async () => {
+      if (this.#isBroken) return;
       const hardState = this.hardState;
       await this.#put({
         database: "log",
@@ -89,6 +91,7 @@ export class SimStorage implements MemberStorage {
 
   compact(index: number, config: RaftSnapshotMeta): Promise<void> {
     return this.#exclusive(async () => {
+      if (this.#isBroken) return;
       const target = Math.min(index, this.tail.lastIndex()) - this.#tailEntries;
       if (target < this.tail.firstIndex()) return;
       const term = this.tail.term(target) ?? 0;
@@ -123,7 +126,12 @@ export class SimStorage implements MemberStorage {
     const floor = this.#disk.floor.place.index;
     if (write.snapshot !== undefined) await this.#lowerFloor(this.tail.firstIndex() - 1);
     else if (first !== undefined && first.index <= floor) await this.#lowerFloor(first.index - 1);
-    await this.#put({ database: "log", apply: () => this.#store(write, hard) });
+    await this.#put({ database: "log", apply: () => this.#store(write, hard) }).catch(
+      (error: unknown) => {
+        this.#isBroken = true;
+        throw error;
+      },
+    );
     this.hardState = hard;
     if (write.snapshot) this.tail.restore(write.snapshot);
     this.tail.append(write.entries);
