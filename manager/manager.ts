@@ -445,6 +445,8 @@ export class Manager {
     while (state.store.view().count("cluster") === 0 && !signal.aborted) {
       try {
         await this.#commitSeed(start.seed, { term, signal });
+        // A manager whose certificate runs out takes the CA key from its checkpoint: it has to be there from now on.
+        await state.checkpointer.flush();
       } catch (error) {
         log.warn("first objects not committed yet", { err: errorText(error) });
         await clock.sleep(seedRetryMs, signal);

@@ -46,6 +46,8 @@ export interface CaCalls {
   renewExpired(call: CaCall): Promise<ReceivedIdentity>;
 }
 
+/** Longest wait between attempts once the certificate has run out, milliseconds. */
+const expiredRetryMsMax = 5000;
 /** Longest pause between two looks at the clock, which may jump, milliseconds. */
 const lookIntervalMs = 30_000;
 
@@ -104,11 +106,18 @@ export class Renewer {
         failures += 1;
         this.#isWanted = true;
         log.warn("certificate not renewed", { err: errorText(error), attempt: failures });
-        await this.#tools.clock.sleep(renewalRetryMs(failures, random), signal).catch(() => {
+        await this.#tools.clock.sleep(this.#retryMs(failures), signal).catch(() => {
           // Aborted: the loop's condition ends it.
         });
       }
     }
+  }
+
+  /** Without a valid certificate the node is cut off, so it asks often; with one there is time. */
+  #retryMs(failures: number): number {
+    const ms = renewalRetryMs(failures, this.#tools.random);
+    const isExpired = this.#tools.clock.now() > this.#identity().notAfterMs;
+    return isExpired ? Math.min(ms, expiredRetryMsMax) : ms;
   }
 
   async #renew(key: string, attempt: number, signal: AbortSignal): Promise<void> {
