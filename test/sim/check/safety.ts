@@ -239,7 +239,12 @@ export class Safety {
     if (message.reject) return;
     if (type === "vote-resp") {
       const stored = this.#votes.get(term)?.get(id);
-      if (stored === to || (stored === undefined && member.diskTerm > term)) return;
+      if (stored === to) return;
+      if (stored === undefined && member.diskTerm > term) {
+        // One write took in a later term as well; it keeps the member from voting in this one again.
+        this.#noteVote(member, term, to);
+        return;
+      }
       throw new Violation(
         "released before durable",
         `member ${id} told ${to} of a vote in term ${term} that is not on its disk`,
@@ -403,7 +408,10 @@ export class Safety {
     }
     member.diskTerm = term;
     member.diskVote = vote;
-    if (vote === none) return;
+    if (vote !== none) this.#noteVote(member, term, vote);
+  }
+
+  #noteVote(member: Watched, term: number, vote: number): void {
     const votes = this.#votes.get(term) ?? new Map<number, number>();
     this.#votes.set(term, votes);
     const before = votes.get(member.id);

@@ -124,6 +124,15 @@ describe("test/sim/check/safety", () => {
     breaks("released before durable", () => group().released(2, answer));
   });
 
+  it("counts a vote that became durable in one write with a later term", () => {
+    const safety = group();
+    vote(safety, 1, 1);
+    vote(safety, 2, 0, 3);
+    safety.released(2, message({ type: "vote-resp", from: 2, to: 1, term: 2 }));
+    safety.changed(1, leads(2));
+    assert.equal(safety.leaderChanges, 1);
+  });
+
   it("refuses a match beyond the disk, and next at match", () => {
     const safety = elected();
     replicate(safety, [entry(2, 2)], [1]);
