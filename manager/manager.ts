@@ -38,6 +38,7 @@ import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
 import { type RaftHost, startRaftHost } from "./raft/host.ts";
 import type { MemberStatus } from "./raft/host-messages.ts";
+import { takeReceivedState } from "./received-state.ts";
 import type { Watch } from "./state/watch.ts";
 
 /** How the Raft group of this manager comes about. */
@@ -81,8 +82,6 @@ const heartbeatPeriodDefaultMs = 5000;
 const leaderlessMs = 4000;
 /** Pause before the first objects of a cluster are tried again, milliseconds. */
 const seedRetryMs = 200;
-/** Pause until a received state that could not be written is tried again, milliseconds. */
-const restoredRetryMs = 1000;
 /** Pause until a manager that leaves looks for a leader again, milliseconds. */
 const leaveRetryMs = 100;
 
@@ -275,8 +274,14 @@ export class Manager {
       return Object.assign(store.snapshot(frozen), { index: frozen.index, term: frozen.term });
     });
     raft.onSnapshotReceived(async ({ index, term, chunks }) => {
-      await store.restore(chunks, index, term);
-      await this.#keepRestored(index);
+      await takeReceivedState({
+        index,
+        replace: () => store.restore(chunks, index, term),
+        write: () => state.checkpointer.rewrite(),
+        clock,
+        log,
+        signal: this.#stop.signal,
+      });
       this.#sessions.clusterChanged();
     });
     state.onDurable = (index) => raft.compacted(index);
@@ -332,27 +337,6 @@ export class Manager {
       this.#rejectFatal(error);
     });
     this.#running.push(owned);
-  }
-
-  /**
-   * Makes a restored state durable. It has taken the place of the one before already, so a full disk is waited out.
-   *
-   * @throws what the write threw, when the manager stops.
-   */
-  async #keepRestored(index: number): Promise<void> {
-    const { state, clock, log } = this.#o;
-    for (;;) {
-      try {
-        return await state.checkpointer.rewrite();
-      } catch (error) {
-        if (this.#stop.signal.aborted) throw error;
-        log.error("received state cannot be written; trying again", {
-          "raft.index": index,
-          err: errorText(error),
-        });
-        await clock.sleep(restoredRetryMs, this.#stop.signal);
-      }
-    }
   }
 
   /** Tells sessions and loops of what was committed. */

@@ -101,7 +101,10 @@ export interface RaftHost {
   compacted(index: number): void;
   /** Has frozen state streamed to a peer when asked. One source. */
   onSnapshotWanted(source: SnapshotSource): void;
-  /** Installs a received state, all or nothing and durable, before the promise resolves. One taker. */
+  /**
+   * Installs a received state, all or nothing and durable, before the promise resolves; it rejects only while the state
+   * is as before, on disk too, and otherwise never settles. One taker.
+   */
   onSnapshotReceived(install: (snapshot: ReceivedSnapshot) => Promise<void>): void;
   /** This member was removed from the group by others. */
   onRemoved(listener: () => void): void;

@@ -12,7 +12,7 @@ import { RaftNode } from "../../manager/raft/raft-node.ts";
 import { bootstrapIndex, decideStart } from "../../manager/raft/recovery.ts";
 import type { RaftStorage } from "../../manager/raft/storage.ts";
 import { snapshotFromMeta } from "../../manager/raft/wire.ts";
-import { State } from "../../manager/state/state.ts";
+import { type Frozen, State } from "../../manager/state/state.ts";
 import { type RaftMember, RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
 import { silentLog } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
@@ -156,11 +156,10 @@ export class Machine {
   #recover(appliedIndex: number): void {
     const { disk } = this;
     const storage = new SimStorage(disk, this.#world.safety, 0);
-    const isNew = disk.log.anchor.index === 0 && disk.log.entries.length === 0;
     const { tail, config, pendingSnapshot: pending, loss } = storage;
-    if (isNew && appliedIndex === 0 && loss === undefined) return;
     const plan = decideStart({
-      isNew,
+      // Whoever prepared the disk has begun the log.
+      isNew: false,
       loss,
       firstIndex: tail.firstIndex(),
       lastIndex: tail.lastIndex(),
@@ -465,20 +464,26 @@ export class Machine {
           await main.install(snapshot);
           this.#world.safety.installed(this.raftId, snapshot.index);
           this.#world.faults.struck("snapshot installed");
-          const frozen = main.state.freeze();
-          await this.disk.write(
-            {
-              database: "checkpoint",
-              apply: () => {
-                this.disk.checkpoint = frozen;
-              },
-            },
-            this.disk.life,
-          );
+          await this.#keepInstalled(main.state.freeze());
           if (life === this.#life) resolve();
         };
         work().catch(reject);
       });
+    });
+  }
+
+  /** Writes a received state, again and again while the sync fails, as `manager/received-state.ts` does. */
+  #keepInstalled(frozen: Frozen): Promise<void> {
+    return new Promise((resolve) => {
+      const write = {
+        database: "checkpoint" as const,
+        apply: () => {
+          this.disk.checkpoint = frozen;
+        },
+      };
+      const again = () => this.later(milliseconds(1_000), () => attempt());
+      const attempt = () => this.disk.write(write, this.disk.life).then(resolve, again);
+      attempt();
     });
   }
 }
