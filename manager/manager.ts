@@ -17,11 +17,12 @@ import { aborting } from "../src/common/clock/aborting.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 import { maySafelyRetry, noLeader } from "../src/common/errors/no-leader.ts";
-import type { TlsMaterial } from "../src/common/identity/types.ts";
+import type { Standing, TlsMaterial } from "../src/common/identity/types.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
+import { nodeTombstoneId } from "./ca/ports.ts";
 import { nodeCaHandlers } from "./ca/server.ts";
 import { forgetRemovedNodes } from "./ca/tombstones.ts";
 import { Control } from "./control/control.ts";
@@ -115,7 +116,7 @@ export class Manager {
       listen: { path: options.relayPath },
       tls: options.tls,
       handlers: [],
-      isRemoved: (nodeId) => isRemoved(options.state, nodeId),
+      standing: (nodeId) => standingOf(options.state, nodeId),
       clock: options.clock,
       log: options.log,
     });
@@ -489,8 +490,10 @@ export class Manager {
   }
 }
 
-function isRemoved({ store }: ManagerState, nodeId: string): boolean {
-  return store.view().get("tombstone", `node/${nodeId}`) !== undefined;
+function standingOf({ store }: ManagerState, nodeId: string): Standing {
+  const view = store.view();
+  if (view.get("tombstone", nodeTombstoneId(nodeId)) !== undefined) return "removed";
+  return view.get("node", nodeId)?.role ?? "unknown";
 }
 
 function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[0] {

@@ -224,7 +224,9 @@ function serveStream(
         options.handler.onHello(hello, addressesOf(hello, call.getPeer()));
         call.write(RaftFrameReply.create({ hello: helloTo(options, raftId) }));
       }
-      if (frame.messages.length > 0) options.handler.onMessages(frame.messages.map(coreMessage));
+      // Nobody speaks for another member, a removed one perhaps.
+      const own = frame.messages.filter((message) => message.from === raftId);
+      if (own.length > 0) options.handler.onMessages(own.map(coreMessage));
     } catch (error) {
       options.log.info("raft peer refused", { peer: call.getPeer(), err: error });
       call.emit("error", statusFromError(error));

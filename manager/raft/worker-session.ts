@@ -327,6 +327,11 @@ export class WorkerSession {
   #greeted(hello: RaftHello, addresses: readonly string[]): void {
     const { from } = hello;
     if (from === undefined) return;
+    const known = this.#node.membership.members.get(from.raftId);
+    if (known !== undefined && known.nodeId !== from.nodeId) {
+      const text = `member ${from.raftId} is node ${known.nodeId}, not ${from.nodeId}`;
+      throw new ClusterError("permission-denied", text);
+    }
     const { term, lastIndex } = this.#node.status();
     if (hello.match > lastIndex && hello.leaderTerm >= term) {
       this.#replaceSelf(

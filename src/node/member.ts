@@ -15,7 +15,7 @@ import {
   RaftMembershipService,
 } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
-import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../common/errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
 import type { Identity, TlsMaterial } from "../common/identity/types.ts";
 import { newRaftId } from "../common/ids/ids.ts";
@@ -54,6 +54,15 @@ export interface MemberOptions {
 
 /** Pause before a manager that could not start is tried again, milliseconds. */
 const managerRetryMs = 1000;
+
+/** What may pass: others that are away, or what they know of this node, which a new certificate settles. */
+const passingCodes: ReadonlySet<string> = new Set([
+  "unavailable",
+  "deadline-exceeded",
+  "aborted",
+  "cancelled",
+  "permission-denied",
+]);
 
 /** A running membership. */
 export class Member {
@@ -113,12 +122,14 @@ export class Member {
 
   /** Starts everything; resolves when the manager, if the node is one, runs. @throws ClusterError */
   async start(): Promise<void> {
+    const { signal } = this.#stop;
+    // First: a manager that was demoted while it was off cannot start, and learns what it is now by a new certificate.
+    this.#running.push(this.#renewer.run(signal));
     if (this.identity().role === "manager") await this.#changeRole(() => this.#startManager());
     // A change of role that the end of the daemon cut off half-way.
     else if (this.#managerState !== undefined) await this.#changeRole(() => this.#becomeWorker());
-    const { signal } = this.#stop;
     signal.throwIfAborted();
-    this.#running.push(this.#agent.run(signal), this.#renewer.run(signal));
+    this.#running.push(this.#agent.run(signal));
   }
 
   identity(): Identity {
@@ -280,12 +291,7 @@ export class Member {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        // Whoever makes a new cluster is there to be told what is in the way.
-        const isLasting =
-          this.#start.kind === "bootstrap" ||
-          !(error instanceof ClusterError) ||
-          !["unavailable", "deadline-exceeded", "aborted", "cancelled"].includes(error.code);
-        if (isLasting && this.#start.kind !== "join") throw error;
+        if (this.#isLasting(error)) throw error;
         this.#error = error;
         this.#o.onChange();
         this.#o.log.warn("manager not started", { err: errorText(error) });
@@ -294,6 +300,13 @@ export class Member {
         });
       }
     }
+  }
+
+  /** Whether trying again cannot help. Whoever makes a new cluster is there to be told what is in the way. */
+  #isLasting(error: unknown): boolean {
+    if (this.#start.kind === "bootstrap") return true;
+    const isPassing = error instanceof ClusterError && passingCodes.has(error.code);
+    return !isPassing && this.#start.kind !== "join";
   }
 
   async #tryManager(): Promise<void> {
@@ -305,6 +318,7 @@ export class Member {
     else if (start.kind === "resume" && !start.forceNewCluster) {
       start = { ...start, members: await this.#otherMembers(state) };
     }
+    const tls = this.#tls;
     const manager = await Manager.start({
       state,
       folder: raftFolder,
@@ -312,7 +326,7 @@ export class Member {
       clusterId: this.#state.clusterId,
       listen: parseHostPort(this.#state.listenAddress, 0, "listen address"),
       relayPath,
-      tls: this.#tls,
+      tls,
       start,
       profile,
       onKeys: () => this.#saveCredentials(),
@@ -326,6 +340,7 @@ export class Member {
       log,
     });
     this.#manager = manager;
+    if (this.#tls !== tls) manager.updateTls(this.#tls);
     this.#start = { kind: "resume", forceNewCluster: false };
     this.#error = undefined;
     manager.fatal.catch((error) => {
@@ -377,6 +392,8 @@ export class Member {
         return members;
       } catch (error) {
         failure = error;
+        // No manager any more, by what the others know: the next certificate says so.
+        if (hasCode(error, "permission-denied")) this.#renewer.now();
       } finally {
         client.close();
       }

@@ -27,6 +27,9 @@ export interface Identity {
   readonly notAfterMs: number;
 }
 
+/** What the cluster says of a node now, whatever its certificate says: "unknown" where the tables do not have it (yet). */
+export type Standing = NodeRole | "removed" | "unknown";
+
 /** Server name that sends a TLS connection to the Raft transport instead of the manager's services. */
 export const raftServerName = "skep-raft";
 

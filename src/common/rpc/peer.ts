@@ -1,21 +1,22 @@
 /**
  * Who is at the other end of a call: the checked identity of a client certificate.
  *
- * TLS has checked the chain when the connection was made; here it is checked again by our own rules, once per connection,
- * and its time and the list of removed nodes on every call, since connections live long.
+ * TLS has checked the chain when the connection was made; here it is checked again by our own rules, once per connection.
+ * Connections live long, so its time and what the cluster says of the node now are looked at on every call: a removed
+ * node is refused, and a manager's certificate is worth no more than a worker's once its node has been demoted.
  */
 import type { AuthContext } from "@grpc/grpc-js/build/src/auth-context.js";
 import type { Clock } from "../clock/clock.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../identity/certificate.ts";
-import type { Identity, TlsMaterial } from "../identity/types.ts";
+import type { Identity, Standing, TlsMaterial } from "../identity/types.ts";
 import { checkTime, verifyCertificate } from "../identity/verify.ts";
 import type { Connection } from "./connections.ts";
 
 /** Turns what TLS knows of a caller into an identity. */
 export class PeerChecker {
   readonly #clock: Clock;
-  readonly #isRemoved: (nodeId: string) => boolean;
+  readonly #standing: (nodeId: string) => Standing;
   #roots = "";
   #clusterId = "";
   #epoch = 0;
@@ -23,11 +24,11 @@ export class PeerChecker {
   constructor(options: {
     readonly tls: TlsMaterial;
     readonly clock: Clock;
-    /** Whether this node was removed from the cluster; asked on every call. */
-    readonly isRemoved: (nodeId: string) => boolean;
+    /** What the cluster says of a node now; asked on every call. */
+    readonly standing: (nodeId: string) => Standing;
   }) {
     this.#clock = options.clock;
-    this.#isRemoved = options.isRemoved;
+    this.#standing = options.standing;
     this.update(options.tls);
   }
 
@@ -53,14 +54,18 @@ export class PeerChecker {
     const { identity } = connection.peer;
     if (identity === undefined) return undefined;
     checkTime(identity, this.#clock.now());
-    if (this.#isRemoved(identity.nodeId)) {
+    const standing = this.#standing(identity.nodeId);
+    if (standing === "removed") {
       throw new ClusterError(
         "permission-denied",
         `node ${identity.nodeId} has been removed from this swarm`,
         { fields: { "node.id": identity.nodeId, removed: true } },
       );
     }
-    return identity;
+    // The other way round a node needs its new certificate first; one that is not known (yet) is what it shows.
+    return standing === "worker" && identity.role === "manager"
+      ? { ...identity, role: "worker" }
+      : identity;
   }
 
   /** The certificate alone: intermediates a client sends are not shown here, and a manager's bundle has every root in force. */

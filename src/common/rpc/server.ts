@@ -7,7 +7,7 @@
 import { type ConnectionInjector, type Deadline, Server } from "@grpc/grpc-js";
 import type { Clock } from "../clock/clock.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
-import type { TlsMaterial } from "../identity/types.ts";
+import type { Standing, TlsMaterial } from "../identity/types.ts";
 import {
   rpcHandlerMsMax,
   rpcIdleMs,
@@ -29,8 +29,8 @@ export interface RpcServerOptions {
   readonly listen: ListenAddress;
   readonly tls: TlsMaterial;
   readonly handlers: readonly Registration[];
-  /** Whether a node was removed from the cluster; its calls are refused. Asked on every call. */
-  readonly isRemoved: (nodeId: string) => boolean;
+  /** What the cluster says of a node now, whatever its certificate says; asked on every call. */
+  readonly standing: (nodeId: string) => Standing;
   readonly clock: Clock;
   readonly log: Log;
 }

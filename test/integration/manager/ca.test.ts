@@ -111,7 +111,8 @@ describe("manager/ca over RPC", () => {
         random: systemRandom,
         log: silentLog,
       }),
-      isRemoved: (id) => store.view().get("tombstone", `node/${id}`) !== undefined,
+      standing: (id) =>
+        store.view().get("tombstone", `node/${id}`) === undefined ? "unknown" : "removed",
       clock,
       log: silentLog,
     });

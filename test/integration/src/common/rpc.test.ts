@@ -22,6 +22,7 @@ import {
 } from "../../../../src/common/api/generated/api.ts";
 import { systemClock } from "../../../../src/common/clock/clock.ts";
 import { ClusterError } from "../../../../src/common/errors/cluster-error.ts";
+import type { Standing } from "../../../../src/common/identity/types.ts";
 import { silentLog } from "../../../../src/common/log/log.ts";
 import { type DialOptions, dial, type RpcClient } from "../../../../src/common/rpc/client.ts";
 import {
@@ -41,7 +42,7 @@ describe("src/common/rpc", () => {
   let manager: TestNode;
   let worker: TestNode;
   const toClose: { close(): unknown }[] = [];
-  const removed = new Set<string>();
+  const standings = new Map<string, Standing>();
   let last: CallContext | undefined;
   let sessionsOpen = 0;
 
@@ -51,7 +52,7 @@ describe("src/common/rpc", () => {
     worker = await cluster.node("worker");
   });
   afterEach(async () => {
-    removed.clear();
+    standings.clear();
     for (const thing of toClose.splice(0).reverse()) await thing.close();
   });
 
@@ -97,7 +98,7 @@ describe("src/common/rpc", () => {
       listen,
       tls: manager.tls,
       handlers,
-      isRemoved: (id) => removed.has(id),
+      standing: (id) => standings.get(id) ?? "unknown",
       clock: systemClock,
       log: silentLog,
     });
@@ -230,7 +231,7 @@ describe("src/common/rpc", () => {
     const responses = stream[Symbol.asyncIterator]();
     await stream.write(beat(1));
     await responses.next();
-    removed.add(manager.nodeId);
+    standings.set(manager.nodeId, "removed");
     await assert.rejects(
       c.call(ControlService.createSecret, secret("a")),
       refused("permission-denied", /removed/),
@@ -239,12 +240,41 @@ describe("src/common/rpc", () => {
     await assert.rejects(responses.next(), refused("unavailable", /./));
   });
 
+  it("takes a demoted manager for a worker at the next call, over the connection it has", async () => {
+    const { port } = await start();
+    const c = client(port);
+    await c.call(ControlService.createSecret, secret("a"), { forwarded: true });
+    standings.set(manager.nodeId, "worker");
+    await assert.rejects(
+      c.call(ControlService.createSecret, secret("a"), { forwarded: true }),
+      refused("permission-denied", /is a worker$/),
+    );
+    await c.call(NodeCaService.getRootCertificate, {}, { forwarded: true });
+    assert.equal(last?.peer?.role, "worker");
+    assert.equal(last?.forwarded, false);
+    const stream = c.stream(DispatcherService.session);
+    await stream.write(beat(1));
+    assert.equal((await stream[Symbol.asyncIterator]().next()).value?.stateIndex, 1);
+    stream.cancel();
+    standings.set(manager.nodeId, "manager");
+    await c.call(ControlService.createSecret, secret("a"));
+  });
+
+  it("does not take a worker's certificate for a manager's before it is renewed", async () => {
+    const { port } = await start();
+    standings.set(worker.nodeId, "manager");
+    await assert.rejects(
+      client(port, { tls: worker.tls }).call(ControlService.createSecret, secret("a")),
+      refused("permission-denied", /is a worker$/),
+    );
+  });
+
   it("does not talk to a server that is no manager of the cluster", async () => {
     const impostor = await serve({
       listen: { host: "127.0.0.1", port: 0 },
       tls: worker.tls,
       handlers,
-      isRemoved: () => false,
+      standing: () => "unknown",
       clock: systemClock,
       log: silentLog,
     });
