@@ -9,6 +9,7 @@ import {
   RaftFrame,
   RaftFrameReply,
   type RaftHello,
+  type RaftMember,
   RaftTransportService,
 } from "../../src/common/api/generated/api.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
@@ -34,6 +35,8 @@ export interface PeerContext {
   readonly onUnreachable: (raftId: number) => void;
   /** The peer answered under this address. */
   readonly onConnected: (raftId: number, address: string) => void;
+  /** The peer said where it would reach the others. */
+  readonly onOthers: (others: readonly RaftMember[]) => void;
   /** The peer says that this member was removed from the group. */
   readonly onRemoved: () => void;
   readonly random: Random;
@@ -54,6 +57,7 @@ export class Peer {
   readonly nodeId: string;
   readonly #context: PeerContext;
   #addresses: string[];
+  #dialled = "";
   #queue: Message[] = [];
   #queuedBytes = 0;
   #newsTimer: NodeJS.Timeout | undefined;
@@ -95,6 +99,11 @@ export class Peer {
     } else this.#addresses = [...addresses, ...known];
     this.#addresses = [...new Set(this.#addresses)].slice(0, 4);
     if (this.#timer !== undefined) this.#dialSoon(0);
+  }
+
+  /** Tries an address others reach the peer at, unless it is known or not needed. */
+  hint(address: string): void {
+    if (!this.#answered && !this.#addresses.includes(address)) this.learn([address]);
   }
 
   /** Queues a message; `flush` sends. */
@@ -176,7 +185,8 @@ export class Peer {
     if (this.#closed) return;
     const { clusterId, tls, hello } = this.#context;
     const expected = { clusterId, nodeId: this.nodeId };
-    this.#client = new Client(this.address, dialCredentials(tls(), expected), peerDialOptions);
+    this.#dialled = this.address;
+    this.#client = new Client(this.#dialled, dialCredentials(tls(), expected), peerDialOptions);
     const stream = this.#client.makeBidiStreamRequest(
       RaftTransportService.stream.path,
       encodeFrame,
@@ -185,7 +195,7 @@ export class Peer {
     this.#stream = stream;
     this.#answerTimer = setTimeout(() => this.#failed(stream, undefined), answerTimeoutMs);
     stream.on("data", (reply: RaftFrameReply) => {
-      if (stream === this.#stream && reply.hello !== undefined) this.#connected();
+      if (stream === this.#stream && reply.hello !== undefined) this.#connected(reply.hello);
     });
     stream.on("drain", () => {
       if (stream !== this.#stream) return;
@@ -197,13 +207,16 @@ export class Peer {
     stream.write(RaftFrame.create({ hello: hello(this.raftId) }));
   }
 
-  #connected(): void {
+  #connected(hello: RaftHello): void {
     clearTimeout(this.#answerTimer);
     if (this.#answered) return;
     this.#answered = true;
     this.#failures = 0;
+    // Another one may have been learned while this one was dialled.
+    this.#addresses = [this.#dialled, ...this.#addresses.filter((a) => a !== this.#dialled)];
     this.#context.log.info("raft peer connected", { peer: this.nodeId, address: this.address });
     this.#context.onConnected(this.raftId, this.address);
+    this.#context.onOthers(hello.others);
   }
 
   #failed(stream: Stream, error: ServiceError | undefined): void {
@@ -220,12 +233,13 @@ export class Peer {
       const err = error === undefined ? "no answer" : errorText(error);
       this.#context.log.warn("raft peer does not answer", {
         peer: this.nodeId,
-        address: this.address,
+        address: this.#dialled,
         err,
       });
     }
     if (error?.code === status.NOT_FOUND) this.#context.onRemoved();
-    if (!wasUp) this.#addresses.push(...this.#addresses.splice(0, 1));
+    if (!wasUp && this.address === this.#dialled)
+      this.#addresses.push(...this.#addresses.splice(0, 1));
     const longest = Math.min(
       peerDialPauseMs * 2 ** Math.min(this.#failures, 8),
       peerDialPauseMaxMs,

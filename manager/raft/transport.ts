@@ -41,10 +41,12 @@ export interface TransportHandler {
   /** This member as others shall reach it. */
   self(): RaftMember;
   /** Fields of a hello that depend on the receiver. */
-  helloFacts(raftId: number): { readonly leaderTerm: number; readonly match: number };
+  helloFacts(raftId: number): Pick<RaftHello, "leaderTerm" | "match" | "others">;
   isRemoved(raftId: number): boolean;
   /** A peer opened a stream; `addresses` are where it may be reached, best first. */
   onHello(hello: RaftHello, addresses: readonly string[]): void;
+  /** A peer that was dialled, or has dialled, said where it would reach others. */
+  onOthers(others: readonly RaftMember[]): void;
   onMessages(messages: readonly Message[]): void;
   onUnreachable(raftId: number): void;
   onConnected(raftId: number, address: string): void;
@@ -108,6 +110,12 @@ export class Transport {
     this.#peers.get(raftId)?.learn(addresses);
   }
 
+  /** Says where others reach a peer, for as long as it is not reached from here. */
+  hint(member: RaftMember): void {
+    const peer = this.#peers.get(member.raftId);
+    if (peer?.nodeId === member.nodeId) peer.hint(member.address);
+  }
+
   send(message: Message): void {
     this.#peers.get(message.to)?.send(message);
   }
@@ -147,6 +155,7 @@ export class Transport {
       hello: (raftId) => helloTo(this.#options, raftId),
       onUnreachable: (raftId) => handler.onUnreachable(raftId),
       onConnected: (raftId, address) => handler.onConnected(raftId, address),
+      onOthers: (others) => handler.onOthers(others),
       onRemoved: () => handler.onRemoved(),
       random,
       log,
@@ -222,6 +231,7 @@ function serveStream(
         const hello = checkHello(frame.hello, call, options);
         raftId = hello.from?.raftId ?? 0;
         options.handler.onHello(hello, addressesOf(hello, call.getPeer()));
+        options.handler.onOthers(hello.others);
         call.write(RaftFrameReply.create({ hello: helloTo(options, raftId) }));
       }
       // Nobody speaks for another member, a removed one perhaps.

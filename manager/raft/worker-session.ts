@@ -302,6 +302,9 @@ export class WorkerSession {
       helloFacts: (raftId) => this.#helloFacts(raftId),
       isRemoved: (raftId) => this.#removedIds.has(raftId),
       onHello: (hello, addresses) => this.#greeted(hello, addresses),
+      onOthers: (others) => {
+        for (const member of others) this.#transport.hint(member);
+      },
       onMessages: (messages) => this.#node.step(messages),
       onUnreachable: (raftId) => this.#node.reportUnreachable(raftId),
       onConnected: (raftId, address) => this.#node.learnAddress(raftId, address),
@@ -318,10 +321,15 @@ export class WorkerSession {
     return helloTo({ clusterId: this.#start.clusterId, handler: this.#transportHandler() }, raftId);
   }
 
-  #helloFacts(raftId: number): { leaderTerm: number; match: number } {
+  #helloFacts(raftId: number): Pick<RaftHello, "leaderTerm" | "match" | "others"> {
     const { role, term } = this.#node.leadership;
-    if (role !== "leader") return { leaderTerm: 0, match: 0 };
-    return { leaderTerm: term, match: this.#node.status().progress.get(raftId)?.match ?? 0 };
+    const others = [...this.#node.membership.members.values()]
+      .filter((member) => member.raftId !== raftId && member.raftId !== this.#self.raftId)
+      .map((member) => ({ ...member, address: this.#transport.addressOf(member.raftId) ?? "" }))
+      .filter((member) => member.address !== "");
+    if (role !== "leader") return { leaderTerm: 0, match: 0, others };
+    const match = this.#node.status().progress.get(raftId)?.match ?? 0;
+    return { leaderTerm: term, match, others };
   }
 
   #greeted(hello: RaftHello, addresses: readonly string[]): void {

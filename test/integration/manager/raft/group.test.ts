@@ -173,6 +173,19 @@ describe("manager/raft (group)", function () {
     await group.same("after");
   });
 
+  it("lets members that moved at the same time find each other through a third", async () => {
+    const members = await group.form(3);
+    const moved = members.slice(1);
+    await Promise.all(moved.map((member) => member.kill()));
+    for (const member of moved) {
+      member.member = { ...member.member, address: "127.0.0.1:0" };
+      await member.start();
+    }
+    await eventually("every member reaches every other", () =>
+      members.every((m) => m.host.members().every((peer) => peer.reachable)),
+    );
+  });
+
   it("recovers a lone survivor with its state", async () => {
     const members = await group.form(3);
     const leader = await group.leader();

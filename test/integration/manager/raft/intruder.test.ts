@@ -58,6 +58,7 @@ describe("manager/raft (intruders)", function () {
         featureLevel: 1,
         leaderTerm: 0,
         match: 0,
+        others: [],
       }),
     };
   }
