@@ -4,6 +4,7 @@
  */
 import type { RaftMember } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { noLeader } from "../../src/common/errors/no-leader.ts";
 import { newRaftId } from "../../src/common/ids/ids.ts";
 import { learnerLagMax, membershipTimeoutMs } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
@@ -60,7 +61,7 @@ export class LeaderDuties {
   /** @throws ClusterError unavailable when this member does not lead. */
   mustLead(): void {
     if (this.#context.leads()) return;
-    throw new ClusterError("unavailable", "this manager does not lead the group");
+    throw noLeader();
   }
 
   /** One tick of the clock. */

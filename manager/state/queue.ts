@@ -8,6 +8,7 @@
 import { StoreEntryParts } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
+import { noLeader } from "../../src/common/errors/no-leader.ts";
 import { proposalBytesMax, proposalsWaitingBytesMax } from "../../src/common/limits/limits.ts";
 import {
   entriesInFlightMax,
@@ -69,8 +70,9 @@ export class Queue {
   /**
    * Queues a transaction and resolves with its fate.
    *
-   * @throws ClusterError resource-exhausted when too many wait; unavailable when it was not taken by the log, or with
-   *   the text `outcome unknown` when nothing was heard of it in time; cancelled when the signal came before it was proposed.
+   * @throws ClusterError resource-exhausted when too many wait; unavailable when it was not taken by the log (as
+   *   `noLeader` while nobody leads or another one does), or with the text `outcome unknown` when nothing was heard of it
+   *   in time; cancelled when the signal came before it was proposed.
    */
   submit(sequence: number, bytes: Uint8Array, signal: AbortSignal | undefined): Promise<Fate> {
     if (
@@ -217,8 +219,11 @@ export class Queue {
       while (this.#waiting.size > 0) {
         await this.#o.clock.sleep(outcomeSweepMs);
         const now = this.#o.clock.monotonic();
+        const leads = this.#o.proposer.isLeader();
         for (const waiting of [...this.#waiting.values()]) {
-          if (now >= waiting.deadline) this.#abandon(waiting, undefined);
+          // Entries of a lost leadership may stand before it for long; another leader can take it at once.
+          if (!leads && waiting.entry === undefined) waiting.settle(noLeader());
+          else if (now >= waiting.deadline) this.#abandon(waiting, undefined);
         }
       }
     } finally {

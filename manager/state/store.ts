@@ -7,6 +7,7 @@
  */
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { noLeader } from "../../src/common/errors/no-leader.ts";
 import { newRaftId } from "../../src/common/ids/ids.ts";
 import { transactionChangesMax } from "../../src/common/limits/limits.ts";
 import { sliceMs, transactionBytesMax, updateAttemptsMax } from "../../src/common/limits/store.ts";
@@ -242,7 +243,7 @@ export class Store {
     const bytes = encodeTransaction({ changes, preconditions, term, clientId, sequence });
     if (bytes.length > transactionBytesMax) throw tooLarge(bytes.length);
     const queue = this.#queue;
-    if (queue === undefined) throw notLeader();
+    if (queue === undefined) throw noLeader();
     return await queue.submit(sequence, bytes, options.signal);
   }
 
@@ -263,7 +264,7 @@ export class Store {
     if (signal?.aborted) {
       throw new ClusterError("cancelled", "the change was cancelled", { cause: signal.reason });
     }
-    if (this.#proposer === undefined || !this.#proposer.isLeader()) throw notLeader();
+    if (this.#proposer === undefined || !this.#proposer.isLeader()) throw noLeader();
     if (term !== undefined && this.#proposer.term() !== term) {
       throw new ClusterError("aborted", "decided in an earlier term of leadership");
     }
@@ -296,10 +297,6 @@ const lost: Refusal = {
 
 function refusalError({ code, message }: Refusal): ClusterError {
   return new ClusterError(code, message);
-}
-
-function notLeader(): ClusterError {
-  return new ClusterError("unavailable", "this manager is not the leader of the swarm");
 }
 
 function tooManyChanges(count: number): ClusterError {

@@ -59,9 +59,14 @@ export function errorReply(error: unknown): ErrorReply {
   return { status: 500, message: `internal error: ${errorText(error)}`, unexpected: true };
 }
 
-/** The error of a control method or a read barrier, with the prefix users know from Docker's manager. */
+/**
+ * The error of a control method or a read barrier, with the prefix users know from Docker's manager.
+ *
+ * What the managers aborted was not carried out and may be tried again: 503. A client would take 409 for "it exists".
+ */
 export function fromManager(error: unknown): unknown {
   if (!(error instanceof ClusterError)) return error;
   const text = `rpc error: code = ${rpcNames[error.code]} desc = ${error.message}`;
-  return new ClusterError(error.code, text, { cause: error, fields: error.fields });
+  const code = error.code === "aborted" ? "unavailable" : error.code;
+  return new ClusterError(code, text, { cause: error, fields: error.fields });
 }

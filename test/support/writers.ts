@@ -144,9 +144,10 @@ export class Writers {
         agent,
         timeoutMs: tryTimeoutMs,
       });
-      if (status === 201 || status === 409) {
-        if (status === 409) this.#conflicts += 1;
-        if (status === 409 && tries === 0) this.#note(`first try: 409 ${JSON.stringify(answer)}`);
+      const exists = status === 409 && /already exists/.test(JSON.stringify(answer));
+      if (status === 201 || exists) {
+        if (exists) this.#conflicts += 1;
+        if (exists && tries === 0) this.#note(`first try: 409 ${JSON.stringify(answer)}`);
         this.#acked.set(name, performance.now());
         this.#how.set(name, `${node}, try ${tries + 1}, ${status}, ${new Date().toISOString()}`);
         this.#pending.delete(name);

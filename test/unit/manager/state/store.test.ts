@@ -5,6 +5,8 @@ import assert from "node:assert/strict";
 import { Config, ConfigSpec } from "../../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../../src/common/clock/clock.ts";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
+import { maySafelyRetry } from "../../../../src/common/errors/no-leader.ts";
+import { entriesInFlightMax, outcomeSweepMs } from "../../../../src/common/limits/store.ts";
 import { localStore } from "../../../support/local-log.ts";
 
 function config(id: string, name = id, data = ""): Config {
@@ -192,6 +194,30 @@ describe("manager/state/store", () => {
     const rejection = assert.rejects(update, { code: "unavailable", message: /outcome unknown/ });
     await clock.advance(21_000);
     await rejection;
+  });
+
+  it("hands back what was not proposed before leadership was lost, to be tried elsewhere", async () => {
+    const clock = new FakeClock();
+    const { store, log } = localStore({ clock });
+    log.automatic = false;
+    const proposed: Promise<void>[] = [];
+    for (let i = 0; i < entriesInFlightMax; i++) {
+      proposed.push(store.update((tx) => tx.create("config", config(`p${i}`))));
+      await turn();
+    }
+    const queued = store.update((tx) => tx.create("config", config("q")));
+    await turn();
+    assert.equal(log.entries.length, entriesInFlightMax);
+    const rejection = assert.rejects(queued, (error) => {
+      assert.ok(maySafelyRetry(error));
+      return hasCode(error, "unavailable");
+    });
+    log.leader = false;
+    await clock.advance(outcomeSweepMs);
+    await rejection;
+    log.commit();
+    await Promise.all(proposed);
+    assert.equal(store.view().get("config", "q"), undefined);
   });
 
   it("cancels what was not proposed yet, and leaves the rest unknown", async () => {

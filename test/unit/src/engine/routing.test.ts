@@ -105,6 +105,15 @@ describe("src/engine/errors", () => {
     const bug = new TypeError("bug");
     assert.equal(fromManager(bug), bug);
   });
+
+  it("never says 409, which clients take for a name that exists, of what the managers gave up", () => {
+    const error = fromManager(new ClusterError("aborted", "leadership was lost"));
+    assert.deepEqual(errorReply(error), {
+      status: 503,
+      message: "rpc error: code = Aborted desc = leadership was lost",
+      unexpected: false,
+    });
+  });
 });
 
 describe("src/engine/translate/reader", () => {
