@@ -28,6 +28,7 @@ import {
   localAppendThread,
   localApplyThread,
   type Message,
+  type MessageType,
   none,
   type RaftConfig,
   type RaftStatus,
@@ -206,6 +207,7 @@ export class RaftNode {
       // While a snapshot replaces the state, the log must not grow towards it.
       if (this.#installing && (message.type === "app" || message.type === "snap")) continue;
       if (this.#tellsOfLoss(message)) return;
+      this.#learnCommit(message);
       this.#raw.step(message);
     }
     this.#schedule();
@@ -392,17 +394,37 @@ export class RaftNode {
       this.#persister.push(message);
     } else if (message.to === localApplyThread) this.#apply(message);
     else if (message.type === "snap") this.#options.events.sendSnapshot(message);
-    else this.#options.events.send(message);
+    else this.#send(message);
   }
 
   #release(responses: readonly Message[]): void {
     if (this.#stopped) return;
     for (const response of responses) {
       if (response.to === this.#options.raftId) this.#raw.step(response);
-      else this.#options.events.send(response);
+      else this.#send(response);
     }
     this.#options.events.flush();
     this.#schedule();
+  }
+
+  /**
+   * Votes, asked for, given or refused, tell what is committed. A change of members counts for whoever has applied it: one
+   * that it removed stands for election no more, but may have entries beyond it and refuse its vote to those who have yet
+   * to hear that the change is committed, and need that vote until then. No leader would come to tell them.
+   */
+  #send(message: Message): void {
+    const { events } = this.#options;
+    if (!isAboutVote(message.type)) events.send(message);
+    else {
+      const { index, term } = this.#raw.commitPosition();
+      events.send({ ...message, commit: index, commitTerm: term });
+    }
+  }
+
+  #learnCommit({ type, commit, commitTerm }: Message): void {
+    // A snapshot that is being put in place is committed further than the log reaches.
+    if (this.#installing || !isAboutVote(type)) return;
+    this.#raw.learnCommit({ index: commit, term: commitTerm });
   }
 
   #apply(message: Message): void {
@@ -506,6 +528,10 @@ export class RaftNode {
     if (term === undefined || index < this.membership.index) return undefined;
     return snapshotFromMeta(metaFromMembership({ ...this.membership, index }, term));
   }
+}
+
+function isAboutVote(type: MessageType): boolean {
+  return type === "vote" || type === "vote-resp" || type === "pre-vote" || type === "pre-vote-resp";
 }
 
 /** Whether the durable log reaches over a position, or begins after it. */

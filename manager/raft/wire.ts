@@ -25,6 +25,7 @@ export function wireMessage(from: Message): RaftWireMessage {
     rejectHint: from.rejectHint,
     context: from.context,
     snapshot: from.snapshot === undefined ? undefined : (from.snapshot.data as RaftSnapshotMeta),
+    commitTerm: from.commitTerm,
   };
 }
 

@@ -10,6 +10,7 @@ import {
   localAppendThread,
   localApplyThread,
   type Message,
+  type Position,
   type Ready,
 } from "../../manager/raft/core/types.ts";
 import type { Safety } from "./check/safety.ts";
@@ -17,6 +18,7 @@ import type { Safety } from "./check/safety.ts";
 const original = {
   ready: RawNode.prototype.ready,
   step: RawNode.prototype.step,
+  learnCommit: RawNode.prototype.learnCommit,
   applyConfChange: RawNode.prototype.applyConfChange,
 };
 
@@ -57,6 +59,13 @@ export class Observer {
         observer.#safety.preVoteGranted(observer.#idOf(this), message.from);
       }
       return result;
+    };
+    RawNode.prototype.learnCommit = function (this: RawNode, position: Position) {
+      original.learnCommit.call(this, position);
+      const { id, role, commit } = this.status();
+      // The answer that brought it may make it leader, which then would seem to have committed it. What a follower learns
+      // may be of entries that have not been seen yet.
+      if (role !== "follower") observer.#safety.committed(id, commit);
     };
     RawNode.prototype.applyConfChange = function (this: RawNode, change: ConfChange): ConfState {
       const id = observer.#idOf(this);

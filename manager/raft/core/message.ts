@@ -34,6 +34,7 @@ export interface MessageFields {
   readonly vote?: number;
   readonly reject?: boolean;
   readonly rejectHint?: number;
+  readonly commitTerm?: number;
   readonly context?: Uint8Array;
   readonly snapshot?: Snapshot | undefined;
   readonly responses?: readonly Message[];
@@ -57,6 +58,7 @@ export function message(fields: MessageFields, from?: number, term?: number): Me
     vote: fields.vote ?? none,
     reject: fields.reject ?? false,
     rejectHint: fields.rejectHint ?? 0,
+    commitTerm: fields.commitTerm ?? 0,
     context: fields.context ?? noBytes,
     snapshot: fields.snapshot,
     responses: fields.responses ?? noMessages,

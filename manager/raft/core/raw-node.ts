@@ -170,6 +170,18 @@ export class RawNode {
     step(this.#raft, message({ type: "snap-status", from: id, reject: !ok }));
   }
 
+  /** The last position that this member knows to be committed. */
+  commitPosition(): Position {
+    const { log } = this.#raft;
+    return { index: log.committed, term: log.term(log.committed) ?? 0 };
+  }
+
+  /** Learns of another member, whoever leads, that the entry at a position is committed. */
+  learnCommit({ index, term }: Position): void {
+    const r = this.#raft;
+    if (r.role !== "leader") r.log.commitIfOfTerm(index, term);
+  }
+
   /** The state of this member; allocates, so not for hot paths. */
   status(): RaftStatus {
     const r = this.#raft;

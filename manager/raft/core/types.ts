@@ -121,7 +121,8 @@ export interface Snapshot {
  * - `app-resp`: `index` acknowledged; when `reject`, `index` is the refused one and (`rejectHint`, `logTerm`) a guess where
  *   the logs meet.
  * - `vote`, `pre-vote`: `index`, `logTerm` of the last entry; a non-empty `context` marks a leadership transfer, which
- *   goes past the lease of the present leader.
+ *   goes past the lease of the present leader. With them and their answers the driver sends `commit` and `commitTerm`, a
+ *   position that is committed (`RawNode.learnCommit`).
  * - `heartbeat`: `commit`, and in `index` the read position that a reply confirms; `heartbeat-resp` sends `index` back.
  * - `read-index`: `context` of the reader; `read-index-resp`: `index` to wait for and that `context`.
  * - `transfer-leader`: `from` is the member that is to lead.
@@ -141,6 +142,7 @@ export interface Message {
   readonly vote: number;
   readonly reject: boolean;
   readonly rejectHint: number;
+  readonly commitTerm: number;
   readonly context: Uint8Array;
   readonly snapshot: Snapshot | undefined;
   readonly responses: readonly Message[];

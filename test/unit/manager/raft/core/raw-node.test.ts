@@ -88,6 +88,33 @@ describe("manager/raft/core/raw-node", () => {
     assert.deepEqual(node.status().confState.voters, [1]);
   });
 
+  it("learns what is committed from whoever knows, when the log holds that very entry", () => {
+    const confState: ConfState = { ...emptyConfState, voters: [1, 2] };
+    const group = new Group();
+    const { node } = group.add({}, { index: 10, term: 1, confState, data: "" });
+    const entry = (index: number) => ({
+      index,
+      term: 2,
+      type: "normal" as const,
+      data: bytes("x"),
+    });
+    const entries = [entry(11), entry(12)];
+    node.step(
+      message({ type: "app", from: 2, term: 2, index: 10, logTerm: 1, entries, commit: 10 }),
+    );
+    assert.deepEqual(node.commitPosition(), { index: 10, term: 1 });
+    for (const other of [
+      { index: 11, term: 3 },
+      { index: 13, term: 2 },
+      { index: 0, term: 0 },
+    ]) {
+      node.learnCommit(other);
+      assert.deepEqual(node.commitPosition(), { index: 10, term: 1 });
+    }
+    node.learnCommit({ index: 11, term: 2 });
+    assert.deepEqual(node.commitPosition(), { index: 11, term: 2 });
+  });
+
   it("has nothing ready when nothing has happened", () => {
     const { member, settle } = leader();
     settle();
