@@ -389,7 +389,7 @@ export class Nemesis {
       const victim = pick(this.#random, voters);
       const left = voters.filter((id) => id !== victim && this.#world.isAlive(id));
       if (2 * left.length > voters.length) steps.push({ kind: "add-learner", raftId: victim });
-      const learner = learners[0];
+      const learner = learners.find((id) => this.#world.isAlive(id));
       if (learner !== undefined) steps.push({ kind: "add-voter", raftId: learner });
       if (steps.length === 0) return;
       const transition = pick(this.#random, ["auto", "joint-implicit", "joint-explicit"] as const);

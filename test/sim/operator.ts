@@ -63,6 +63,8 @@ export class Operator {
     const { safety } = this.#world;
     if (!machine.wanted || machine.raftId === 0) return;
     if (!safety.wasMember(machine.raftId) || !this.#world.isForgotten(machine.raftId)) return;
+    // The change that is on its way may be the one that takes it in again.
+    if (this.#world.openRequests > 0 || safety.hasChangeUnderWay) return;
     machine.crash();
     machine.begin(this.#world.newRaftId(), 0);
     machine.start();
