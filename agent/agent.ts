@@ -13,7 +13,7 @@ import { type DispatcherStream, Session, type SessionIdentity } from "./session.
 
 /** What an agent is made with. */
 export interface AgentOptions {
-  readonly identity: SessionIdentity;
+  readonly identity: () => SessionIdentity;
   readonly managers: readonly KnownManager[];
   readonly description: () => NodeDescription;
   readonly connect: (manager: KnownManager, signal: AbortSignal) => Promise<DispatcherStream>;
@@ -51,10 +51,10 @@ export class Agent {
         connect: options.connect,
         managers: () => this.#managers,
         description: options.description,
+        identity: options.identity,
         onMessage: (message) => this.#take(message),
         onConnected: (connected, error) => this.#connected(connected, error),
       },
-      options.identity,
       options,
     );
   }

@@ -35,6 +35,8 @@ export interface SessionPorts {
   connect(manager: KnownManager, signal: AbortSignal): Promise<DispatcherStream>;
   managers(): readonly KnownManager[];
   description(): NodeDescription;
+  /** Asked for each registration: the addresses may be others by then. */
+  identity(): SessionIdentity;
   /** Called for each message, in order; the session goes on when it resolves. */
   onMessage(message: SessionMessage): Promise<void>;
   /** Called whenever the session is registered or lost; with the last error while it is not. */
@@ -69,7 +71,6 @@ interface Pulse {
 /** Keeps one session open for as long as it runs. */
 export class Session {
   readonly #ports: SessionPorts;
-  readonly #identity: SessionIdentity;
   readonly #tools: { readonly clock: Clock; readonly random: Random; readonly log: Log };
   readonly #failed = new Set<string>();
   #failures = 0;
@@ -80,11 +81,9 @@ export class Session {
 
   constructor(
     ports: SessionPorts,
-    identity: SessionIdentity,
     tools: { readonly clock: Clock; readonly random: Random; readonly log: Log },
   ) {
     this.#ports = ports;
-    this.#identity = identity;
     this.#tools = tools;
   }
 
@@ -112,7 +111,7 @@ export class Session {
     while (!signal.aborted) {
       const manager = chooseManager({
         managers: this.#ports.managers(),
-        ownNodeId: this.#identity.nodeId,
+        ownNodeId: this.#ports.identity().nodeId,
         failed: this.#failed,
         random: random.float(),
       });
@@ -168,12 +167,13 @@ export class Session {
       end = resolve;
     });
     try {
+      const { advertiseAddress, dataPathAddress } = this.#ports.identity();
       stream.send(
         AgentMessage.create({
           hello: {
             description: this.#ports.description(),
-            advertiseAddress: this.#identity.advertiseAddress,
-            dataPathAddress: this.#identity.dataPathAddress,
+            advertiseAddress,
+            dataPathAddress,
             seenIndex: this.#seenIndex,
           },
         }),

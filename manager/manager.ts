@@ -222,6 +222,19 @@ export class Manager {
     }
   }
 
+  /** Where this very machine reaches the manager, whatever others are told: behind a router only they reach that. */
+  localAddress(): string {
+    const { host, port } = this.#raft.address;
+    if (host === "0.0.0.0") return `127.0.0.1:${port}`;
+    if (host === "::") return `[::1]:${port}`;
+    return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  }
+
+  /** Has the other managers reach this one at `HOST:PORT` from now on. @throws ClusterError when Raft has ended. */
+  readdress(address: string): Promise<void> {
+    return this.#raft.readdress(address);
+  }
+
   /** Shows this certificate from now on. */
   updateTls(tls: TlsMaterial): void {
     this.#rpc.updateTls(tls);

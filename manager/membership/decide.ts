@@ -11,12 +11,16 @@ import type { Node, NodeRole } from "../../src/common/api/generated/api.ts";
 export type MembershipStep =
   | { readonly kind: "promote"; readonly nodeId: string }
   | { readonly kind: "remove-member"; readonly nodeId: string; readonly raftId: number }
+  /** The node object does not say under which id and where its manager is reached. */
+  | { readonly kind: "readdress"; readonly nodeId: string; readonly member: GroupMember }
   | { readonly kind: "demote"; readonly nodeId: string };
 
 /** A member of the Raft group as the leader sees it. */
 export interface GroupMember {
   readonly raftId: number;
   readonly nodeId: string;
+  /** `HOST:PORT` where it answers. */
+  readonly address: string;
 }
 
 /**
@@ -36,6 +40,9 @@ export function decideMembership(
     const member = members.find((m) => m.nodeId === node.id);
     if (wanted === "manager") {
       if (node.role !== "manager") steps.push({ kind: "promote", nodeId: node.id });
+      else if (member !== undefined && !isAt(node, member)) {
+        steps.push({ kind: "readdress", nodeId: node.id, member });
+      }
     } else if (member !== undefined) {
       steps.push({ kind: "remove-member", nodeId: node.id, raftId: member.raftId });
     } else if (node.role === "manager") {
@@ -46,6 +53,11 @@ export function decideMembership(
     if (!known.has(nodeId)) steps.push({ kind: "remove-member", nodeId, raftId });
   }
   return steps;
+}
+
+/** Whether the node object says where this member is. */
+export function isAt({ manager }: Node, member: GroupMember): boolean {
+  return manager?.raftId === member.raftId && manager.address === member.address;
 }
 
 /** The role the user wants for a node; a worker where nothing is said. */

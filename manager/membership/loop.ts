@@ -10,7 +10,13 @@ import type { Clock } from "../../src/common/clock/clock.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Store } from "../state/store.ts";
-import { decideMembership, type GroupMember, type MembershipStep, wantedRole } from "./decide.ts";
+import {
+  decideMembership,
+  type GroupMember,
+  isAt,
+  type MembershipStep,
+  wantedRole,
+} from "./decide.ts";
 
 /** The Raft group as this loop needs it. */
 export interface Group {
@@ -64,7 +70,7 @@ export class MembershipLoop {
       if (view.count("cluster") === 0) continue;
       const steps = decideMembership(
         view.list("node"),
-        this.#group.members().map(({ raftId, nodeId }) => ({ raftId, nodeId })),
+        this.#group.members().map(({ raftId, nodeId, address }) => ({ raftId, nodeId, address })),
       );
       for (const step of steps) {
         try {
@@ -93,7 +99,26 @@ export class MembershipLoop {
       case "demote":
         await this.#setRole(step.nodeId, "worker", signal);
         return;
+      case "readdress":
+        await this.#setAddress(step.nodeId, step.member, signal);
+        return;
     }
+  }
+
+  async #setAddress(nodeId: string, member: GroupMember, signal: AbortSignal): Promise<void> {
+    const { raftId, address } = member;
+    await this.#store.update(
+      (tx) => {
+        const node = tx.get("node", nodeId);
+        // Demoted meanwhile: it is on its way out of the group.
+        if (node?.role !== "manager" || wantedRole(node) !== "manager") return;
+        if (!isAt(node, member)) {
+          tx.update("node", Node.create({ ...node, manager: { raftId, address } }));
+        }
+      },
+      { term: this.#term, signal },
+    );
+    this.#tools.log.info("manager is reached elsewhere", { "node.id": nodeId, address });
   }
 
   async #setRole(nodeId: string, role: "manager" | "worker", signal: AbortSignal): Promise<void> {

@@ -19,7 +19,7 @@ import { wantedRole } from "./decide.ts";
 /** The Raft group as these calls change it. */
 export interface GroupChanges {
   members(): readonly RaftMember[];
-  /** Adds a learner, replacing members of the same node with another Raft id. */
+  /** Adds a learner; of one that is a member already it notes the address. */
   addMember(member: RaftMember): Promise<void>;
   removeMember(raftId: number): Promise<void>;
 }
@@ -47,7 +47,7 @@ export async function joinGroup(
     }
   }
   const known = group.members().find((m) => m.raftId === member.raftId);
-  if (known === undefined) await group.addMember(member);
+  if (known?.address !== member.address) await group.addMember(member);
   await store.update((tx) => {
     const now = tx.get("node", member.nodeId);
     // Removed or demoted meanwhile: the membership loop takes the member out again.

@@ -64,6 +64,7 @@ export type HostCall =
   | { readonly kind: "remove-member"; readonly raftId: number }
   | { readonly kind: "transfer"; readonly to: number | undefined }
   | { readonly kind: "rotate-keys"; readonly keys: DataKeys }
+  | { readonly kind: "readdress"; readonly address: string }
   | { readonly kind: "update-tls"; readonly tls: TlsMaterial }
   | { readonly kind: "stop"; readonly transfer: boolean };
 

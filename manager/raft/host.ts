@@ -108,6 +108,8 @@ export interface RaftHost {
   onSnapshotReceived(install: (snapshot: ReceivedSnapshot) => Promise<void>): void;
   /** This member was removed from the group by others. */
   onRemoved(listener: () => void): void;
+  /** Has the others know that this member is reached at `address` from now on. */
+  readdress(address: string): Promise<void>;
   updateTls(tls: TlsMaterial): void;
   /** Resolves once nothing on disk is sealed with any other than the current key. */
   rotateKeys(keys: DataKeys): Promise<void>;
@@ -318,6 +320,10 @@ class WorkerHost implements RaftHost {
   onRemoved(listener: () => void): void {
     this.#removedListeners.push(listener);
     if (this.#removed) listener();
+  }
+
+  readdress(address: string): Promise<void> {
+    return this.#call({ kind: "readdress", address });
   }
 
   updateTls(tls: TlsMaterial): void {

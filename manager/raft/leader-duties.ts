@@ -24,6 +24,8 @@ export interface LeaderContext {
   readonly membership: () => Membership;
   readonly leads: () => boolean;
   readonly reachable: () => Set<number>;
+  /** Notes where a member says it is reached. */
+  readonly learnAddress: (raftId: number, address: string) => void;
   /** Has the node take the work that came up. */
   readonly wake: () => void;
 }
@@ -71,11 +73,14 @@ export class LeaderDuties {
     if (this.#ticks % learnerPeriodTicks === 0 && this.#context.leads()) this.#promoteLearners();
   }
 
-  /** Takes a new member in as a learner; it becomes a voter by itself once it has caught up. */
+  /** Takes a new member in as a learner, or notes where a known one is now; a learner becomes a voter by itself. */
   async addMember(member: RaftMember): Promise<void> {
     this.mustLead();
     const known = this.#context.membership().members.get(member.raftId);
-    if (known !== undefined && known.nodeId === member.nodeId) return;
+    if (known !== undefined && known.nodeId === member.nodeId) {
+      this.#context.learnAddress(member.raftId, member.address);
+      return;
+    }
     await this.changes.change({
       steps: [{ kind: "add-learner", raftId: member.raftId }],
       members: [member],

@@ -91,14 +91,19 @@ export class Peer {
     return this.#addresses[0] ?? "";
   }
 
-  /** Puts addresses in front of those known, best first; dials at once when there is no connection. */
+  /**
+   * Puts addresses in front of those known, best first; dials at once when there is no connection, or when the one there
+   * is goes to an address the peer has given up.
+   */
   learn(addresses: readonly string[]): void {
     const known = this.#addresses.filter((address) => !addresses.includes(address));
-    if (this.#answered) {
+    const isStale = this.#answered && !addresses.includes(this.address);
+    if (this.#answered && !isStale) {
       this.#addresses = [this.address, ...addresses.filter((a) => a !== this.address), ...known];
     } else this.#addresses = [...addresses, ...known];
     this.#addresses = [...new Set(this.#addresses)].slice(0, 4);
-    if (this.#timer !== undefined) this.#dialSoon(0);
+    if (isStale) this.redial();
+    else if (this.#timer !== undefined) this.#dialSoon(0);
   }
 
   /** Tries an address others reach the peer at, unless it is known or not needed. */
@@ -137,7 +142,7 @@ export class Peer {
     this.#drop();
   }
 
-  /** Closes the connection and dials again, as after a change of certificates. */
+  /** Closes the connection and dials again, as when either end has another address now. */
   redial(): void {
     this.#drop();
     this.#dialSoon(0);

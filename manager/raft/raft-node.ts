@@ -154,6 +154,7 @@ export class RaftNode {
       membership: () => this.membership,
       leads: () => !this.#stopped && this.#leadership.role === "leader",
       reachable: () => this.reachable(),
+      learnAddress: (raftId, address) => this.learnAddress(raftId, address),
       wake: () => this.#schedule(),
     });
     this.#replay(applied);

@@ -116,6 +116,11 @@ export class Transport {
     if (peer?.nodeId === member.nodeId) peer.hint(member.address);
   }
 
+  /** Dials all peers anew, so that they hear of this member's new address. */
+  redial(): void {
+    for (const peer of this.#peers.values()) peer.redial();
+  }
+
   send(message: Message): void {
     this.#peers.get(message.to)?.send(message);
   }

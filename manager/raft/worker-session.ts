@@ -231,9 +231,18 @@ export class WorkerSession {
       case "update-tls":
         this.#transport.updateTls(call.tls);
         return;
+      case "readdress":
+        return this.#readdress(call.address);
       case "stop":
         return this.#stop(call.transfer);
     }
+  }
+
+  /** This member is reached elsewhere now: connections from the old address are as good as lost. */
+  #readdress(address: string): void {
+    this.#self = { ...this.#self, address };
+    this.#node.learnAddress(this.#self.raftId, address);
+    this.#transport.redial();
   }
 
   async #stop(transfer: boolean): Promise<void> {

@@ -26,7 +26,7 @@ import { dial } from "../common/rpc/client.ts";
 import { parseHostPort } from "./address.ts";
 import { saveCredentials } from "./credentials.ts";
 import { Renewer } from "./renewer.ts";
-import type { NodeState, StateFiles } from "./state-files.ts";
+import type { NodeAddresses, NodeState, StateFiles } from "./state-files.ts";
 
 /** What a life is started with. */
 export interface MemberOptions {
@@ -93,11 +93,7 @@ export class Member {
     this.#start = options.start;
     const { clock, random, log } = options;
     this.#agent = new Agent({
-      identity: {
-        nodeId: options.state.nodeId,
-        advertiseAddress: options.state.advertiseAddress,
-        dataPathAddress: options.state.dataPathAddress,
-      },
+      identity: () => this.#state,
       managers: options.state.managers,
       description: options.description,
       connect: this.#connect,
@@ -111,7 +107,7 @@ export class Member {
     this.#renewer = new Renewer(
       {
         present: () => this.#tls,
-        managers: () => this.#agent.managers().map((m) => m.address),
+        managers: () => this.#agent.managers().map((m) => this.#dialable(m)),
         renewed: (received) => this.#renewed(received),
         selfIssue: () => this.#selfIssue(),
         removed: (error) => this.#fail(error),
@@ -184,6 +180,14 @@ export class Member {
     this.#stop.abort(reason);
   }
 
+  /** The machine has other addresses now: the cluster is told. @throws what the disk or the manager refuses. */
+  async readdress(addresses: NodeAddresses): Promise<void> {
+    await this.#remember(addresses);
+    await this.#manager?.readdress(addresses.advertiseAddress);
+    this.#agent.reconnect();
+    this.#o.onChange();
+  }
+
   /** Says that the cluster answered: a later start goes on with it. */
   async settled(): Promise<void> {
     if (this.#state.initialising) await this.#remember({ initialising: false });
@@ -204,7 +208,7 @@ export class Member {
 
   readonly #connect: AgentOptions["connect"] = async (manager, signal) => {
     const client = dial({
-      address: manager.address,
+      address: this.#dialable(manager),
       tls: this.#tls,
       expected: { role: "manager", clusterId: this.#state.clusterId },
     });
@@ -222,6 +226,12 @@ export class Member {
       },
     };
   };
+
+  /** Where a manager is dialled: the node's own one without a way over the network. */
+  #dialable({ nodeId, address }: NodeState["managers"][number]): string {
+    const own = nodeId === this.#state.nodeId ? this.#manager : undefined;
+    return own?.localAddress() ?? address;
+  }
 
   #nodeChanged(node: Node): void {
     this.#error = undefined;
@@ -319,10 +329,11 @@ export class Member {
       start = { ...start, members: await this.#otherMembers(state) };
     }
     const tls = this.#tls;
+    const member = this.#raftMember();
     const manager = await Manager.start({
       state,
       folder: raftFolder,
-      member: this.#raftMember(),
+      member,
       clusterId: this.#state.clusterId,
       listen: parseHostPort(this.#state.listenAddress, 0, "listen address"),
       relayPath,
@@ -340,7 +351,10 @@ export class Member {
       log,
     });
     this.#manager = manager;
+    // What changed during the start.
     if (this.#tls !== tls) manager.updateTls(this.#tls);
+    const { advertiseAddress } = this.#state;
+    if (advertiseAddress !== member.address) await manager.readdress(advertiseAddress);
     this.#start = { kind: "resume", forceNewCluster: false };
     this.#error = undefined;
     manager.fatal.catch((error) => {

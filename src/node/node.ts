@@ -29,18 +29,13 @@ import type {
   SwarmPort,
   SwarmStatus,
 } from "../engine/ports.ts";
-import {
-  formatHostPort,
-  type InterfaceAddress,
-  isOwnAddress,
-  parseHostPort,
-  resolveAdvertiseAgain,
-} from "./address.ts";
+import { type InterfaceAddress, parseHostPort } from "./address.ts";
 import type { ManagerSource } from "./backend.ts";
 import { type DaemonConfig, runtimeSocket } from "./config.ts";
 import { loadCredentials, saveCredentials } from "./credentials.ts";
 import { createCluster, type Entry, joinCluster } from "./entry.ts";
 import { Member, type MemberOptions } from "./member.ts";
+import { followAddresses, newAddresses } from "./readdress.ts";
 import { isValidAt } from "./renewer.ts";
 import { type NodeState, StateFiles } from "./state-files.ts";
 
@@ -74,6 +69,8 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   /** A membership that is just being started; giving it up ends the start. */
   #starting: Member | undefined;
   #error: unknown;
+  /** Ends the watch over the machine's addresses, with the membership. */
+  #following = new AbortController();
   /** Set while a join is under way; aborting it gives the join up. */
   #joining: AbortController | undefined;
   #isStopping = false;
@@ -366,23 +363,13 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   /** The state with the address this machine has now: it may have been moved since. */
   #readdressed(state: NodeState): NodeState {
     try {
-      const listen = parseHostPort(state.listenAddress, 0, "listen address");
-      const interfaces = this.#o.interfaces();
-      const advertise = resolveAdvertiseAgain(
-        { setting: state.advertiseSetting, wasOwn: state.advertisesOwnAddress === true },
-        listen,
-        interfaces,
-      );
-      const advertiseAddress = formatHostPort(advertise);
-      if (advertiseAddress === state.advertiseAddress) return state;
-      const before = parseHostPort(state.advertiseAddress, 0, "address").host;
-      this.#o.log.info("address changed", { from: state.advertiseAddress, to: advertiseAddress });
-      return {
-        ...state,
-        advertiseAddress,
-        advertisesOwnAddress: isOwnAddress(advertise.host, interfaces),
-        dataPathAddress: state.dataPathAddress === before ? advertise.host : state.dataPathAddress,
-      };
+      const next = newAddresses(state, this.#o.interfaces());
+      if (next === undefined) return state;
+      this.#o.log.info("address changed", {
+        from: state.advertiseAddress,
+        to: next.advertiseAddress,
+      });
+      return { ...state, ...next };
     } catch (error) {
       // No address to choose yet, such as before DHCP has answered: the last one is the best guess.
       this.#o.log.warn("address not found", { err: errorText(error) });
@@ -462,12 +449,15 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     }
     this.#failedState = undefined;
     this.#error = undefined;
+    this.#following = new AbortController();
+    void followAddresses(member, this.#o, this.#following.signal);
     this.#tell();
   }
 
   async #stopMember(): Promise<void> {
     const member = this.#member;
     this.#member = undefined;
+    this.#following.abort();
     await member?.stop();
     rmSync(runtimeSocket(this.#o.config, "relay"), { force: true });
     this.#tell();

@@ -33,6 +33,12 @@ export interface NodeState {
   readonly initialising?: boolean;
 }
 
+/** The part of it that follows the machine's interfaces. */
+export type NodeAddresses = Pick<
+  NodeState,
+  "advertiseAddress" | "advertisesOwnAddress" | "dataPathAddress"
+>;
+
 /** Writes a file so that after a crash either the old or the new content is there, whole. */
 export async function writeFileAtomic(path: string, data: string | Uint8Array): Promise<void> {
   const temporary = `${path}.new`;

@@ -43,7 +43,7 @@ describe("agent/agent", () => {
       false,
     ];
     agent = new Agent({
-      identity: { nodeId: "n", advertiseAddress: "n:1", dataPathAddress: "d" },
+      identity: () => ({ nodeId: "n", advertiseAddress: "n:1", dataPathAddress: "d" }),
       managers: [a],
       description: () => NodeDescription.create(),
       connect: async (manager, signal) => {

@@ -60,6 +60,7 @@ class Bench {
     { nodeId: "b", address: "b:1" },
   ];
   refusal: Error | undefined;
+  identity = { nodeId: "n", advertiseAddress: "n:1", dataPathAddress: "d" };
   readonly session: Session;
   readonly run: Promise<void>;
 
@@ -78,11 +79,11 @@ class Bench {
         },
         managers: () => this.managers,
         description: () => NodeDescription.create({ hostname: "h" }),
+        identity: () => this.identity,
         onMessage: async (message) => void this.heard.push(message),
         onConnected: (connected, error) =>
           void this.connected.push(connected || (error instanceof Error ? error.message : "")),
       },
-      { nodeId: "n", advertiseAddress: "n:1", dataPathAddress: "d" },
       { clock: this.clock, random, log: silentLog },
     );
     this.run = this.session.run(this.stop.signal);
@@ -125,6 +126,19 @@ describe("agent/session", () => {
       seenIndex: 0,
     });
     assert.deepEqual(bench.connected, []);
+  });
+
+  it("says where the node is now when it registers again", async () => {
+    bench = new Bench();
+    await bench.registered();
+    bench.identity = { nodeId: "n", advertiseAddress: "n:2", dataPathAddress: "e" };
+    bench.session.reconnect();
+    await settled();
+    await bench.clock.advance(50);
+    const hello = bench.stream().sent[0]?.hello;
+    assert.equal(bench.streams.length, 2);
+    assert.equal(hello?.advertiseAddress, "n:2");
+    assert.equal(hello?.dataPathAddress, "e");
   });
 
   it("leaves a manager that has not answered the registration for 10 s", async () => {

@@ -2,20 +2,34 @@
  * Steps towards the wanted roles, as a table.
  */
 import assert from "node:assert/strict";
-import { decideMembership, wantedRole } from "../../../../manager/membership/decide.ts";
-import { Node, type NodeRole, NodeSpec } from "../../../../src/common/api/generated/api.ts";
+import {
+  decideMembership,
+  type GroupMember,
+  wantedRole,
+} from "../../../../manager/membership/decide.ts";
+import {
+  ManagerStatus,
+  Node,
+  type NodeRole,
+  NodeSpec,
+} from "../../../../src/common/api/generated/api.ts";
 
 /** A node whose user wants `wanted` and which has `role`. */
 function node(id: string, wanted: NodeRole, role: NodeRole): Node {
-  return Node.create({ id, spec: NodeSpec.create({ desiredRole: wanted }), role });
+  const manager = ManagerStatus.create({ raftId: 1, address: `${id}:1` });
+  return Node.create({ id, spec: NodeSpec.create({ desiredRole: wanted }), role, manager });
 }
 
 describe("manager/membership/decide", () => {
-  const member = (nodeId: string, raftId: number) => ({ nodeId, raftId });
+  const member = (nodeId: string, raftId: number, address = `${nodeId}:1`) => ({
+    nodeId,
+    raftId,
+    address,
+  });
   const cases: readonly (readonly [
     string,
     readonly Node[],
-    readonly { nodeId: string; raftId: number }[],
+    readonly GroupMember[],
     readonly string[],
   ])[] = [
     ["does nothing in a cluster without nodes", [], [], []],
@@ -56,6 +70,24 @@ describe("manager/membership/decide", () => {
       ],
       [member("0", 5), member("b", 6)],
       ["promote a", "remove-member b 6", "promote c", "remove-member 0 5"],
+    ],
+    [
+      "notes where a manager is reached now",
+      [node("a", "manager", "manager")],
+      [member("a", 1, "a:2")],
+      ["readdress a"],
+    ],
+    [
+      "notes the id under which a manager came back",
+      [node("a", "manager", "manager")],
+      [member("a", 2)],
+      ["readdress a"],
+    ],
+    [
+      "does not note the place of one that is to go",
+      [node("a", "worker", "manager")],
+      [member("a", 1, "a:2")],
+      ["remove-member a 1"],
     ],
     [
       "takes a node without a spec for a worker",

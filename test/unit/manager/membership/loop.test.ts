@@ -100,7 +100,7 @@ describe("manager/membership/loop", () => {
 
   it("demotes a node after the group went on without it, and forgets its place there", async () => {
     await add("a", "worker", "manager");
-    group.list = [{ nodeId: "a", raftId: 7 }];
+    group.list = [{ nodeId: "a", raftId: 7, address: "a:1" }];
     await started();
     assert.deepEqual(group.removed, [7]);
     assert.equal(node("a")?.role, "worker");
@@ -109,7 +109,7 @@ describe("manager/membership/loop", () => {
 
   it("keeps the role of a manager the group cannot do without, and tries again", async () => {
     await add("a", "worker", "manager");
-    group.list = [{ nodeId: "a", raftId: 7 }];
+    group.list = [{ nodeId: "a", raftId: 7, address: "a:1" }];
     group.refusal = new ClusterError("failed-precondition", "quorum");
     await started();
     assert.equal(group.tries, 1);
@@ -126,7 +126,7 @@ describe("manager/membership/loop", () => {
   it("goes on with other nodes when one step is refused", async () => {
     await add("a", "worker", "manager");
     await add("b", "manager", "worker");
-    group.list = [{ nodeId: "a", raftId: 7 }];
+    group.list = [{ nodeId: "a", raftId: 7, address: "a:1" }];
     group.refusal = new ClusterError("failed-precondition", "quorum");
     await started();
     assert.equal(node("b")?.role, "manager");
@@ -153,7 +153,7 @@ describe("manager/membership/loop", () => {
 
   it("writes nothing and does not spin when all is as it should be", async () => {
     await add("a", "manager", "manager");
-    group.list = [{ nodeId: "a", raftId: 7 }];
+    group.list = [{ nodeId: "a", raftId: 7, address: "a:1" }];
     await started();
     const { length } = log.entries;
     await pass(6_000);
@@ -169,14 +169,26 @@ describe("manager/membership/loop", () => {
     assert.equal(log.entries.length, length);
   });
 
+  it("notes the address a manager moved to, once", async () => {
+    await add("a", "manager", "manager");
+    group.list = [{ nodeId: "a", raftId: 7, address: "a:1" }];
+    await started();
+    const { length } = log.entries;
+    group.list = [{ nodeId: "a", raftId: 7, address: "a:2" }];
+    loop.changed();
+    await pass(200);
+    assert.deepEqual(node("a")?.manager, { raftId: 7, address: "a:2" });
+    assert.equal(log.entries.length, length + 1);
+  });
+
   it("takes members out whose node is gone", async () => {
-    group.list = [{ nodeId: "x", raftId: 9 }];
+    group.list = [{ nodeId: "x", raftId: 9, address: "a:1" }];
     await started();
     assert.deepEqual(group.removed, [9]);
   });
 
   it("takes nobody out before the first objects of the cluster are there", async () => {
-    group.list = [{ nodeId: "a", raftId: 9 }];
+    group.list = [{ nodeId: "a", raftId: 9, address: "a:1" }];
     run = loop.run(stop.signal);
     await pass(6_000);
     assert.equal(group.tries, 0);

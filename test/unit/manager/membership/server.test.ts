@@ -32,7 +32,7 @@ class FakeGroup implements GroupChanges {
   async addMember(member: RaftMember): Promise<void> {
     await this.during();
     this.done.push(`add ${member.raftId}`);
-    this.list = [...this.list, member];
+    this.list = [...this.list.filter(({ raftId }) => raftId !== member.raftId), member];
   }
 
   async removeMember(raftId: number): Promise<void> {
@@ -97,6 +97,14 @@ describe("manager/membership/server", () => {
       assert.deepEqual((await join()).members, [first, member]);
       assert.deepEqual(group.done, ["add 7"]);
       assert.equal(log.entries.length, length);
+    });
+
+    it("notes the new address of a member it knows", async () => {
+      await add("manager");
+      await join();
+      await join({ address: "n:2" });
+      assert.deepEqual(group.done, ["add 7", "add 7"]);
+      assert.equal(store.view().get("node", "n")?.manager?.address, "n:2");
     });
 
     it("takes the old self of a member out that lost its disk", async () => {

@@ -1,0 +1,99 @@
+/**
+ * Whole nodes in this process, on loopback addresses: the swarm part of a daemon without its Engine API.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ClusterSpec, NodeDescription } from "../../src/common/api/generated/api.ts";
+import { systemClock } from "../../src/common/clock/clock.ts";
+import { newLog } from "../../src/common/log/log.ts";
+import { systemRandom } from "../../src/common/random/random.ts";
+import type { InitRequest, JoinRequest } from "../../src/engine/ports.ts";
+import type { InterfaceAddress } from "../../src/node/address.ts";
+import { loadConfig } from "../../src/node/config.ts";
+import { SwarmNode } from "../../src/node/node.ts";
+
+/** A port nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address !== null ? address.port : 0;
+}
+
+/** A machine with one network card. */
+export function oneCard(address: string): InterfaceAddress[] {
+  return [{ interfaceName: "eth0", address, family: "IPv4", internal: false }];
+}
+
+/** Nodes of one test, below one folder. */
+export class TestNodes {
+  /** What all of them logged. */
+  readonly lines: string[] = [];
+  readonly #nodes: SwarmNode[] = [];
+  #folder = "";
+
+  async open(): Promise<void> {
+    this.#folder = await mkdtemp(join(tmpdir(), "skep-nodes-"));
+  }
+
+  async close(): Promise<void> {
+    for (const node of this.#nodes.splice(0).reverse()) await node.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Path below the data root of a node. */
+  path(name: string, ...parts: readonly string[]): string {
+    return join(this.#folder, name, ...parts);
+  }
+
+  /** A daemon that is not started; another one of the same name has the same data root. */
+  node(name: string, interfaces: () => readonly InterfaceAddress[] = () => []): SwarmNode {
+    const node = new SwarmNode({
+      config: loadConfig(["--data-root", this.path(name), "--exec-root", this.#folder]),
+      interfaces,
+      description: () => NodeDescription.create({ hostname: name }),
+      clock: systemClock,
+      random: systemRandom,
+      log: newLog((line) => this.lines.push(`${name} ${line}`), { level: "info" }),
+    });
+    this.#nodes.push(node);
+    return node;
+  }
+}
+
+/** A request to make a cluster that is reached on this port of 127.0.0.1. */
+export function initRequest(port: number, change: Partial<InitRequest> = {}): InitRequest {
+  return {
+    listenAddress: `127.0.0.1:${port}`,
+    advertiseAddress: "",
+    dataPathAddress: "",
+    dataPathPort: 0,
+    forceNewCluster: false,
+    spec: ClusterSpec.create({}),
+    availability: "active",
+    defaultAddressPool: [],
+    subnetSize: 24,
+    ...change,
+  };
+}
+
+/** A request to join the cluster of `manager`, with its token for the role. */
+export function joinRequest(
+  manager: SwarmNode,
+  role: "manager" | "worker",
+  change: Partial<JoinRequest>,
+): JoinRequest {
+  const [cluster] = manager.manager()?.view().list("cluster") ?? [];
+  return {
+    listenAddress: "",
+    advertiseAddress: "",
+    dataPathAddress: "",
+    remoteAddresses: [],
+    joinToken: cluster?.rootCa?.joinTokens?.[role] ?? "",
+    availability: "active",
+    ...change,
+  };
+}
