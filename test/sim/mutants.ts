@@ -1,6 +1,7 @@
 /**
- * The mutation run: plants each known bug in a copy of the compiled program and runs the simulator, then the scenario
- * suites, until one of them notices: `mutants.js [--only 1,2,3] [--histories N] [--report FILE]`.
+ * The mutation run: plants each known bug in a copy of the compiled program and runs a few histories of the simulator,
+ * the scenario suites, then the rest of the histories, until something notices:
+ * `mutants.js [--only 1,2,3] [--histories N] [--report FILE]`.
  *
  * A full run passes when all but `survivorsMax` mutants are killed; one with `--only` when all are.
  */
@@ -22,8 +23,13 @@ import { edited, type Mutation, mutations } from "./mutations.ts";
 import type { HistoryReport } from "./report.ts";
 
 const top = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "..");
+/** etcd's scenario files where they are beside the checkout: the copy has another neighbourhood. */
+const oracle =
+  process.env["SKEP_RAFT_ORACLE"] ?? join(top, "..", "shared", "testdata", "etcd-raft");
 /** Mutants that may live on in a full run. */
 const survivorsMax = 2;
+/** Histories before the scenario suites, which take less time than more of them. */
+const historiesFirst = 40;
 /** Longest run of one mutant; one that runs longer hangs, which is noticed as well. */
 const mutantTimeoutMs = 15 * 60_000;
 
@@ -104,19 +110,24 @@ async function runMutant(copy: string, mutation: Mutation): Promise<Outcome> {
       if (!originals.has(path)) originals.set(path, text);
       writeFileSync(path, edited(text, edit));
     }
-    const outcome = await simulate(copy);
-    if (outcome.killedBy !== undefined) return outcome;
-    return { ...outcome, killedBy: await runScenarios(copy) };
+    const all = Number(values.histories);
+    const first = Math.min(historiesFirst, all);
+    const begun = await simulate(copy, 1, first);
+    if (begun.killedBy !== undefined) return begun;
+    const killedBy = await runScenarios(copy);
+    if (killedBy !== undefined || all === first) return { ...begun, killedBy };
+    const rest = await simulate(copy, first + 1, all - first);
+    return { ...rest, histories: begun.histories + rest.histories };
   } finally {
     for (const [path, text] of originals) writeFileSync(path, text);
   }
 }
 
-async function simulate(copy: string): Promise<Outcome> {
+async function simulate(copy: string, from: number, count: number): Promise<Outcome> {
   const report = join(copy, "report.json");
   rmSync(report, { force: true });
   const script = join(copy, "build", "test", "sim", "run.js");
-  const seeds = ["--seeds", values.histories, "--first", "1", "--fresh"];
+  const seeds = ["--seeds", String(count), "--first", String(from), "--fresh"];
   const code = await run([script, ...seeds, "--fail-fast", "--report", report], copy);
   if (!existsSync(report)) {
     return { killedBy: code === undefined ? "it hangs" : `it ends with ${code}`, histories: 0 };
@@ -143,7 +154,8 @@ async function runScenarios(copy: string): Promise<string | undefined> {
 /** Runs a program of Node's; its exit code, or nothing when it had to be stopped. */
 function run(args: readonly string[], cwd: string): Promise<number | undefined> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, { cwd, stdio: "ignore" });
+    const env = { ...process.env, SKEP_RAFT_ORACLE: oracle };
+    const child = spawn(process.execPath, args, { cwd, env, stdio: "ignore" });
     const timer = setTimeout(() => {
       child.kill("SIGKILL");
     }, mutantTimeoutMs);
