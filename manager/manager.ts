@@ -338,7 +338,7 @@ export class Manager {
     const { signal } = this.#stop;
     this.#own("reports", this.#reports.run(signal));
     this.#own("checkpoint", state.checkpointer.run(signal));
-    this.#own("keys-file", this.#keysFile.run(signal));
+    this.#own("keys-file", this.#keysFile.run(signal, this.ready(signal)));
     this.#own("store-watch", this.#followStore(signal));
     this.#own("leader-watch", this.#watchLeader(signal));
     this.#leadershipChanged();

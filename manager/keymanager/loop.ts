@@ -132,8 +132,19 @@ export class KeysFileLoop {
     this.#bell.ring();
   }
 
-  /** Runs until the signal aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * Runs until the signal aborts.
+   *
+   * @param upToDate Resolves once the store is no older than the file. The checkpoint a manager starts from may be: sealed
+   *   after it, the file would go back to an unlock key that was replaced, or to none.
+   */
+  async run(signal: AbortSignal, upToDate: Promise<void>): Promise<void> {
+    try {
+      await upToDate;
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
     await repeat(this.#bell, signal, this.#tools, () => this.#look());
   }
 

@@ -4,6 +4,8 @@
  * takes nobody else along.
  */
 import { deepEqual, equal, notEqual, ok } from "node:assert/strict";
+import { join } from "node:path";
+import { keysFileState } from "../../manager/keymanager/keys.ts";
 import { shiftedClock } from "../../src/playground/playground.ts";
 import { LabCluster } from "../support/lab-cluster.ts";
 import { until } from "../support/wait.ts";
@@ -40,13 +42,7 @@ describe("a cluster that was off for 200 days", function () {
   });
 
   it("comes back with autolock once its managers are unlocked", async () => {
-    const swarm = await cluster.get<{ Version: { Index: number }; Spec: object }>("m1", "/swarm");
-    const body = { ...swarm.Spec, EncryptionConfig: { AutoLockManagers: true } };
-    await cluster.done("m1", {
-      method: "POST",
-      path: `/swarm/update?version=${swarm.Version.Index}`,
-      body,
-    });
+    await setAutolock(cluster, true);
     const { UnlockKey } = await cluster.get<{ UnlockKey: string }>("m2", "/swarm/unlockkey");
     await switchOff(cluster);
     for (const name of remaining) await startAt(cluster, name, "+400d");
@@ -60,12 +56,7 @@ describe("a cluster that was off for 200 days", function () {
     }
     await cluster.ready(remaining);
     await cluster.createSecret("m2", "after-400-days");
-    const spec = await cluster.get<{ Version: { Index: number }; Spec: object }>("m1", "/swarm");
-    await cluster.done("m1", {
-      method: "POST",
-      path: `/swarm/update?version=${spec.Version.Index}`,
-      body: { ...spec.Spec, EncryptionConfig: { AutoLockManagers: false } },
-    });
+    await setAutolock(cluster, false);
   });
 
   for (const name of ["m3", "w1"]) {
@@ -82,6 +73,26 @@ describe("a cluster that was off for 200 days", function () {
     });
   }
 });
+
+/** Switches autolock; resolves once every manager has written it down, as one whose power is cut before stays as it was. */
+async function setAutolock(cluster: LabCluster, on: boolean): Promise<void> {
+  const { Version, Spec } = await cluster.get<{ Version: { Index: number }; Spec: object }>(
+    "m1",
+    "/swarm",
+  );
+  await cluster.done("m1", {
+    method: "POST",
+    path: `/swarm/update?version=${Version.Index}`,
+    body: { ...Spec, EncryptionConfig: { AutoLockManagers: on } },
+  });
+  for (const name of cluster.managers) {
+    const file = join(cluster.lab.dir, name, "data", "node", "keys");
+    await until(() => keysFileState(file) === (on ? "locked" : "open"), {
+      withinMs: 30_000,
+      what: `the keys file of ${name} follows autolock`,
+    });
+  }
+}
 
 async function switchOff({ lab }: LabCluster): Promise<void> {
   await Promise.all(lab.nodes().map((node) => lab.killNode(node.name)));

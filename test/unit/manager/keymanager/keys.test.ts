@@ -209,7 +209,7 @@ describe("manager/keymanager/loop", () => {
       const tools = { clock, random, log: silentLog };
       const leader = new UnlockKeyLoop(store, 1, tools);
       const file = new KeysFileLoop(store, ring, rotate, tools);
-      const runs = [leader.run(stop.signal), file.run(stop.signal)];
+      const runs = [leader.run(stop.signal), file.run(stop.signal, Promise.resolve())];
       const look = async () => {
         for (let i = 0; i < 3; i++) {
           leader.changed();
@@ -253,6 +253,34 @@ describe("manager/keymanager/loop", () => {
       assert.equal(ring.isLocked(), false);
       stop.abort();
       await Promise.all(runs);
+    } finally {
+      stop.abort();
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  it("leaves the file alone while the store may be older than it", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "skep-keys-"));
+    const stop = new AbortController();
+    try {
+      const { store } = localStore();
+      await store.update((tx) => tx.create("cluster", cluster(false)));
+      const ring = createKeyRing(join(folder, "keys"), { nodeKey, unlockKey }, random);
+      const tools = { clock: new FakeClock(), random, log: silentLog };
+      const file = new KeysFileLoop(store, ring, async () => {}, tools);
+      let caughtUp = () => {};
+      const upToDate = new Promise<void>((resolve) => {
+        caughtUp = resolve;
+      });
+      const run = file.run(stop.signal, upToDate);
+      file.changed();
+      await settle();
+      assert.ok(ring.isSealedBy(unlockKey));
+      caughtUp();
+      await settle();
+      assert.equal(ring.isLocked(), false);
+      stop.abort();
+      await run;
     } finally {
       stop.abort();
       rmSync(folder, { recursive: true });
