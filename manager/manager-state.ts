@@ -4,7 +4,7 @@
  * Opened by `src/node` ahead of the manager, because a node whose certificate ran out takes the CA key from here: no quorum
  * is needed to form the quorum.
  */
-import { existsSync, mkdirSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "../src/common/clock/clock.ts";
@@ -18,6 +18,7 @@ import { type KeyRingSealer, newSealer } from "../src/common/seal/sealer.ts";
 import { selfIssue } from "./ca/signer.ts";
 import { unlockKeyOf } from "./keymanager/decide.ts";
 import { createKeyRing, type KeyRing, keysFileState, openKeyRing } from "./keymanager/keys.ts";
+import { holdsLog } from "./raft/log-swap.ts";
 import { type Checkpointer, type Found, openCheckpointer } from "./state/checkpoint.ts";
 import { Store } from "./state/store.ts";
 
@@ -43,7 +44,7 @@ export function managerStateKind(keysPath: string): "absent" | "open" | "locked"
 
 /** Whether the folder holds a Raft log, so that the member it belongs to can go on. */
 export function hasRaftLog(folder: string): boolean {
-  return existsSync(join(folder, "log"));
+  return holdsLog(folder);
 }
 
 /** Removes all manager state, the keys last. */

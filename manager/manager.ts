@@ -521,6 +521,7 @@ function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[
     keys: options.state.ring.dataKeys(),
     profile: options.profile,
     appliedIndex: options.state.store.appliedIndex(),
+    appliedTerm: options.state.store.appliedTerm(),
     log: options.log,
     ...(start.kind === "bootstrap" ? { bootstrap: true } : {}),
     ...(start.kind === "join" ? { admitted: true } : {}),

@@ -27,6 +27,7 @@ export interface WorkerStart {
   readonly admitted: boolean;
   readonly profile: RaftProfile;
   readonly appliedIndex: number;
+  readonly appliedTerm: number;
 }
 
 /** An error as data. */

@@ -54,6 +54,8 @@ export interface RaftHostOptions {
   readonly profile?: RaftProfile;
   /** What the store's durable checkpoint has applied; 0 without one. */
   readonly appliedIndex: number;
+  /** Term of the entry at that index. */
+  readonly appliedTerm?: number;
   readonly log: Log;
 }
 
@@ -141,6 +143,7 @@ export async function startRaftHost(options: RaftHostOptions): Promise<RaftHost>
     admitted: options.admitted ?? false,
     profile: options.profile ?? "normal",
     appliedIndex: options.appliedIndex,
+    appliedTerm: options.appliedTerm ?? 0,
   };
   const worker = new Worker(new URL("./worker.js", import.meta.url), {
     workerData: start,

@@ -42,8 +42,17 @@ export type StartPlan =
   /** The state machine has installed a snapshot that the log does not begin with yet. */
   | { readonly kind: "finish-snapshot"; readonly meta: RaftSnapshotMeta }
   | { readonly kind: "replace"; readonly reason: string; readonly members: readonly RaftMember[] }
-  /** Become the only member. With `anchor`, of a log that begins anew there. */
-  | { readonly kind: "force"; readonly anchor: number | undefined };
+  /** Become the only member, with the log as it is. */
+  | { readonly kind: "force" }
+  /** Become the only member, of a log that begins anew after `anchor`, and takes over what follows it from `tail`. */
+  | {
+      readonly kind: "force-anew";
+      readonly anchor: number;
+      /** "log-lost" is the log that was set aside when the present one was begun. */
+      readonly tail: "log" | "log-lost" | "none";
+      /** Why the log cannot stay as it is. */
+      readonly reason: string;
+    };
 
 /** Index a new group's log begins after, so that whoever joins starts from a snapshot. */
 export const bootstrapIndex = 1;
@@ -57,18 +66,16 @@ export function decideStart(facts: StartFacts): StartPlan {
   const { isNew, appliedIndex, pending } = facts;
   if (isNew && appliedIndex === 0) return beginning(facts);
   if (facts.admittedAnew === true) return { kind: "join", members: facts.joinMembers };
+  if (facts.forceNewCluster) return forced(facts);
   const loss = lossOf(facts);
-  if (facts.forceNewCluster)
-    return { kind: "force", anchor: loss === undefined ? undefined : anchorFor(facts) };
-  // Also with a log that reaches further: what it has at the place of the snapshot was never committed.
-  const unlogged = pending !== undefined && facts.pendingTerm !== pending.term;
-  if (facts.loss === undefined && unlogged && pending.index === appliedIndex) {
+  if (facts.loss === undefined && pending !== undefined && isUnlogged(facts)) {
     return { kind: "finish-snapshot", meta: pending };
   }
   if (loss === undefined) return { kind: "go-on" };
   const stored = facts.members.filter((member) => member.nodeId !== facts.self);
   const members = stored.length > 0 ? stored : facts.joinMembers;
   if (members.length > 0) return { kind: "replace", reason: loss, members };
+  if (appliedIndex === 0 && !isWholeFromTheStart(facts)) throw nothingLeft(loss);
   throw new ClusterError(
     "failed-precondition",
     `${loss}, and there is no other manager to learn it from: restore the data folder from a backup, ` +
@@ -76,13 +83,50 @@ export function decideStart(facts: StartFacts): StartPlan {
   );
 }
 
-function beginning(facts: StartFacts): StartPlan {
-  if (facts.bootstrap || facts.forceNewCluster) return { kind: "bootstrap" };
-  if (facts.joinMembers.length > 0) return { kind: "join", members: facts.joinMembers };
-  throw new ClusterError(
+function forced(facts: StartFacts): StartPlan {
+  const { appliedIndex, lastIndex } = facts;
+  const anchor = Math.max(appliedIndex, bootstrapIndex);
+  if (isUnlogged(facts)) {
+    const reason = `the log does not begin with the received state at index ${appliedIndex} yet`;
+    return { kind: "force-anew", anchor, tail: "none", reason };
+  }
+  if (facts.loss === undefined && facts.replacing && lastIndex === 0) {
+    const reason = "the log was set aside for the group to send its state";
+    return { kind: "force-anew", anchor, tail: "log-lost", reason };
+  }
+  const reason = lossOf(facts);
+  if (reason === undefined) return { kind: "force" };
+  return { kind: "force-anew", anchor, tail: "log", reason };
+}
+
+/** Whether what can be read of the log begins with its very first entry: it holds the state without a checkpoint, too. */
+function isWholeFromTheStart({ firstIndex, lastIndex }: StartFacts): boolean {
+  return firstIndex === bootstrapIndex + 1 && lastIndex >= firstIndex;
+}
+
+/**
+ * Whether the state is a received one that the log does not begin with yet; also with a log that reaches further, as what
+ * it has at the place of the snapshot was never committed.
+ */
+function isUnlogged({ pending, pendingTerm, appliedIndex }: StartFacts): boolean {
+  return pending !== undefined && pendingTerm !== pending.term && pending.index === appliedIndex;
+}
+
+/** Neither log nor checkpoint can be used. @param reason Why the log cannot. */
+export function nothingLeft(reason: string): ClusterError {
+  return new ClusterError(
     "failed-precondition",
-    "this manager has neither a raft log nor a group to join",
+    `${reason}, there is no checkpoint of the state that can be read, and no other manager to learn it from: restore ` +
+      "the data folder from a backup, or give the swarm up with docker swarm leave --force",
   );
+}
+
+function beginning(facts: StartFacts): StartPlan {
+  if (facts.bootstrap) return { kind: "bootstrap" };
+  if (facts.joinMembers.length > 0 && !facts.forceNewCluster) {
+    return { kind: "join", members: facts.joinMembers };
+  }
+  throw nothingLeft("the raft log is gone");
 }
 
 /** Everything that says the log is not what it was, the store's checkpoint included. */
@@ -99,8 +143,4 @@ function lossOf(facts: StartFacts): string | undefined {
     return `the state ends at index ${appliedIndex}, but the raft log begins at ${firstIndex}`;
   }
   return undefined;
-}
-
-function anchorFor(facts: StartFacts): number {
-  return Math.max(facts.appliedIndex, bootstrapIndex);
 }

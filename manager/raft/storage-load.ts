@@ -76,6 +76,7 @@ export function metaAad(options: { readonly clusterId: string }, key: string): U
 /**
  * Opens the database and reads everything.
  *
+ * @param name Folder of the database below the storage's.
  * @throws ClusterError failed-precondition for a format, cluster or key this daemon cannot use; resource-exhausted when
  *   there is no room to open the database.
  */
@@ -83,11 +84,12 @@ export async function loadLog(
   options: StorageOptions,
   sealer: Sealer,
   floor: FloorState | undefined,
+  name = "log",
 ): Promise<{ readonly database: LogDatabase | undefined; readonly loaded: LoadedLog }> {
   let database: LogDatabase | undefined;
   try {
     database = await (options.openDatabase ?? openLogDatabase)(
-      join(options.dir, "log"),
+      join(options.dir, name),
       options.onStalled,
     );
     return { database, loaded: await readLog(database, { options, sealer, floor }) };

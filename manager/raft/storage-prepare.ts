@@ -2,12 +2,14 @@
  * Makes a member's storage fit to run with, as `recovery.ts` decided.
  */
 import { type RaftMember, RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
+import { errorText } from "../../src/common/errors/cluster-error.ts";
 import { newRaftId } from "../../src/common/ids/ids.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { emptyConfState, type HardState } from "./core/types.ts";
 import type { WorkerStart } from "./host-messages.ts";
-import { bootstrapIndex, decideStart } from "./recovery.ts";
+import type { LogTail } from "./log-tail.ts";
+import { bootstrapIndex, decideStart, nothingLeft, type StartPlan } from "./recovery.ts";
 import type { RaftStorage } from "./storage.ts";
 
 /**
@@ -65,7 +67,9 @@ export async function prepareStorage(
     }
     case "force":
       tools.log.warn("this manager is now the only one of its cluster");
-      return force(storage, start.member, plan.anchor);
+      return forceAsIs(storage, start.member);
+    case "force-anew":
+      return forceAnew(storage, start, plan, tools);
   }
 }
 
@@ -111,38 +115,64 @@ function beginAlone(
 }
 
 /** Everything in the log counts as committed, and the configuration is this member alone. */
-async function force(
-  storage: RaftStorage,
-  member: RaftMember,
-  anchor: number | undefined,
-): Promise<void> {
-  const { tail, hardState } = storage;
+function forceAsIs(storage: RaftStorage, member: RaftMember): Promise<void> {
+  const { tail } = storage;
   const self = { ...member, raftId: storage.raftId || member.raftId };
-  // A term above every one that was seen: whoever else is left can no longer be followed.
-  const term = hardState.term + 1;
-  if (anchor === undefined) {
-    const index = tail.lastIndex();
-    return storage.write({
-      entries: [],
-      hardState: { term, vote: self.raftId, commit: index },
-      config: aloneAt(self, { index, term: tail.term(index) ?? 0 }),
-    });
-  }
-  const readable = tail.entries(
-    Math.max(anchor + 1, tail.firstIndex()),
-    tail.lastIndex() + 1,
-    Number.POSITIVE_INFINITY,
-  );
-  const kept = readable?.[0]?.index === anchor + 1 ? readable : [];
-  const anchorTerm = tail.term(anchor) ?? hardState.term;
-  await beginAlone(storage, self, { index: anchor, term: anchorTerm });
-  const last = kept.at(-1);
-  if (last === undefined) return;
-  await storage.write({
-    entries: kept,
+  const index = tail.lastIndex();
+  return storage.write({
+    entries: [],
+    // A term above every one that was seen: whoever else is left can no longer be followed.
+    hardState: { term: storage.termSeen + 1, vote: self.raftId, commit: index },
+    config: aloneAt(self, { index, term: tail.term(index) ?? 0 }),
+  });
+}
+
+/**
+ * A new log in the place of one that cannot stay, under a new id: until it is there in one piece, the old one counts.
+ *
+ * @throws ClusterError failed-precondition when neither log nor checkpoint has anything to go on with.
+ */
+async function forceAnew(
+  storage: RaftStorage,
+  start: WorkerStart,
+  plan: Extract<StartPlan, { kind: "force-anew" }>,
+  { random, log }: { readonly random: Random; readonly log: Log },
+): Promise<void> {
+  const source = plan.tail === "log-lost" ? await lostTail(storage, log) : storage.tail;
+  const from = Math.max(plan.anchor + 1, source.firstIndex());
+  const entries = source.entries(from, source.lastIndex() + 1, Number.POSITIVE_INFINITY) ?? [];
+  const follows = entries[0]?.index === plan.anchor + 1 && plan.tail !== "none";
+  const kept = follows ? entries : [];
+  if (start.appliedIndex === 0 && kept.length === 0) throw nothingLeft(plan.reason);
+  const anchorTerm = source.term(plan.anchor) ?? start.appliedTerm;
+  const last = kept.at(-1) ?? { index: plan.anchor, term: anchorTerm };
+  log.warn("this manager is now the only one of its cluster, with what could be read", {
+    err: plan.reason,
+    state: start.appliedIndex,
+    "raft.index": last.index,
+    unusable: entries.length - kept.length,
+  });
+  const self = { ...start.member, raftId: newRaftId(random) };
+  const term = Math.max(storage.termSeen, start.appliedTerm, last.term) + 1;
+  await storage.begin({
+    raftId: self.raftId,
+    replaces: 0,
+    anchor: { index: plan.anchor, term: anchorTerm },
     hardState: { term, vote: self.raftId, commit: last.index },
     config: aloneAt(self, last),
+    entries: kept,
   });
+}
+
+/** What can still be read of the log that was set aside. */
+async function lostTail(storage: RaftStorage, log: Log): Promise<LogTail> {
+  try {
+    return await storage.readLost();
+  } catch (error) {
+    // Sealed under a key that is gone, say.
+    log.warn("the log that was set aside cannot be read", { err: errorText(error) });
+    return storage.tail;
+  }
 }
 
 function aloneAt(

@@ -7,7 +7,8 @@
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import {
   RaftHardState,
@@ -29,6 +30,7 @@ import { emptyConfState, entrySize } from "./core/types.ts";
 import { Floor } from "./floor.ts";
 import { type LogDatabase, type LogOperation, openLogDatabase } from "./log-database.ts";
 import { chainStart, encodeLogRecord, logFormat, sameBytes } from "./log-record.ts";
+import { finishSwap, lostLogName, putInPlace, writeAside } from "./log-swap.ts";
 import { LogTail } from "./log-tail.ts";
 import {
   type LoadedLog,
@@ -55,6 +57,8 @@ export interface LogBeginning {
   readonly anchor: { readonly index: number; readonly term: number };
   readonly hardState: HardState;
   readonly config: RaftSnapshotMeta;
+  /** What follows the anchor already. */
+  readonly entries?: readonly Entry[];
 }
 
 /** The open storage of one member. */
@@ -118,6 +122,7 @@ export class RaftStorage {
       },
     };
     try {
+      await finishSwap(watched, floor.state);
       const { database, loaded } = await loadLog(watched, sealer, floor.state);
       return new RaftStorage(watched, { sealer, floor, database, stall }, loaded);
     } catch (error) {
@@ -165,6 +170,28 @@ export class RaftStorage {
     return this.#tail;
   }
 
+  /** The highest term this member is known to have been in, whatever was lost of the log. */
+  get termSeen(): number {
+    const { tail } = this;
+    const last = tail.term(tail.lastIndex()) ?? 0;
+    return Math.max(this.#hardState.term, this.#floor.state?.term ?? 0, last);
+  }
+
+  /** What can be read of the log that was set aside when this one was begun; nothing when there is none. */
+  readLost(): Promise<LogTail> {
+    return this.#exclusive(async () => {
+      if (!existsSync(join(this.#options.dir, lostLogName))) return this.#tail;
+      const { database, loaded } = await loadLog(
+        this.#options,
+        this.#sealer,
+        undefined,
+        lostLogName,
+      );
+      await database?.close();
+      return this.#newTail(loaded);
+    });
+  }
+
   /** Says which snapshot could be sent; asked by the core. */
   setSnapshotSource(source: () => Snapshot | undefined): void {
     this.#snapshotSource = source;
@@ -210,7 +237,7 @@ export class RaftStorage {
     });
   }
 
-  /** Throws away the log and begins another; the old database stays as `log.lost` for a person to look at. */
+  /** Begins another log in the place of this one, all or nothing; the old database stays as `log.lost`. */
   begin(beginning: LogBeginning): Promise<void> {
     return this.#exclusive(() => this.#begin(beginning));
   }
@@ -353,58 +380,47 @@ export class RaftStorage {
   }
 
   async #begin(beginning: LogBeginning): Promise<void> {
-    // The floor first: should the process end in between, it tells that this log was being replaced.
-    await this.#floor.write({
-      clusterId: this.#options.clusterId,
-      raftId: beginning.raftId,
-      index: 0,
-      chain: chainStart,
-      term: 0,
-      vote: 0,
-      replaces: beginning.replaces,
-    });
-    const path = join(this.#options.dir, "log");
+    const { dir, clusterId, onStalled } = this.#options;
+    const { raftId, replaces } = beginning;
+    const anchor = { ...beginning.anchor, chain: newChain(beginning.anchor) };
+    const format = RaftLogFormat.encode({ format: logFormat, clusterId, raftId });
+    const operations: LogOperation[] = [
+      { type: "put", key: "format", value: format },
+      this.#putHardState(beginning.hardState),
+      this.#put("config", RaftSnapshotMeta.encode(beginning.config)),
+      this.#putAnchor(anchor),
+    ];
+    const records: RecordPlace[] = [];
+    for (const group of splitEntries(beginning.entries ?? [])) {
+      records.push(this.#putRecord(group, records.at(-1)?.chain ?? anchor.chain, operations));
+    }
+    await writeAside(this.#options, operations);
+    // One that was begun anew and never got anything would only push out the log it took the place of.
+    const isEmpty = this.replaces !== 0 && this.#tail.lastIndex() === 0;
+    const keep = !this.#loaded.isNew && !isEmpty;
+    // From here on the new log counts.
+    const nothing = { index: 0, chain: chainStart, term: 0, vote: 0 };
+    await this.#floor.write({ clusterId, raftId, replaces, ...nothing });
     await this.#database?.close();
     this.#database = undefined;
-    if (!this.#loaded.isNew) {
-      await rm(`${path}.lost`, { recursive: true, force: true });
-      await rename(path, `${path}.lost`);
-    }
-    const database = await (this.#options.openDatabase ?? openLogDatabase)(
-      path,
-      this.#options.onStalled,
+    await putInPlace(dir, keep);
+    this.#database = await (this.#options.openDatabase ?? openLogDatabase)(
+      join(dir, "log"),
+      onStalled,
     );
-    this.#database = database;
-    const chain = newChain(beginning.anchor);
-    await database.batch(
-      [
-        {
-          type: "put",
-          key: "format",
-          value: RaftLogFormat.encode({
-            format: logFormat,
-            clusterId: this.#options.clusterId,
-            raftId: beginning.raftId,
-          }),
-        },
-        this.#putHardState(beginning.hardState),
-        this.#put("config", RaftSnapshotMeta.encode(beginning.config)),
-        this.#putAnchor({ ...beginning.anchor, chain }),
-      ],
-      true,
-    );
+    this.#isBroken = false;
     this.#adopt({
       isNew: false,
       loss: undefined,
-      raftId: beginning.raftId,
-      anchor: { ...beginning.anchor, chain },
-      entries: [],
-      records: [],
+      raftId,
+      anchor,
+      entries: beginning.entries ?? [],
+      records,
       hardState: beginning.hardState,
       config: beginning.config,
       pending: undefined,
     });
-    await this.#writeFloor(beginning.anchor.index, chain);
+    await this.#writeFloor(this.#end().index, this.#end().chain);
   }
 
   #adopt(loaded: LoadedLog): void {

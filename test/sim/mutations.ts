@@ -362,7 +362,7 @@ export const mutations: readonly Mutation[] = [
     edits: [
       {
         file: "manager/raft/recovery.js",
-        after: "loss === undefined ? undefined : anchorFor(facts) };",
+        after: "const loss = lossOf(facts);",
         find: "if (loss === undefined)",
         replace: "if (true)",
       },

@@ -145,4 +145,33 @@ describe("manager/raft (lost log)", function () {
     assert.ok(only.texts().length > 20 && only.texts().length < 30);
     await only.put("goes on");
   });
+
+  it("a manager that set its log aside goes on alone with its checkpoint and what the log still had", async () => {
+    const members = await group.form(2);
+    const leader = await group.leader();
+    const victim = members.find((member) => member !== leader);
+    assert.ok(victim);
+    for (let i = 0; i < 10; i++) await leader.put(`line ${i}`);
+    await group.same("line 9");
+    victim.checkpoint();
+    for (let i = 10; i < 30; i++) await leader.put(`line ${i}`);
+    await group.same("line 29");
+    await victim.stop();
+    await leader.kill();
+    const file = await writeAheadFile(victim);
+    await truncate(file, (await readFile(file)).length - 500);
+    // Nobody is there to take it in anew.
+    await victim.start();
+    assert.notEqual(victim.host.raftId(), victim.member.raftId);
+    await victim.kill();
+    await victim.start({ forceNewCluster: true });
+    await eventually("it leads", () => victim.host.leadership().isLeader);
+    assert.ok(victim.texts().length > 20 && victim.texts().length < 30);
+    await victim.put("goes on");
+    assert.equal(victim.host.members().length, 1);
+    await victim.kill();
+    await victim.start();
+    await eventually("it leads again", () => victim.host.leadership().isLeader);
+    assert.ok(victim.texts().includes("goes on"));
+  });
 });

@@ -97,13 +97,74 @@ describe("manager/raft/recovery", () => {
     assert.equal(kind(begun), "replace");
   });
 
-  it("makes a lone survivor of a whole log, or a new log where the state ends", () => {
-    const force = { forceNewCluster: true };
-    assert.deepEqual(decideStart({ ...whole, ...force }), { kind: "force", anchor: undefined });
-    assert.deepEqual(decideStart({ ...whole, ...force, loss: "damaged" }), {
-      kind: "force",
-      anchor: 150,
-    });
-    assert.equal(kind({ ...fresh, ...force }), "bootstrap");
+  describe("told to go on alone", () => {
+    const force: StartFacts = { ...whole, forceNewCluster: true };
+    const pending = RaftSnapshotMeta.create({ index: 150, term: 4 });
+    const cases: readonly (readonly [string, StartFacts, string])[] = [
+      ["keeps a whole log", force, "force"],
+      [
+        "begins where the state ends with what a damaged log still has",
+        { ...force, loss: "damaged" },
+        "force-anew 150 log",
+      ],
+      [
+        "begins where the state ends when the log is gone",
+        { ...force, isNew: true, firstIndex: 1, lastIndex: 0 },
+        "force-anew 150 log",
+      ],
+      [
+        "takes nothing of a log that had gone another way than a received state",
+        { ...force, pending, pendingTerm: 3 },
+        "force-anew 150 none",
+      ],
+      [
+        "takes nothing of it either when it is damaged, too",
+        { ...force, pending, pendingTerm: undefined, loss: "damaged" },
+        "force-anew 150 none",
+      ],
+      [
+        "takes no notice of a state that was not received to its end",
+        { ...force, pending: { ...pending, index: 300 } },
+        "force",
+      ],
+      [
+        "looks into the log that was set aside while the group was to send its state",
+        { ...force, replacing: true, firstIndex: 1, lastIndex: 0 },
+        "force-anew 150 log-lost",
+      ],
+      [
+        "keeps a log that was begun anew and has come along",
+        { ...force, replacing: true, appliedIndex: 120 },
+        "force",
+      ],
+      [
+        "begins at the very first entry without a checkpoint",
+        { ...force, appliedIndex: 0, firstIndex: 2, loss: "damaged" },
+        "force-anew 1 log",
+      ],
+    ];
+    for (const [fact, facts, expected] of cases) {
+      it(fact, () => {
+        const plan = decideStart(facts);
+        const words =
+          plan.kind === "force-anew" ? [plan.kind, plan.anchor, plan.tail] : [plan.kind];
+        assert.equal(words.join(" "), expected);
+      });
+    }
+  });
+
+  it("makes no empty cluster of a manager that lost everything, and recommends nothing that cannot help", () => {
+    const lost: StartFacts[] = [
+      fresh,
+      { ...fresh, forceNewCluster: true },
+      { ...fresh, forceNewCluster: true, joinMembers: [other] },
+      { ...fresh, isNew: false, loss: "damaged" },
+    ];
+    for (const facts of lost) {
+      assert.throws(
+        () => kind(facts),
+        (e) => hasCode(e, "failed-precondition") && /backup.*leave --force/.test(String(e)),
+      );
+    }
   });
 });

@@ -1,11 +1,12 @@
 /** Facts about the Raft log on disk: what survives, and that damage and loss show. */
 import assert from "node:assert/strict";
-import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Entry } from "../../../../manager/raft/core/types.ts";
 import { Floor } from "../../../../manager/raft/floor.ts";
 import { openLogDatabase } from "../../../../manager/raft/log-database.ts";
+import { holdsLog } from "../../../../manager/raft/log-swap.ts";
 import { RaftStorage } from "../../../../manager/raft/storage.ts";
 import type { StorageOptions } from "../../../../manager/raft/storage-load.ts";
 import { RaftSnapshotMeta } from "../../../../src/common/api/generated/api.ts";
@@ -283,6 +284,105 @@ describe("manager/raft/storage", () => {
       await rm(path);
       const storage = await open();
       assert.match(storage.loss ?? "", /floor file/);
+    });
+
+    describe("and a beginning that is cut off", () => {
+      const beginning = {
+        raftId: 6,
+        replaces: 0,
+        anchor: { index: 10, term: 1 },
+        hardState: { term: 3, vote: 6, commit: 12 },
+        config,
+        entries: entries(11, 12),
+      };
+      const isOld = (storage: RaftStorage) => {
+        assert.match(storage.loss ?? "", /hole after index 19/);
+        assert.equal(texts(storage).length, 18);
+      };
+      const isNew = (storage: RaftStorage) => {
+        assert.equal(storage.loss, undefined);
+        assert.equal(storage.raftId, 6);
+        assert.deepEqual(texts(storage), ["11/1 entry 11", "12/1 entry 12"]);
+        assert.deepEqual(storage.hardState, beginning.hardState);
+      };
+
+      /** Begins until `cut`, which is told of every step on a database, says that the process ends here. */
+      async function beginUntil(cut: (step: string) => boolean): Promise<void> {
+        const database = await openLogDatabase(join(dir, "log"), () => {});
+        const key = `e${(20).toString(16).padStart(14, "0")}`;
+        await database.batch([{ type: "del", key }], true);
+        await database.close();
+        let isOver = false;
+        const storage = await open({
+          openDatabase: async (path, onStalled) => {
+            const name = path.slice(dir.length + 1);
+            const step = (what: string) => {
+              if (isOver || !cut(`${what} ${name}`)) return;
+              isOver = true;
+              throw new Error("cut off");
+            };
+            const under = await openLogDatabase(path, onStalled);
+            return {
+              get: (k) => under.get(k),
+              range: (from, to) => under.range(from, to),
+              batch: async (operations, sync) => {
+                step("write");
+                await under.batch(operations, sync);
+                step("written");
+              },
+              close: async () => {
+                await under.close();
+                step("closed");
+              },
+            };
+          },
+        });
+        await assert.rejects(storage.begin(beginning), /cut off/);
+        await close(storage);
+      }
+
+      it("before the new log is written", async () => {
+        await beginUntil((step) => step === "write log.new");
+        isOld(await open());
+        assert.equal((await readdir(dir)).includes("log.new"), false);
+      });
+
+      it("before the floor names the new log", async () => {
+        await beginUntil((step) => step === "written log.new");
+        isOld(await open());
+        assert.equal((await readdir(dir)).includes("log.new"), false);
+      });
+
+      it("once the floor names the new log", async () => {
+        await beginUntil((step) => step === "closed log");
+        isNew(await open());
+        assert.ok((await readdir(dir)).includes("log.lost"));
+      });
+
+      it("between the old log and the new one", async () => {
+        await beginUntil((step) => step === "closed log");
+        await rename(join(dir, "log"), join(dir, "log.lost"));
+        assert.ok(holdsLog(dir));
+        isNew(await open());
+      });
+    });
+
+    it("gives back what was readable of the log that was set aside, also after a second beginning", async () => {
+      const database = await openLogDatabase(join(dir, "log"), () => {});
+      await database.batch([{ type: "del", key: `e${(20).toString(16).padStart(14, "0")}` }], true);
+      await database.close();
+      const empty = {
+        replaces: 5,
+        anchor: { index: 0, term: 0 },
+        hardState: { term: 0, vote: 0, commit: 0 },
+        config: RaftSnapshotMeta.create({}),
+      };
+      const storage = await open();
+      await storage.begin({ ...empty, raftId: 6 });
+      await storage.begin({ ...empty, raftId: 7 });
+      const lost = await storage.readLost();
+      assert.equal(lost.firstIndex(), 2);
+      assert.equal(lost.lastIndex(), 19);
     });
 
     it("begins anew and keeps the old database aside", async () => {
