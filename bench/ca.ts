@@ -10,6 +10,7 @@ import { createRequest } from "../src/common/identity/request.ts";
 import { createRootCa, rootDigest } from "../src/common/identity/root.ts";
 import { newId } from "../src/common/ids/ids.ts";
 import { systemRandom } from "../src/common/random/random.ts";
+import { median } from "./median.ts";
 
 /** What to measure. */
 export interface CaBenchOptions {
@@ -45,7 +46,7 @@ export async function run(options: CaBenchOptions = {}): Promise<Record<string, 
     );
     made.push(await perSecond(roundMs, async () => void (await createKey())));
   }
-  return { ca_issue_per_s: median(issued), ca_keygen_per_s: median(made) };
+  return { ca_issue_per_s: Math.round(median(issued)), ca_keygen_per_s: Math.round(median(made)) };
 }
 
 async function makeCluster(): Promise<Cluster> {
@@ -68,9 +69,4 @@ async function perSecond(
   let count = 0;
   while (performance.now() - begin < roundMs) await once(count++);
   return (count * 1000) / (performance.now() - begin);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return Math.round(sorted[Math.floor(sorted.length / 2)] ?? 0);
 }

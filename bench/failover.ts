@@ -10,6 +10,7 @@ import { LabCluster } from "../test/support/lab-cluster.ts";
 import { until } from "../test/support/wait.ts";
 import { Writers } from "../test/support/writers.ts";
 import type { BenchOptions, BenchResult } from "./main.ts";
+import { median } from "./median.ts";
 
 const rounds = 10;
 const perSecond = 25;
@@ -75,11 +76,4 @@ async function acknowledged(writers: Writers, since: number): Promise<void> {
     () => [...writers.acked.values()].filter((time) => time > since).length >= settledWrites,
     { withinMs: 120_000, what: `${settledWrites} writes acknowledged` },
   );
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const [low = 0, high = low] = sorted.slice(Math.ceil(middle) - 1, Math.floor(middle) + 1);
-  return (low + high) / 2;
 }
