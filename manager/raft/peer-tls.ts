@@ -13,7 +13,7 @@ import {
 } from "@grpc/grpc-js";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { raftServerName, type TlsMaterial, unitOfRole } from "../../src/common/identity/types.ts";
-import { peerMessageBytesMax } from "../../src/common/limits/limits.ts";
+import { peerMessageBytesMax, peerWindowBytes } from "../../src/common/limits/limits.ts";
 
 /** Who a certificate has to name. */
 export interface ExpectedPeer {
@@ -38,7 +38,7 @@ export const peerDialOptions: ChannelOptions = {
   "grpc.enable_retries": 0,
   "grpc.enable_http_proxy": 0,
   "grpc.service_config_disable_resolution": 1,
-  "grpc-node.flow_control_window": 4 << 20,
+  "grpc-node.flow_control_window": peerWindowBytes,
   // A partition leaves connections that look alive for minutes: a ping that is not answered ends them.
   "grpc.keepalive_time_ms": 3_000,
   "grpc.keepalive_timeout_ms": 3_000,

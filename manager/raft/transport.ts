@@ -28,12 +28,14 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../../src/common/identity/types.ts";
+import { peerWindowBytes } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { statusFromError } from "../../src/common/rpc/status.ts";
 import type { Message } from "./core/types.ts";
 import { asBuffer, Peer } from "./peer.ts";
 import { acceptCredentials, callerNodeId, peerChannelOptions } from "./peer-tls.ts";
+import { widenReceiveWindow } from "./receive-window.ts";
 import { coreMessage } from "./wire.ts";
 
 /** What the transport asks and tells; implemented by `worker-session.ts`. */
@@ -79,7 +81,7 @@ export class Transport {
     this.#tls = options.tls;
     this.#server = new Server(peerChannelOptions);
     addHandlers(this.#server, options);
-    this.#injectors.push(this.#server.createConnectionInjector(acceptCredentials(options.tls)));
+    this.#acceptWith(options.tls);
   }
 
   get tls(): TlsMaterial {
@@ -141,7 +143,7 @@ export class Transport {
   /** Uses new certificates for connections from now on; those that stand stay. */
   updateTls(tls: TlsMaterial): void {
     this.#tls = tls;
-    this.#injectors.push(this.#server.createConnectionInjector(acceptCredentials(tls)));
+    this.#acceptWith(tls);
     // Older injectors still own the connections made through them; a few generations are plenty.
     for (const old of this.#injectors.splice(0, this.#injectors.length - 3)) old.destroy();
   }
@@ -150,6 +152,11 @@ export class Transport {
     for (const peer of this.#peers.values()) peer.close();
     this.#peers.clear();
     this.#server.forceShutdown();
+  }
+
+  #acceptWith(tls: TlsMaterial): void {
+    this.#injectors.push(this.#server.createConnectionInjector(acceptCredentials(tls)));
+    widenReceiveWindow(this.#server, peerWindowBytes);
   }
 
   #newPeer(member: RaftMember): Peer {

@@ -45,6 +45,8 @@ export const committedBatchBytesMax = 1 * mib;
 export const peerQueueBytesMax = 64 * mib;
 /** Messages put into one frame: the receiver handles a frame in one go. */
 export const peerFrameBytesMax = 1 * mib;
+/** What a peer may have under way on one connection before the receiver has taken it: a fast link with a long way round. */
+export const peerWindowBytes = 4 * mib;
 /** One frame on the wire: the largest proposal fits several times. */
 export const peerMessageBytesMax = 16 * mib;
 /** Pause before a lost peer is dialled again; doubles up to `peerDialPauseMaxMs`. */
