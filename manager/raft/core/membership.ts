@@ -21,7 +21,11 @@ function switchTo(r: Raft, members: Members): void {
   r.members = members;
   const { conf, progress } = members;
   r.logger?.info(`the configuration is now ${describe(conf)}`);
-  if (r.role !== "leader") return;
+  if (r.role !== "leader") {
+    // A candidate that learnt of its own removal while it stands.
+    if (r.role !== "follower" && !isVoter(conf, r.id)) r.becomeFollower(r.term, none);
+    return;
+  }
 
   const own = progress.get(r.id);
   if (own === undefined || own.isLearner) {

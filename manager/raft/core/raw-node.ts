@@ -178,13 +178,8 @@ export class RawNode {
 
   /** Learns of another member, whoever leads, that the entry at a position is committed. */
   learnCommit({ index, term }: Position): void {
-    const r = this.#raft;
-    const before = r.log.committed;
-    if (r.role === "leader" || !r.log.commitIfOfTerm(index, term)) return;
-    // As before an election: the members this one asked, itself included, may be others once the change is applied.
-    if (r.role !== "follower" && r.log.hasConfChange(before + 1, index + 1)) {
-      r.becomeFollower(r.term, none);
-    }
+    const { role, log } = this.#raft;
+    if (role !== "leader" && index > log.committed && log.matches(index, term)) log.commitTo(index);
   }
 
   /** The state of this member; allocates, so not for hot paths. */

@@ -115,27 +115,30 @@ describe("manager/raft/core/raw-node", () => {
     assert.deepEqual(node.commitPosition(), { index: 11, term: 2 });
   });
 
-  it("stands for election no longer when it learns of a change of members", () => {
-    const confState: ConfState = { ...emptyConfState, voters: [1, 2] };
+  it("stands for election no longer when it learns of its own removal", () => {
+    const confState: ConfState = { ...emptyConfState, voters: [1, 2, 3] };
     const group = new Group();
     const member = group.add({}, { index: 10, term: 1, confState, data: "" });
     const { node } = member;
-    const entries = [
-      { index: 11, term: 2, type: "normal" as const, data: bytes("x") },
-      { index: 12, term: 2, type: "conf-change" as const, data: encodeChange("r1", "auto") },
-    ];
+    const work = () => {
+      while (node.hasReady()) group.processReady(member);
+    };
+    const entries = ["r3", "r1"].map((text, at) => {
+      const data = encodeChange(text, "auto");
+      return { index: 11 + at, term: 2, type: "conf-change" as const, data };
+    });
     node.step(
       message({ type: "app", from: 2, term: 2, index: 10, logTerm: 1, entries, commit: 10 }),
     );
     node.campaign();
-    assert.equal(node.status().role, "candidate");
+    work();
     node.learnCommit({ index: 11, term: 2 });
-    assert.equal(node.status().role, "candidate");
+    work();
+    assert.deepEqual([node.status().role, node.status().confState.voters], ["candidate", [1, 2]]);
     node.learnCommit({ index: 12, term: 2 });
-    assert.equal(node.status().role, "follower");
-    while (node.hasReady()) group.processReady(member);
+    work();
     node.step(message({ type: "vote-resp", from: 2, term: node.status().term }));
-    assert.equal(node.status().role, "follower");
+    assert.deepEqual([node.status().role, node.status().confState.voters], ["follower", [2]]);
   });
 
   it("has nothing ready when nothing has happened", () => {
