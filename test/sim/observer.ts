@@ -58,6 +58,9 @@ export class Observer {
       if (message.type === "pre-vote-resp" && !message.reject) {
         observer.#safety.preVoteGranted(observer.#idOf(this), message.from);
       }
+      if (message.type === "timeout-now" && this.status().role === "candidate") {
+        observer.#safety.toldToLead(observer.#idOf(this));
+      }
       return result;
     };
     RawNode.prototype.learnCommit = function (this: RawNode, position: Position) {

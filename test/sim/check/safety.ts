@@ -43,6 +43,8 @@ class Watched {
   /** Who granted a pre-vote in the present round, and since work was last taken from the core. */
   granted = new Set<number>();
   grantedLately = new Set<number>();
+  /** Whether it stands for election without having asked, as the leader wants. */
+  toldToLead = false;
   /** Configuration changes up to this index are in force at this member. */
   changedTo = 0;
 
@@ -193,6 +195,11 @@ export class Safety {
     this.#watched(id).grantedLately.add(from);
   }
 
+  /** The core of a member stands for election because the leader told it to, without a pre-vote. */
+  toldToLead(id: number): void {
+    this.#watched(id).toldToLead = true;
+  }
+
   /** Work is taken from the core of a member; `asks` says that it asks for pre-votes anew. */
   workTaken(id: number, asks: boolean): void {
     const member = this.#watched(id);
@@ -215,7 +222,7 @@ export class Safety {
     }
     const newTerm = hard !== undefined && hard.term > member.term;
     if (hard !== undefined) member.term = hard.term;
-    if (role === "candidate" && member.role === "pre-candidate") {
+    if (role === "candidate" && member.role === "pre-candidate" && !member.toldToLead) {
       if (!hasQuorum(member.conf, (voter) => member.granted.has(voter))) {
         throw new Violation(
           "quorum of an election",
@@ -223,6 +230,7 @@ export class Safety {
         );
       }
     }
+    member.toldToLead = false;
     if (role !== undefined) member.role = role;
     if (member.role === "leader" && (!wasLeader || newTerm)) this.#becameLeader(member);
   }

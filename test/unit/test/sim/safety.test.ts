@@ -35,6 +35,24 @@ describe("test/sim/check/safety", () => {
     breaks("quorum of an election", () => safety.changed(1, leads(2)));
   });
 
+  it("asks for a quorum of pre-votes, unless the leader wants the election", () => {
+    const stands = { role: "candidate", hard: undefined } as const;
+    const asks = (safety: Safety) => {
+      safety.changed(1, { role: "pre-candidate", hard: undefined });
+      safety.preVoteGranted(1, 1);
+      safety.workTaken(1, false);
+    };
+    const safety = group();
+    asks(safety);
+    breaks("quorum of an election", () => safety.changed(1, stands));
+    const other = group();
+    asks(other);
+    other.toldToLead(1);
+    other.changed(1, stands);
+    asks(other);
+    breaks("quorum of an election", () => other.changed(1, stands));
+  });
+
   it("asks for both majorities in a joint phase", () => {
     const safety = new Safety();
     const joint = { ...conf, voters: [1, 2, 3], votersOutgoing: [1, 4, 5] };
