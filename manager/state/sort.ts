@@ -10,15 +10,20 @@ const sliceObjects = 512;
 
 /** The objects in the order of their ids, in slices. */
 export async function* sortedById(
-  objects: readonly AnyObject[],
+  objects: Iterable<AnyObject>,
   pause: () => Promise<void> | undefined,
 ): AsyncIterable<readonly AnyObject[]> {
   const runs: Run[] = [];
-  for (let at = 0; at < objects.length; at += runObjects) {
-    const run = objects.slice(at, at + runObjects).sort(byId);
-    runs.push({ objects: run, at: 0 });
+  let run: AnyObject[] = [];
+  for (const object of objects) {
+    if (run.length === 0) runs.push({ objects: run, at: 0 });
+    run.push(object);
+    if (run.length < runObjects) continue;
+    run.sort(byId);
+    run = [];
     await pause();
   }
+  run.sort(byId);
   const heap = new RunHeap(runs);
   for (;;) {
     const slice: AnyObject[] = [];

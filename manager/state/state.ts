@@ -9,6 +9,7 @@ import { Clients } from "./clients.ts";
 import { Dirty } from "./dirty.ts";
 import { IndexMap } from "./index-map.ts";
 import { Interner } from "./intern.ts";
+import { type FrozenObjects, ObjectTable } from "./object-table.ts";
 import {
   type AnyObject,
   type IndexDeclaration,
@@ -26,7 +27,7 @@ type Claims = Map<Space, Map<string, Map<string | number, string>>>;
 /** One table with its indexes. */
 export interface Table {
   readonly key: TableKey;
-  readonly objects: Map<string, AnyObject>;
+  readonly objects: ObjectTable;
   readonly indexes: ReadonlyMap<string, TableIndex>;
   readonly claims: ClaimDeclaration<AnyObject> | undefined;
 }
@@ -41,7 +42,7 @@ export interface TableIndex {
 export interface Frozen {
   readonly index: number;
   readonly term: number;
-  readonly tables: ReadonlyMap<TableKey, readonly AnyObject[]>;
+  readonly tables: ReadonlyMap<TableKey, FrozenObjects>;
   readonly clients: readonly Uint8Array[];
 }
 
@@ -98,7 +99,7 @@ export class State {
       if (old !== undefined) claims.claims(old, (s, g, k) => this.#disclaim(s, g, k, old.id));
       claims.claims(object, (s, g, k) => this.#claim(s, g, k, object.id));
     }
-    table.objects.set(object.id, object);
+    table.objects.set(object);
     this.#dirty?.object(key, object.id, old === undefined ? 0 : versionOf(old));
   }
 
@@ -121,11 +122,8 @@ export class State {
 
   /** The state as it is now: references only. */
   freeze(): Frozen {
-    const tables = new Map<TableKey, readonly AnyObject[]>();
-    for (const table of this.#tables.values()) {
-      // Spreading is the quickest way to copy a Map of a million: 10 to 30 ms.
-      tables.set(table.key, [...table.objects.values()]);
-    }
+    const tables = new Map<TableKey, FrozenObjects>();
+    for (const table of this.#tables.values()) tables.set(table.key, table.objects.freeze());
     const clients: Uint8Array[] = [];
     for (const id of this.clients.ids()) {
       const record = this.clients.encoded(id);
@@ -221,7 +219,7 @@ function newTable(key: TableKey): Table {
     });
   }
   const claims = claimDeclarations[key] as ClaimDeclaration<AnyObject> | undefined;
-  return { key, objects: new Map(), indexes, claims };
+  return { key, objects: new ObjectTable(), indexes, claims };
 }
 
 /** Whether two versions of an object have the same values in these fields. */

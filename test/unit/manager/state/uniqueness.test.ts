@@ -244,12 +244,18 @@ describe("manager/state/uniqueness", () => {
     it(fact, () => {
       const state = new State();
       for (const put of before) assert.equal(apply(state, [put]), undefined);
-      const objects = JSON.stringify([...state.freeze().tables]);
+      const objects = JSON.stringify(
+        Array.from(state.freeze().tables, ([key, of]) => [key, ...of]),
+      );
       const message = apply(state, steps);
       if (refused === undefined) assert.equal(message, undefined);
       else {
         assert.match(message ?? "applied", refused);
-        assert.equal(JSON.stringify([...state.freeze().tables]), objects, "nothing is applied");
+        assert.equal(
+          JSON.stringify(Array.from(state.freeze().tables, ([key, of]) => [key, ...of])),
+          objects,
+          "nothing is applied",
+        );
       }
     });
   }
