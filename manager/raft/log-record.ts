@@ -12,8 +12,8 @@ import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import type { Sealer } from "../../src/common/seal/sealer.ts";
 import type { Entry } from "./core/types.ts";
 
-/** Version of everything the host writes; raised when an older daemon could not read it. */
-export const logFormat = 1;
+/** Version of everything the host writes; raised when an older daemon could not read it. 1 was a LevelDB. */
+export const logFormat = 2;
 
 /** Checksum that stands before the first record of a log. */
 export const chainStart: Uint8Array = new Uint8Array(32);

@@ -9,6 +9,7 @@ import { existsSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { RaftLogFormat } from "../../src/common/api/generated/api.ts";
+import { hasCode } from "../../src/common/errors/cluster-error.ts";
 import type { FloorState } from "./floor.ts";
 import { type LogOperation, openLogDatabase, type StalledListener } from "./log-database.ts";
 
@@ -76,7 +77,9 @@ async function memberOf(path: string, place: LogPlace): Promise<number> {
     } finally {
       await database.close();
     }
-  } catch {
+  } catch (error) {
+    // What the system refuses now may be there the next time.
+    if (hasCode(error, "failed-precondition") || hasCode(error, "resource-exhausted")) throw error;
     // Not whole: it was never put in force, or is damaged, and then the floor tells of the loss.
     return 0;
   }

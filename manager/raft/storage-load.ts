@@ -111,13 +111,18 @@ interface Context {
 async function readLog(database: LogDatabase, context: Context): Promise<LoadedLog> {
   const { options, floor } = context;
   const formatBytes = await database.get("format");
-  if (formatBytes === undefined) return nothingStored(floor);
+  if (formatBytes === undefined) return nothingStored(database, floor);
   const format = checkFormat(RaftLogFormat.decode(formatBytes), options.clusterId);
   const hardState = await readMeta(database, context, "hard", RaftHardState);
   const anchor = await readMeta(database, context, "anchor", RaftLogAnchor);
   const config = await readMeta(database, context, "config", RaftSnapshotMeta);
   if (!hardState || !anchor || !config) {
-    return { ...emptyLog, isNew: false, raftId: format.raftId, loss: "the raft log has no state" };
+    return {
+      ...emptyLog,
+      isNew: false,
+      raftId: format.raftId,
+      loss: database.damage ?? "the raft log has no state",
+    };
   }
   const walked = await walkRecords(database, context, anchor);
   const loaded: LoadedLog = {
@@ -131,10 +136,13 @@ async function readLog(database: LogDatabase, context: Context): Promise<LoadedL
     config,
     pending: await readMeta(database, context, "pending", RaftSnapshotMeta),
   };
-  return { ...loaded, loss: walked.damage ?? findLoss(loaded, floor) };
+  return { ...loaded, loss: database.damage ?? walked.damage ?? findLoss(loaded, floor) };
 }
 
-function nothingStored(floor: FloorState | undefined): LoadedLog {
+function nothingStored(database: LogDatabase, floor: FloorState | undefined): LoadedLog {
+  if (database.damage !== undefined) {
+    return { ...emptyLog, isNew: false, raftId: floor?.raftId ?? 0, loss: database.damage };
+  }
   const begun =
     floor === undefined || (floor.index === 0 && floor.term === 0 && floor.replaces === 0);
   if (begun) return emptyLog;

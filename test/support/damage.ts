@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Overwrites the middle third of every data file of a LevelDB folder with other bytes. */
+/** Overwrites the middle third of every data file of a log or a LevelDB with other bytes. */
 export function corruptDatabase(folder: string): void {
   for (const path of dataFiles(folder)) {
     const bytes = readFileSync(path);
@@ -14,7 +14,7 @@ export function corruptDatabase(folder: string): void {
   }
 }
 
-/** Cuts every data file of a LevelDB folder to half its length. */
+/** Cuts every data file of a log or a LevelDB to half its length. */
 export function truncateDatabase(folder: string): void {
   for (const path of dataFiles(folder)) truncateSync(path, Math.floor(statSync(path).size / 2));
 }

@@ -31,6 +31,8 @@ export const raftTailBytesMax = 32 * mib;
 export const raftCompactEntriesMin = 500;
 /** One record of the log; larger batches are split, so that no single value gets out of hand. */
 export const raftRecordBytesMax = 1 * mib;
+/** One file of the log: at 30 MB/s a new one every 300 ms, and a small cluster never holds more than two. */
+export const raftSegmentBytesMax = 8 * mib;
 /** The floor file is at most this old; what a database loses within it only the leader can notice. */
 export const raftFloorPeriodMs = 1_000;
 /** A Raft thread that was told to stop and has answered, or has failed, ends by itself within this, or is ended. */

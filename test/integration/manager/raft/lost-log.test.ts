@@ -16,7 +16,7 @@ describe("manager/raft (lost log)", function () {
   afterEach(() => group.close());
 
   const logDir = (member: TestMember) => join(member.dir, "raft", "log");
-  async function writeAheadFile(member: TestMember): Promise<string> {
+  async function segmentFile(member: TestMember): Promise<string> {
     const [name = ""] = (await readdir(logDir(member))).filter((f) => f.endsWith(".log"));
     return join(logDir(member), name);
   }
@@ -58,21 +58,21 @@ describe("manager/raft (lost log)", function () {
 
   it("a cut tail", async () => {
     const { victim, leader } = await withVictim();
-    const file = await writeAheadFile(victim);
+    const file = await segmentFile(victim);
     await truncate(file, (await readFile(file)).length - 500);
     await comesBackAnew(victim, leader);
   });
 
   it("a cut tail, with a checkpoint that is ahead of the empty log", async () => {
     const { victim, leader } = await withVictim({ checkpoint: true });
-    const file = await writeAheadFile(victim);
+    const file = await segmentFile(victim);
     await truncate(file, (await readFile(file)).length - 500);
     await comesBackAnew(victim, leader);
   });
 
   it("a damaged middle", async () => {
     const { victim, leader } = await withVictim();
-    const file = await writeAheadFile(victim);
+    const file = await segmentFile(victim);
     const bytes = await readFile(file);
     const middle = Math.floor(bytes.length / 2);
     bytes.fill(0x55, middle, middle + 64);
@@ -82,7 +82,7 @@ describe("manager/raft (lost log)", function () {
 
   it("a database that cannot be opened", async () => {
     const { victim, leader } = await withVictim();
-    await writeFile(join(logDir(victim), "CURRENT"), "MANIFEST-999999\n");
+    await writeFile(await segmentFile(victim), "not a segment\n");
     await comesBackAnew(victim, leader, { joinMembers: [...leader.host.members()] });
   });
 
@@ -133,7 +133,7 @@ describe("manager/raft (lost log)", function () {
     assert.ok(only);
     for (let i = 0; i < 30; i++) await only.put(`line ${i}`);
     await only.stop();
-    const file = await writeAheadFile(only);
+    const file = await segmentFile(only);
     await truncate(file, (await readFile(file)).length - 500);
     await assert.rejects(only.start(), (error) => {
       assert.ok(hasCode(error, "failed-precondition"));
@@ -158,7 +158,7 @@ describe("manager/raft (lost log)", function () {
     await group.same("line 29");
     await victim.stop();
     await leader.kill();
-    const file = await writeAheadFile(victim);
+    const file = await segmentFile(victim);
     await truncate(file, (await readFile(file)).length - 500);
     // Nobody is there to take it in anew.
     await victim.start();

@@ -1,6 +1,16 @@
 /** Facts about the Raft log on disk: what survives, and that damage and loss show. */
 import assert from "node:assert/strict";
-import { cp, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
+import {
+  cp,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Entry } from "../../../../manager/raft/core/types.ts";
@@ -63,9 +73,9 @@ describe("manager/raft/storage", () => {
     });
     return storage;
   }
-  const logFiles = async (suffix: string) =>
+  const logFiles = async () =>
     (await readdir(join(dir, "log")))
-      .filter((f) => f.endsWith(suffix))
+      .filter((f) => f.endsWith(".log"))
       .map((f) => join(dir, "log", f));
 
   it("is new at first and then belongs to a member", async () => {
@@ -200,11 +210,30 @@ describe("manager/raft/storage", () => {
     );
   });
 
+  it("refuses the LevelDB of an earlier version, and the log of a member that runs", async () => {
+    await mkdir(join(dir, "log"));
+    await writeFile(join(dir, "log", "CURRENT"), "MANIFEST-000001\n");
+    await assert.rejects(RaftStorage.open(options), (error) => {
+      assert.ok(hasCode(error, "failed-precondition"));
+      assert.match(String(error), /LevelDB of format 1, this version knows 2/);
+      return true;
+    });
+    await rm(join(dir, "log"), { recursive: true });
+    await begun();
+    await assert.rejects(RaftStorage.open(options), (error) => {
+      assert.ok(hasCode(error, "failed-precondition"));
+      assert.match(String(error), /in use by this process/);
+      return true;
+    });
+  });
+
   it("keeps no entry in plain text", async () => {
     const storage = await begun();
     await storage.write({ entries: [entry(2, 1, "the quick brown fox")] });
     await close(storage);
-    for (const file of [...(await logFiles(".log")), ...(await logFiles(".ldb"))]) {
+    const files = await logFiles();
+    assert.ok(files.length > 0);
+    for (const file of files) {
       assert.equal((await readFile(file)).includes("quick brown"), false);
     }
   });
@@ -217,7 +246,7 @@ describe("manager/raft/storage", () => {
     });
 
     it("finds that the tail was cut off", async () => {
-      const [wal = ""] = await logFiles(".log");
+      const [wal = ""] = await logFiles();
       const { length } = await readFile(wal);
       await truncate(wal, length - 300);
       const storage = await open();
@@ -227,7 +256,7 @@ describe("manager/raft/storage", () => {
     it("finds every damaged spot, or has lost nothing", async () => {
       const log = join(dir, "log");
       await cp(log, `${log}.good`, { recursive: true });
-      const [wal = ""] = await logFiles(".log");
+      const [wal = ""] = await logFiles();
       const good = await readFile(wal);
       let losses = 0;
       for (let at = 50; at < good.length; at += 997) {
@@ -386,10 +415,10 @@ describe("manager/raft/storage", () => {
     });
 
     it("begins anew and keeps the old database aside", async () => {
-      await rm(join(dir, "log", "CURRENT"));
-      await writeFile(join(dir, "log", "CURRENT"), "nonsense");
+      const [segment = ""] = await logFiles();
+      await writeFile(segment, "nonsense");
       const storage = await open();
-      assert.notEqual(storage.loss, undefined);
+      assert.match(storage.loss ?? "", /segment 1 of the raft log has a damaged header/);
       await storage.begin({
         raftId: 6,
         replaces: 5,

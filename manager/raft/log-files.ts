@@ -1,0 +1,163 @@
+/**
+ * The folder of the Raft log's segments: every call on the file system that `log-database.ts` makes.
+ *
+ * What is created or written is durable when the promise resolves: files are opened with O_DSYNC, so that one trip through the
+ * thread pool writes and syncs. Tests put a failing or crashing one in its place.
+ */
+import { constants, write } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type FolderLock, lockFolder } from "./log-lock.ts";
+
+/** A segment that is being written. */
+export interface SegmentFile {
+  /**
+   * Writes at byte `at`; durable when resolved.
+   *
+   * When it fails, any part of `bytes` may be there.
+   */
+  write(bytes: Uint8Array, at: number): Promise<void>;
+  /** Makes the file this long, and all of it durable. */
+  cut(size: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The files of one log, by name. */
+export interface LogFiles {
+  list(): Promise<readonly string[]>;
+  read(name: string): Promise<Uint8Array>;
+  /** Creates a file with this content: whole and durable under its name, or not there; in place of one of that name. */
+  create(name: string, bytes: Uint8Array): Promise<SegmentFile>;
+  /** Opens a file that is there, for writing. */
+  open(name: string): Promise<SegmentFile>;
+  remove(name: string): Promise<void>;
+  /** Makes the names in the folder durable. */
+  syncNames(): Promise<void>;
+  /** Gives the folder free for others. */
+  close(): Promise<void>;
+}
+
+/** Suffix of a file that is not whole yet. */
+export const unfinishedSuffix = ".new";
+
+/**
+ * Opens or creates the folder, for this opener alone.
+ *
+ * @throws ClusterError failed-precondition when somebody else has it open.
+ */
+export async function openLogFiles(path: string): Promise<LogFiles> {
+  const made = await mkdir(path, { recursive: true, mode: 0o700 });
+  const lock = await lockFolder(path);
+  try {
+    if (made !== undefined) await syncFolder(dirname(path));
+    return new FolderFiles(path, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+const writeFlags = constants.O_WRONLY | constants.O_DSYNC;
+
+class FolderFiles implements LogFiles {
+  readonly #path: string;
+  readonly #lock: FolderLock;
+
+  constructor(path: string, lock: FolderLock) {
+    this.#path = path;
+    this.#lock = lock;
+  }
+
+  list(): Promise<readonly string[]> {
+    return readdir(this.#path);
+  }
+
+  read(name: string): Promise<Uint8Array> {
+    return readFile(join(this.#path, name));
+  }
+
+  async create(name: string, bytes: Uint8Array): Promise<SegmentFile> {
+    const beside = join(this.#path, name + unfinishedSuffix);
+    const flags = writeFlags | constants.O_CREAT | constants.O_TRUNC;
+    const file = new OpenSegment(await open(beside, flags, 0o600));
+    try {
+      await file.write(bytes, 0);
+      await rename(beside, join(this.#path, name));
+      await this.syncNames();
+      return file;
+    } catch (error) {
+      await file.close();
+      await rm(beside, { force: true });
+      throw error;
+    }
+  }
+
+  async open(name: string): Promise<SegmentFile> {
+    return new OpenSegment(await open(join(this.#path, name), writeFlags));
+  }
+
+  remove(name: string): Promise<void> {
+    return rm(join(this.#path, name));
+  }
+
+  syncNames(): Promise<void> {
+    return syncFolder(this.#path);
+  }
+
+  close(): Promise<void> {
+    return this.#lock.release();
+  }
+}
+
+class OpenSegment implements SegmentFile {
+  readonly #file: FileHandle;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  async write(bytes: Uint8Array, at: number): Promise<void> {
+    // A write that stops short was stopped by something: the next one says by what.
+    for (let done = 0; done < bytes.length; ) {
+      const written = await writeAt(this.#file.fd, bytes, { from: done, at: at + done });
+      if (written === 0) {
+        throw Object.assign(new Error("no space left on device: nothing was written"), {
+          code: "ENOSPC",
+        });
+      }
+      done += written;
+    }
+  }
+
+  async cut(size: number): Promise<void> {
+    await this.#file.truncate(size);
+    await this.#file.sync();
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+/** Plain `fs.write`: the promise of a file handle costs as much again as the call itself. */
+function writeAt(
+  fd: number,
+  bytes: Uint8Array,
+  { from, at }: { readonly from: number; readonly at: number },
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(fd, bytes, from, bytes.length - from, at, (error, written) => {
+      if (error) reject(error);
+      else resolve(written);
+    });
+  });
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
