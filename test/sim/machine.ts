@@ -115,9 +115,10 @@ export class Machine {
     this.disk.checkpoint = state.freeze();
   }
 
-  /** Prepares an empty disk for a member that is to join. */
-  begin(raftId: number, replaces: number): void {
+  /** Prepares the disk for a member that is to join; `state` is what the one before has left. */
+  begin(raftId: number, replaces: number, state?: Frozen): void {
     this.disk.empty();
+    this.disk.checkpoint = state;
     this.isDoomed = false;
     this.raftId = raftId;
     this.replaces = replaces;
@@ -166,7 +167,7 @@ export class Machine {
       members: config.members,
       pending,
       pendingTerm: pending && tail.term(pending.index),
-      replacing: false,
+      replacing: disk.floor.replaces !== 0,
       appliedIndex,
       self: `node${this.number}`,
       bootstrap: false,

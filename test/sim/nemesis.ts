@@ -303,7 +303,7 @@ export class Nemesis {
     if (machine === undefined || !this.#mayLose(machine)) return;
     this.#struck("disk emptied");
     machine.crash();
-    this.#world.startOver(machine);
+    this.#world.startOver(machine, true);
     this.#world.restartLater(machine);
   }
 

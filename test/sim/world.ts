@@ -147,9 +147,10 @@ export class World implements Surroundings {
   }
 
   /** The machine has lost what its member had promised to keep: it comes back as another member. */
-  startOver(machine: Machine): void {
+  startOver(machine: Machine, isEmpty = false): void {
     const old = machine.raftId;
-    machine.begin(this.newRaftId(), old);
+    // Of the disk only the log is lost, or all of it.
+    machine.begin(this.newRaftId(), old, isEmpty ? undefined : machine.disk.checkpoint);
   }
 
   /** A running member found out that its log is shorter than others rely on. */
