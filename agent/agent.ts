@@ -6,6 +6,7 @@
  */
 import type { Node, NodeDescription, SessionMessage } from "../src/common/api/generated/api.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
+import type { ClusterError } from "../src/common/errors/cluster-error.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import type { KnownManager } from "./choose-manager.ts";
@@ -21,6 +22,8 @@ export interface AgentOptions {
   readonly onManagers: (managers: readonly KnownManager[]) => void;
   /** The node object changed; the node renews its certificate when the role did. */
   readonly onNode: (node: Node) => void;
+  /** The cluster has removed the node; the agent has stopped. */
+  readonly onRemoved: (error: ClusterError) => void;
   /** PEM bundle of the roots to trust changed. */
   readonly onRoots: (pem: string) => void;
   readonly clock: Clock;
@@ -54,6 +57,7 @@ export class Agent {
         identity: options.identity,
         onMessage: (message) => this.#take(message),
         onConnected: (connected, error) => this.#connected(connected, error),
+        onRemoved: options.onRemoved,
       },
       options,
     );

@@ -11,7 +11,8 @@ import {
 } from "../src/common/api/generated/api.ts";
 import { Alarm } from "../src/common/clock/alarm.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
-import { errorText } from "../src/common/errors/cluster-error.ts";
+import { type ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
+import { isRemoval } from "../src/common/errors/removal.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import {
@@ -41,6 +42,8 @@ export interface SessionPorts {
   onMessage(message: SessionMessage): Promise<void>;
   /** Called whenever the session is registered or lost; with the last error while it is not. */
   onConnected(connected: boolean, error?: unknown): void;
+  /** The cluster has removed the node: no manager will ever serve it again. */
+  onRemoved(error: ClusterError): void;
 }
 
 /** Who registers, and as what. */
@@ -105,7 +108,7 @@ export class Session {
     this.#current?.send(AgentMessage.create({ description }));
   }
 
-  /** Runs until `signal` aborts. */
+  /** Runs until `signal` aborts, or the cluster says that the node was removed. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#tools;
     while (!signal.aborted) {
@@ -123,6 +126,10 @@ export class Session {
           this.#failed.add(manager.address);
           this.#ports.onConnected(false, error);
           log.info("session ended", { peer: manager.address, err: errorText(error) });
+          if (isRemoval(error)) {
+            this.#ports.onRemoved(error);
+            return;
+          }
         }
       }
       await clock.sleep(retryDelayMs(this.#failures++, random.float()), signal).catch(() => {

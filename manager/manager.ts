@@ -191,12 +191,21 @@ export class Manager {
 
   /** Resolves when this manager has applied everything that was committed before the call. @throws ClusterError unavailable */
   async readBarrier(signal: AbortSignal): Promise<void> {
+    this.#mustMove();
     await aborting(this.#raft.readIndex(), signal);
   }
 
   /** Carries out a control method, here or on the leader. */
-  call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
+  async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
+    this.#mustMove();
     return this.#control.call(method, request, signal);
+  }
+
+  /** Why the managers can have no leader until a person acts; undefined while they can. */
+  standstill(): ClusterError | undefined {
+    const reason = this.#raft.standstill();
+    if (reason === undefined) return undefined;
+    return new ClusterError("unavailable", reason, { fields: { standstill: true } });
   }
 
   members(): readonly MemberStatus[] {
@@ -271,6 +280,12 @@ export class Manager {
     await Promise.allSettled(this.#running);
     for (const end of this.#watches) end();
     await this.#o.state.close();
+  }
+
+  /** @throws ClusterError unavailable at once where waiting for a leader is in vain. */
+  #mustMove(): void {
+    const standstill = this.standstill();
+    if (standstill !== undefined) throw standstill;
   }
 
   #begin(): void {

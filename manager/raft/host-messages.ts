@@ -152,6 +152,8 @@ export type ToMain =
       readonly fields: Readonly<Record<string, unknown>>;
     }
   | { readonly type: "removed" }
+  /** The group can have no leader until a person acts, or may go on. */
+  | { readonly type: "standstill"; readonly reason: string | undefined }
   /** Writes stand still because the device is full, or go on. */
   | { readonly type: "stalled"; readonly reason: string | undefined }
   | { readonly type: "fatal"; readonly error: ErrorData };

@@ -108,6 +108,8 @@ export interface RaftHost {
    * is as before, on disk too, and otherwise never settles. One taker.
    */
   onSnapshotReceived(install: (snapshot: ReceivedSnapshot) => Promise<void>): void;
+  /** Why the group can have no leader until a person acts; undefined while it can. */
+  standstill(): string | undefined;
   /** This member was removed from the group by others. */
   onRemoved(listener: () => void): void;
   /** Has the others know that this member is reached at `address` from now on. */
@@ -197,6 +199,7 @@ class WorkerHost implements RaftHost {
   #stats: RaftStats | undefined;
   #removed = false;
   #stalled: string | undefined;
+  #standstill: string | undefined;
   #nextId = 1;
   #stopping = false;
   #ended: ClusterError | undefined;
@@ -318,6 +321,10 @@ class WorkerHost implements RaftHost {
 
   onSnapshotReceived(install: (snapshot: ReceivedSnapshot) => Promise<void>): void {
     this.#inbox.setInstaller(install);
+  }
+
+  standstill(): string | undefined {
+    return this.#standstill;
   }
 
   onRemoved(listener: () => void): void {
@@ -448,6 +455,9 @@ class WorkerHost implements RaftHost {
       case "removed":
         this.#removed = true;
         for (const listener of this.#removedListeners) listener();
+        return;
+      case "standstill":
+        this.#standstill = message.reason;
         return;
       case "stalled":
         this.#stalled = message.reason;

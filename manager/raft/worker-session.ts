@@ -4,14 +4,20 @@
  * Between `host.ts` (main thread) on one side and peers on the other. The node may be replaced during the session's
  * life: when it turns out that its log lost entries, it ends and comes back under a new id.
  */
-import type { RaftHello, RaftMember } from "../../src/common/api/generated/api.ts";
+import type {
+  RaftHello,
+  RaftMember,
+  RaftRejoinRequest,
+} from "../../src/common/api/generated/api.ts";
 import { RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
-import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
 import { newRaftId } from "../../src/common/ids/ids.ts";
-import { diskFullRetryMs, raftFloorPeriodMs } from "../../src/common/limits/limits.ts";
+import { raftFloorPeriodMs } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import type { CommittedEntries } from "./apply-queue.ts";
+import { Comeback } from "./comeback.ts";
+import { none } from "./core/types.ts";
 import { type Front, openFront } from "./front.ts";
 import { errorData, type HostCall, type ToWorker, type WorkerStart } from "./host-messages.ts";
 import { MainThreadWatch } from "./main-thread-watch.ts";
@@ -37,6 +43,7 @@ export class WorkerSession {
   readonly #snapshotter: Snapshotter;
   readonly #watch: MainThreadWatch;
   readonly #report: MemberReport;
+  readonly #comeback: Comeback;
   readonly #timers: NodeJS.Timeout[] = [];
   /** Resolves once the session has ended and holds nothing any more. */
   readonly closed: Promise<void>;
@@ -45,7 +52,6 @@ export class WorkerSession {
   readonly #strangers = new Map<number, RaftMember>();
   #removedIds: ReadonlySet<number> = new Set();
   #node: RaftNode;
-  #rejoinTimer: NodeJS.Timeout | undefined;
   #front: Front | undefined;
   #self: RaftMember;
   #appliedIndex: number;
@@ -82,6 +88,7 @@ export class WorkerSession {
       log,
     });
     this.#report = new MemberReport(post);
+    this.#comeback = this.#newComeback();
     this.#node = this.#newNode();
     this.#watch = new MainThreadWatch({ post, onSilent: () => this.#mainThreadSilent() });
   }
@@ -167,7 +174,7 @@ export class WorkerSession {
     this.#node.learnAddress(this.#self.raftId, this.#self.address);
     this.#membersChanged(this.#node.membership);
     this.#startTimers();
-    if (this.#storage.replaces !== 0) this.#rejoin();
+    this.#comeback.begin();
   }
 
   #startTimers(): void {
@@ -175,6 +182,7 @@ export class WorkerSession {
     const every = (ms: number, work: () => void) => this.#timers.push(setInterval(work, ms));
     every(tickMs, () => this.#node.tick());
     every(raftFloorPeriodMs, () => this.#settle());
+    every(raftFloorPeriodMs, () => this.#comeback.look());
     this.#watch.start();
     every(500, () => this.#report.update(this.#node, this.#transport, this.#storage));
   }
@@ -271,7 +279,7 @@ export class WorkerSession {
     this.#stopped = true;
     this.#watch.stop();
     for (const timer of this.#timers) clearInterval(timer);
-    clearTimeout(this.#rejoinTimer);
+    this.#comeback.stop();
     this.#node.stop();
     this.#transport.close();
   }
@@ -299,7 +307,7 @@ export class WorkerSession {
         this.#report.update(this.#node, this.#transport, this.#storage);
       },
       membership: (membership) => this.#membersChanged(membership),
-      removed: () => this.#removed(),
+      removed: () => this.#idRemoved(),
       lost: (reason) => this.#replaceSelf(reason),
       failed: (error) => this.#fatal(error),
     };
@@ -317,12 +325,9 @@ export class WorkerSession {
       onMessages: (messages) => this.#node.step(messages),
       onUnreachable: (raftId) => this.#node.reportUnreachable(raftId),
       onConnected: (raftId, address) => this.#node.learnAddress(raftId, address),
-      onRemoved: () => this.#removed(),
+      onRemoved: () => this.#idRemoved(),
       onSnapshot: (message, chunks) => this.#snapshotter.receive(message, chunks),
-      onRejoin: ({ member, oldRaftId }) => {
-        if (member === undefined) throw new ClusterError("invalid-argument", "no member is named");
-        return this.#node.duties.replaceMember(member, oldRaftId);
-      },
+      onRejoin: (request) => this.#takeInAnew(request),
     };
   }
 
@@ -376,8 +381,13 @@ export class WorkerSession {
     this.#report.update(this.#node, this.#transport, this.#storage);
   }
 
+  /** The id is not in the group (any more); while this member comes back, its old one is not meant to be. */
+  #idRemoved(): void {
+    if (this.#storage.replaces === 0) this.#removed();
+  }
+
   #removed(): void {
-    if (this.#toldRemoved || this.#storage.replaces !== 0) return;
+    if (this.#toldRemoved) return;
     this.#toldRemoved = true;
     this.#log.warn("this manager was removed from the raft group");
     this.#post({ type: "removed" });
@@ -433,51 +443,67 @@ export class WorkerSession {
         this.#replacing = false;
         this.#transport.setPeers([]);
         this.#membersChanged(this.#node.membership);
-        clearTimeout(this.#rejoinTimer);
-        this.#rejoin();
+        this.#comeback.begin();
       })
       .catch((error: unknown) => this.#fatal(error));
   }
 
-  /** Asks the group, until this member is in it under its new id. */
-  #rejoin(): void {
-    const attempt = async (): Promise<void> => {
-      if (this.#stopped) return;
-      const { membership } = this.#node;
-      if (membership.index > 0 && membership.members.has(this.#self.raftId)) {
-        await this.#storage.endReplacement();
-        this.#log.info("this manager is in its group again", { "raft.id": this.#self.raftId });
-        return;
-      }
-      for (const member of membership.members.values()) {
-        if (member.nodeId === this.#self.nodeId) continue;
-        const taken = await this.#askOne(member);
-        if (taken || this.#stopped) break;
-      }
-      if (this.#stopped) return;
-      this.#rejoinTimer = setTimeout(
-        () => void attempt().catch((e) => this.#fatal(e)),
-        diskFullRetryMs,
-      );
-    };
-    attempt().catch((error: unknown) => this.#fatal(error));
+  /** Takes a member in that lost its log; says what this one is when it does not lead. */
+  async #takeInAnew(request: RaftRejoinRequest): Promise<void> {
+    const { member, oldRaftId } = request;
+    if (member === undefined) throw new ClusterError("invalid-argument", "no member is named");
+    const node = this.#node;
+    const { role, leader } = node.leadership;
+    if (role !== "leader") {
+      this.#comeback.heard(request);
+      const known = node.membership.members.get(leader);
+      throw this.#comeback.refusal(known && { ...known, address: this.#addressOf(known) });
+    }
+    try {
+      await node.duties.replaceMember(member, oldRaftId);
+    } catch (error) {
+      if (!hasCode(error, "not-found")) throw error;
+      // Certain only for a leader that is one still, and knows all that was decided before.
+      const index = await node.readIndex();
+      if (node.status().applied < index) throw this.#comeback.refusal(undefined);
+      throw new ClusterError("not-found", errorText(error), { fields: { removed: true } });
+    }
   }
 
-  async #askOne(member: RaftMember): Promise<boolean> {
+  #newComeback(): Comeback {
     const { clusterId } = this.#start;
-    const address = this.#transport.addressOf(member.raftId) ?? member.address;
-    try {
-      await askToReplace({
-        address,
-        tls: this.#transport.tls,
-        expected: { clusterId, nodeId: member.nodeId },
-        request: { clusterId, member: this.#self, oldRaftId: this.#storage.replaces },
-      });
-      return true;
-    } catch (error) {
-      this.#log.debug("not taken in anew yet", { peer: member.nodeId, err: errorText(error) });
-      return false;
-    }
+    return new Comeback({
+      clusterId,
+      self: () => this.#self,
+      replaces: () => this.#storage.replaces,
+      isIn: () => {
+        const { index, members } = this.#node.membership;
+        return index > 0 && members.has(this.#self.raftId);
+      },
+      members: () =>
+        [...this.#node.membership.members.values()].map((member) => ({
+          ...member,
+          address: this.#addressOf(member),
+        })),
+      hasLeader: () => this.#node.leadership.leader !== none,
+      state: () => Math.max(this.#appliedIndex, this.#storage.tail.lastIndex()),
+      ask: (member, request) =>
+        askToReplace({
+          address: member.address,
+          tls: this.#transport.tls,
+          expected: { clusterId, nodeId: member.nodeId },
+          request,
+        }),
+      end: () => this.#storage.endReplacement(),
+      removed: () => this.#removed(),
+      standstill: (reason) => this.#post({ type: "standstill", reason }),
+      failed: (error) => this.#fatal(error),
+      log: this.#log,
+    });
+  }
+
+  #addressOf({ raftId, address }: RaftMember): string {
+    return this.#transport.addressOf(raftId) ?? address;
   }
 
   #mainThreadSilent(): void {

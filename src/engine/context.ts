@@ -40,11 +40,17 @@ export async function readView(
       return await ports.objects.view(request.signal);
     } catch (error) {
       const code = error instanceof ClusterError ? error.code : undefined;
-      if (code !== "unavailable" && code !== "deadline-exceeded") throw fromManager(error);
+      const mayPass = code === "unavailable" || code === "deadline-exceeded";
+      if (!mayPass || isStandstill(error)) throw fromManager(error);
       if (clock.monotonic() >= end || request.signal.aborted) throw fromManager(noLeader(error));
     }
     await clock.sleep(leaderPollMs, request.signal);
   }
+}
+
+/** Whether no leader is to be expected before a person has done what the error says. */
+function isStandstill(error: unknown): boolean {
+  return error instanceof ClusterError && error.fields["standstill"] === true;
 }
 
 /**

@@ -16,6 +16,7 @@ import {
 } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText, hasCode } from "../common/errors/cluster-error.ts";
+import { isRemoval } from "../common/errors/removal.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
 import type { Identity, TlsMaterial } from "../common/identity/types.ts";
 import { newRaftId } from "../common/ids/ids.ts";
@@ -79,6 +80,7 @@ export class Member {
   #managerState: ManagerState | undefined;
   #start: ManagerStart;
   #error: unknown;
+  #isRemoved = false;
   /** Starts and stops of the manager, one after the other. */
   #roleChange: Promise<void> = Promise.resolve();
   /** Saves of key and certificate, one after the other. */
@@ -99,6 +101,7 @@ export class Member {
       connect: this.#connect,
       onManagers: (managers) => this.#own(this.#remember({ managers })),
       onNode: (node) => this.#nodeChanged(node),
+      onRemoved: (error) => this.#removed(error),
       onRoots: (roots) => this.#rootsChanged(roots),
       clock,
       random,
@@ -110,7 +113,7 @@ export class Member {
         managers: () => this.#agent.managers().map((m) => this.#dialable(m)),
         renewed: (received) => this.#renewed(received),
         selfIssue: () => this.#selfIssue(),
-        removed: (error) => this.#fail(error),
+        removed: (error) => this.#removed(error),
       },
       { clock, random, log },
     );
@@ -155,7 +158,8 @@ export class Member {
 
   /** What ails the node, while something does. */
   error(): unknown {
-    return this.#error ?? (this.isConnected() ? undefined : this.#agent.status().error);
+    const present = this.#error ?? this.#manager?.standstill();
+    return present ?? (this.isConnected() ? undefined : this.#agent.status().error);
   }
 
   /** Resolves once the agent is registered and the manager, if there is one, serves. @throws the signal's reason */
@@ -295,7 +299,7 @@ export class Member {
     const { signal } = this.#stop;
     for (;;) {
       // Demoted before it could start: the change of role that waits behind this one has its turn.
-      if (signal.aborted || this.#identity.role !== "manager") return;
+      if (signal.aborted || this.#isRemoved || this.#identity.role !== "manager") return;
       try {
         await this.#tryManager();
         return;
@@ -314,6 +318,7 @@ export class Member {
 
   /** Whether trying again cannot help. Whoever makes a new cluster is there to be told what is in the way. */
   #isLasting(error: unknown): boolean {
+    if (isRemoval(error)) return true;
     if (this.#start.kind === "bootstrap") return true;
     const isPassing = error instanceof ClusterError && passingCodes.has(error.code);
     return !isPassing && this.#start.kind !== "join";
@@ -471,6 +476,14 @@ export class Member {
       // The caller of `#changeRole` owns the failure; the next change starts from here.
     });
     return next;
+  }
+
+  /** The cluster has removed this node: what is on disk stays, for a person to look at, until the node leaves. */
+  #removed(error: ClusterError): void {
+    if (this.#isRemoved) return;
+    this.#isRemoved = true;
+    this.#fail(error);
+    this.#own(this.#changeRole(() => this.#stopManager()));
   }
 
   #fail(error: unknown): void {

@@ -8,6 +8,7 @@
 import { Alarm } from "../common/clock/alarm.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { isRemoval } from "../common/errors/removal.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
 import { createKey } from "../common/identity/key.ts";
 import { renewalMomentMs, renewalRetryMs } from "../common/identity/renewal.ts";
@@ -155,10 +156,6 @@ export class Renewer {
 /** Whether the certificate counts now; one that was issued while the clock was ahead does not yet. */
 export function isValidAt(identity: Identity, nowMs: number): boolean {
   return identity.notBeforeMs <= nowMs && nowMs <= identity.notAfterMs;
-}
-
-function isRemoval(error: unknown): error is ClusterError {
-  return error instanceof ClusterError && error.fields["removed"] === true;
 }
 
 async function renewAt({ address, ...call }: CaCall): Promise<ReceivedIdentity> {

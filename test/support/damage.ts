@@ -4,7 +4,7 @@
 import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** Overwrites the middle third of every data file of a log or a LevelDB with other bytes. */
+/** Overwrites the middle third of every data file of a log or a checkpoint with other bytes. */
 export function corruptDatabase(folder: string): void {
   for (const path of dataFiles(folder)) {
     const bytes = readFileSync(path);
@@ -14,13 +14,14 @@ export function corruptDatabase(folder: string): void {
   }
 }
 
-/** Cuts every data file of a log or a LevelDB to half its length. */
+/** Cuts every data file of a log or a checkpoint to half its length. */
 export function truncateDatabase(folder: string): void {
   for (const path of dataFiles(folder)) truncateSync(path, Math.floor(statSync(path).size / 2));
 }
 
 function dataFiles(folder: string): string[] {
-  return readdirSync(folder)
+  return readdirSync(folder, { recursive: true })
+    .map(String)
     .filter((name) => /\.(log|ldb)$/.test(name))
     .map((name) => join(folder, name));
 }

@@ -63,6 +63,8 @@ export const removedMembersMax = 1_000;
 export const membershipTimeoutMs = 5_000;
 /** How long a read waits for a leader to confirm it. */
 export const readIndexTimeoutMs = 5_000;
+/** Without a leader for this long, managers that lost their logs say what a person has to do. */
+export const standstillMs = 15_000;
 /** A leader whose main thread has not answered for this long hands leadership over. */
 export const mainThreadSilenceMs = 5_000;
 /** One chunk of a snapshot on the wire: between a frame's cost and a slow link's patience. */

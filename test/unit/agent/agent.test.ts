@@ -57,6 +57,7 @@ describe("agent/agent", () => {
       onManagers: (managers) => void told.push(managers),
       onNode: (node) => void told.push(node.id),
       onRoots: (pem) => void told.push(pem),
+      onRemoved: (error) => void told.push(error),
       clock,
       random: seededRandom(1),
       log: silentLog,

@@ -11,6 +11,7 @@ import {
   SessionMessage,
 } from "../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../src/common/clock/clock.ts";
+import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { silentLog } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
 import { MessageQueue, settled } from "../../support/message-queue.ts";
@@ -54,6 +55,7 @@ class Bench {
   readonly stop = new AbortController();
   readonly streams: FakeStream[] = [];
   readonly heard: SessionMessage[] = [];
+  readonly removals: string[] = [];
   readonly connected: (boolean | string)[] = [];
   managers: KnownManager[] = [
     { nodeId: "a", address: "a:1" },
@@ -83,6 +85,7 @@ class Bench {
         onMessage: async (message) => void this.heard.push(message),
         onConnected: (connected, error) =>
           void this.connected.push(connected || (error instanceof Error ? error.message : "")),
+        onRemoved: (error) => void this.removals.push(error.message),
       },
       { clock: this.clock, random, log: silentLog },
     );
@@ -263,6 +266,22 @@ describe("agent/session", () => {
     await settled();
     await bench.clock.advance(50);
     assert.equal(bench.streams.length, 2);
+  });
+
+  it("asks nobody any more once it is told that the node was removed", async () => {
+    const refusal = new ClusterError("permission-denied", "gone", { fields: { removed: true } });
+    bench = new Bench({ refusal });
+    await bench.run;
+    assert.deepEqual(bench.removals, ["gone"]);
+    assert.deepEqual(bench.connected, ["gone"]);
+  });
+
+  it("goes on asking when it is refused for another reason", async () => {
+    bench = new Bench({ refusal: new ClusterError("permission-denied", "not known") });
+    await settled();
+    await bench.clock.advance(1_000);
+    assert.deepEqual(bench.removals, []);
+    assert.ok(bench.connected.length > 1);
   });
 
   it("waits for a manager to become known", async () => {

@@ -174,4 +174,63 @@ describe("manager/raft (lost log)", function () {
     await eventually("it leads again", () => victim.host.leadership().isLeader);
     assert.ok(victim.texts().includes("goes on"));
   });
+
+  it("two managers that both lost their logs say so, and on which of them to go on", async () => {
+    const members = await group.form(2);
+    const leader = await group.leader();
+    await leader.put("old");
+    await group.same("old");
+    for (const member of members) member.checkpoint();
+    await leader.put("new");
+    await group.same("new");
+    const [newest] = members;
+    assert.ok(newest);
+    newest.checkpoint();
+    for (const member of members) await member.stop();
+    for (const member of members) {
+      const file = await segmentFile(member);
+      await truncate(file, (await readFile(file)).length - 300);
+    }
+    for (const member of members) await member.start();
+    const texts = () => members.map((member) => member.host.standstill() ?? "");
+    await eventually(
+      "both say so",
+      () => texts().every((text) => /2 of 2 lost their raft logs.*--force-new-cluster/.test(text)),
+      30_000,
+    );
+    assert.match(texts()[0] ?? "", /on this node/);
+    assert.ok(texts()[1]?.includes(`on node ${newest.nodeId} (${newest.member.address})`));
+  });
+
+  it("a manager that stayed whole learns that the other one cannot come back without it being told to", async () => {
+    const members = await group.form(2);
+    const leader = await group.leader();
+    await leader.put("kept");
+    await group.same("kept");
+    const victim = members.find((member) => member !== leader);
+    assert.ok(victim);
+    await victim.stop();
+    const file = await segmentFile(victim);
+    await truncate(file, (await readFile(file)).length - 300);
+    await victim.start();
+    await eventually(
+      "the whole one says so",
+      () => /1 of 2 lost.* on this node/.test(leader.host.standstill() ?? ""),
+      40_000,
+    );
+    await eventually("and so does the other", () =>
+      (victim.host.standstill() ?? "").includes(`on node ${leader.nodeId}`),
+    );
+  });
+
+  it("one that lost its log and was removed meanwhile learns that, and asks no more", async () => {
+    const { victim, leader } = await withVictim({ checkpoint: true });
+    await leader.host.removeMember(victim.member.raftId);
+    const file = await segmentFile(victim);
+    await truncate(file, (await readFile(file)).length - 500);
+    await victim.start();
+    await eventually("it knows", () => victim.removed);
+    assert.equal(leader.host.members().length, 2);
+    assert.equal(victim.fatal, undefined);
+  });
 });
