@@ -26,7 +26,8 @@ export function whyNoManager(status: SwarmStatus): string | undefined {
   if (status.certificateExpired) return expiredText;
   if (status.state === "inactive") return inactiveText;
   if (status.isManager) return preparingText;
-  return status.state === "active" ? workerText : inactiveText;
+  // A join that has not been answered yet has no node to speak of.
+  return status.nodeId === "" ? inactiveText : workerText;
 }
 
 /** @throws ClusterError `unavailable` with the reason when this node does not serve cluster calls. */

@@ -328,7 +328,12 @@ export class Member {
     const { raftFolder, relayPath, profile, clock, random, log } = this.#o;
     const state = await this.#openManagerState();
     let start = this.#start;
-    if (start.kind === "resume" && !hasRaftLog(raftFolder)) start = { kind: "join", members: [] };
+    // Without others there is nobody to ask: what is left decides, and says what is missing.
+    const isLost = start.kind === "resume" && !start.forceNewCluster && !hasRaftLog(raftFolder);
+    const { nodeId } = this.#state;
+    if (isLost && this.#agent.managers().some((m) => m.nodeId !== nodeId)) {
+      start = { kind: "join", members: [] };
+    }
     if (start.kind === "join") start = { kind: "join", members: await this.#joinGroup() };
     else if (start.kind === "resume" && !start.forceNewCluster) {
       start = { ...start, members: await this.#otherMembers(state) };

@@ -7,12 +7,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Manager } from "../../manager/manager.ts";
-import {
-  hasRaftLog,
-  ManagerState,
-  managerStateKind,
-  removeManagerState,
-} from "../../manager/manager-state.ts";
+import { ManagerState, managerStateKind, removeManagerState } from "../../manager/manager-state.ts";
 import type { NodeDescription, Peer } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
@@ -53,6 +48,22 @@ export interface NodeOptions {
 const leaveTimeoutMs = 5000;
 /** Longest it waits for its goodbye to be heard, milliseconds. */
 const goodbyeTimeoutMs = 1000;
+/** Pause before a membership that could not be taken up is tried again, milliseconds. */
+const takeUpRetryMs = 5000;
+/** Failures of a start that may pass: another process that lets go, others that come back, room on the disk. */
+const passingCodes: ReadonlySet<string> = new Set([
+  "unavailable",
+  "deadline-exceeded",
+  "aborted",
+  "resource-exhausted",
+]);
+const passingErrnos: ReadonlySet<string> = new Set([
+  "ENOSPC",
+  "EDQUOT",
+  "EMFILE",
+  "ENFILE",
+  "EAGAIN",
+]);
 /** As Docker says it when a join takes longer than the request may. */
 const joinTimeoutText =
   'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.';
@@ -73,7 +84,9 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   #following = new AbortController();
   /** Set while a join is under way; aborting it gives the join up. */
   #joining: AbortController | undefined;
-  #isStopping = false;
+  readonly #stop = new AbortController();
+  /** Set while what is on disk is read and started for the first time. */
+  #isTakingUp = false;
   #queue: Promise<unknown> = Promise.resolve();
   #watchers = new Set<() => void>();
 
@@ -85,22 +98,45 @@ export class SwarmNode implements SwarmPort, ManagerSource {
 
   /** Takes up the membership that is on disk, if any. Never rejects: what fails shows in the status. */
   async start(): Promise<void> {
+    this.#isTakingUp = this.#files.exist();
+    await this.#serial(() => this.#takeUp());
+  }
+
+  async #takeUp(): Promise<void> {
+    let state: NodeState | undefined;
+    try {
+      state = await this.#files.load();
+      if (state === undefined) return;
+      if (state.initialising === true) {
+        // A node that was about to make a cluster when it stopped: nobody was told of it.
+        this.#o.log.warn("remains of an init that was cut off are removed");
+        await this.#clear();
+      } else if (managerStateKind(this.#files.keysPath) === "locked") {
+        this.#lockedState = state;
+        this.#o.log.warn('swarm locked: unlock it with "docker swarm unlock"');
+      } else await this.#resume(state, { forceNewCluster: false });
+    } catch (error) {
+      if (state !== undefined) this.#failedState = { state, isManager: this.#hasManagerState() };
+      this.#fail(error);
+      if (state !== undefined && mayPass(error)) void this.#takeUpLater();
+    } finally {
+      this.#isTakingUp = false;
+      this.#tell();
+    }
+  }
+
+  /** Tries again what may succeed without a person, such as once there is room on the disk. */
+  async #takeUpLater(): Promise<void> {
+    try {
+      await this.#o.clock.sleep(takeUpRetryMs, this.#stop.signal);
+    } catch {
+      // The daemon stops.
+      return;
+    }
     await this.#serial(async () => {
-      let state: NodeState | undefined;
-      try {
-        state = await this.#files.load();
-        if (state === undefined) return;
-        if (isUnfinishedInit(state, this.#raftFolder)) {
-          this.#o.log.warn("remains of an init that was cut off are removed");
-          await this.#clear();
-        } else if (managerStateKind(this.#files.keysPath) === "locked") {
-          this.#lockedState = state;
-          this.#o.log.warn('swarm locked: unlock it with "docker swarm unlock"');
-        } else await this.#resume(state, { forceNewCluster: false });
-      } catch (error) {
-        if (state !== undefined) this.#failedState = { state, isManager: this.#hasManagerState() };
-        this.#fail(error);
-      }
+      // Left, or taken up by other means, since.
+      if (this.#failedState === undefined || this.#member !== undefined) return;
+      await this.#takeUp();
     });
   }
 
@@ -122,7 +158,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
 
   /** Stops all swarm parts; the membership stays on disk. */
   async stop(): Promise<void> {
-    this.#isStopping = true;
+    this.#stop.abort();
     this.#giveUp(new ClusterError("cancelled", "the daemon is stopping"));
     await this.#serial(() => this.#stopMember());
   }
@@ -159,13 +195,19 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       nodeId: state?.nodeId ?? "",
       nodeAddress:
         state === undefined ? "" : parseHostPort(state.advertiseAddress, 0, "address").host,
-      isManager: identity === undefined ? failed?.isManager === true : identity.role === "manager",
+      isManager: identity === undefined ? this.#wasManager() : identity.role === "manager",
       controlAvailable: member?.manager() !== undefined,
       error: error === undefined ? "" : errorText(error),
       certificateExpired:
         identity !== undefined && this.#o.clock.now() > identity.notAfterMs && error !== undefined,
       remoteManagers: this.#remoteManagers(),
     };
+  }
+
+  /** What the disk says, while there is no certificate to ask. */
+  #wasManager(): boolean {
+    if (this.#isTakingUp) return this.#hasManagerState();
+    return this.#failedState?.isManager === true;
   }
 
   members(): readonly ManagerMember[] {
@@ -213,7 +255,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
         await this.#enter(entry, stop.signal);
       } catch (error) {
         // One that only takes long goes on, and so does one that the daemon's stop cut short, at its next start.
-        if (!this.#isStopping && !isTimeout(error)) {
+        if (!this.#stop.signal.aborted && !isTimeout(error)) {
           await this.#stopMember();
           await this.#clear();
         }
@@ -264,7 +306,9 @@ export class SwarmNode implements SwarmPort, ManagerSource {
 
   #localState(): LocalNodeState {
     if (this.#lockedState !== undefined) return "locked";
-    if (this.#joining !== undefined) return "pending";
+    if (this.#joining !== undefined || (this.#isTakingUp && this.#member === undefined)) {
+      return "pending";
+    }
     if (this.#error !== undefined) return "error";
     const member = this.#member;
     if (member === undefined) return "inactive";
@@ -438,7 +482,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     this.#member = member;
     this.#starting = member;
     try {
-      if (this.#isStopping) throw new ClusterError("cancelled", "the daemon is stopping");
+      if (this.#stop.signal.aborted) throw new ClusterError("cancelled", "the daemon is stopping");
       await member.start();
     } catch (error) {
       this.#member = undefined;
@@ -524,10 +568,10 @@ function isTimeout(error: unknown): boolean {
   return error instanceof ClusterError && error.code === "deadline-exceeded";
 }
 
-/** A node that was about to make a cluster when it stopped: nobody was told of it. */
-function isUnfinishedInit(state: NodeState, raftFolder: string): boolean {
-  if (state.initialising === true) return true;
-  return state.raftId !== 0 && state.managers.length === 0 && !hasRaftLog(raftFolder);
+/** Whether what kept the membership from being taken up may go away by itself. */
+function mayPass(error: unknown): boolean {
+  if (error instanceof ClusterError) return passingCodes.has(error.code);
+  return error instanceof Error && "code" in error && passingErrnos.has(String(error.code));
 }
 
 function alreadyIn(): ClusterError {

@@ -4,7 +4,7 @@
  * `node.json` (ids, addresses, known managers), the sealing key, and what `credentials.ts` keeps. Every write is atomic: a
  * temporary file, synced, renamed over the old one, the folder synced.
  */
-import { constants } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
@@ -88,6 +88,11 @@ export class StateFiles {
         { cause: error },
       );
     }
+  }
+
+  /** Whether there is a stored state, be it damaged. */
+  exist(): boolean {
+    return existsSync(join(this.#folder, "node.json"));
   }
 
   async save(state: NodeState): Promise<void> {

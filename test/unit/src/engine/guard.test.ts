@@ -22,8 +22,10 @@ const inactive: SwarmStatus = {
   certificateExpired: false,
   remoteManagers: [],
 };
-const worker: SwarmStatus = { ...inactive, state: "active" };
+const worker: SwarmStatus = { ...inactive, state: "active", nodeId: "n" };
 const manager: SwarmStatus = { ...worker, isManager: true, controlAvailable: true };
+const joining: SwarmStatus = { ...inactive, state: "pending" };
+const unconnected: SwarmStatus = { ...worker, state: "pending" };
 const locked: SwarmStatus = { ...inactive, state: "locked", isManager: true };
 const starting: SwarmStatus = { ...manager, state: "pending", controlAvailable: false };
 const expired: SwarmStatus = { ...inactive, state: "error", certificateExpired: true };
@@ -50,6 +52,8 @@ describe("src/engine/guard", () => {
         worker,
         /^This node is not a swarm manager\. Worker nodes can't be used to view or modify cluster state\. Please run this command on a manager node or promote the current node to a manager\.$/,
       ],
+      [joining, /Use "docker swarm init" or "docker swarm join"/],
+      [unconnected, /Worker nodes can't be used to view or modify cluster state/],
       [starting, /Manager is being prepared or has trouble connecting to the cluster\.$/],
       [
         locked,
