@@ -8,7 +8,7 @@
 import { StoreEntryParts } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
-import { noLeader } from "../../src/common/errors/no-leader.ts";
+import { maySafelyRetry, noLeader } from "../../src/common/errors/no-leader.ts";
 import { proposalBytesMax, proposalsWaitingBytesMax } from "../../src/common/limits/limits.ts";
 import {
   entriesInFlightMax,
@@ -233,6 +233,8 @@ export class Queue {
 }
 
 function notTaken(cause: unknown): ClusterError {
+  // Leadership went just before: whoever leads now may take it.
+  if (maySafelyRetry(cause)) return noLeader(cause);
   if (hasCode(cause, "unavailable") || hasCode(cause, "resource-exhausted")) {
     return cause as ClusterError;
   }

@@ -18,8 +18,11 @@ export class LocalLog implements Proposer {
   /** Commits each entry in the turn after it was appended. */
   automatic = true;
   committed = 0;
+  /** What every proposal is refused with, while set. */
+  refusal: ClusterError | undefined;
 
   async propose(data: Uint8Array): Promise<LogPosition> {
+    if (this.refusal !== undefined) throw this.refusal;
     if (!this.leader) throw new ClusterError("unavailable", "not the leader");
     const position = { index: this.entries.length + 1, term: this.currentTerm };
     this.entries.push({ ...position, data });

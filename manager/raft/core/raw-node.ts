@@ -4,6 +4,7 @@
  * Used by `manager/raft/raft-node.ts` in the daemon and by the simulator. Not re-entrant; owns no time, disk or network.
  */
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { untried } from "../../../src/common/errors/no-leader.ts";
 import { assert } from "./assert.ts";
 import { applyConfChange } from "./membership.ts";
 import { isLocalThread, isLocalType, isResponseType, message } from "./message.ts";
@@ -245,8 +246,10 @@ const refusalTexts: Record<ProposalRefusal, string> = {
 };
 
 function refusalError(refusal: ProposalRefusal, id: number): ClusterError {
-  const code = refusal === "too-much-uncommitted" ? "resource-exhausted" : "unavailable";
-  return new ClusterError(code, refusalTexts[refusal], {
-    fields: { "raft.id": id, reason: refusal },
-  });
+  const fields = { "raft.id": id, reason: refusal };
+  const text = refusalTexts[refusal];
+  if (refusal === "too-much-uncommitted") {
+    return new ClusterError("resource-exhausted", text, { fields });
+  }
+  return untried(text, fields);
 }

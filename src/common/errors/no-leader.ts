@@ -1,5 +1,5 @@
 /** The error of reads and writes that find no leader, in Docker's words; made where the lack is noticed. */
-import { ClusterError } from "./cluster-error.ts";
+import { ClusterError, type ErrorFields } from "./cluster-error.ts";
 
 /** What Docker says, and scripts look for. */
 export const noLeaderText =
@@ -12,6 +12,11 @@ const untriedField = "untried";
 /** A new `unavailable` error with that text; only for what was certainly not tried. */
 export function noLeader(cause?: unknown): ClusterError {
   return new ClusterError("unavailable", noLeaderText, { cause, fields: { [untriedField]: true } });
+}
+
+/** An `unavailable` error of a write that certainly went nowhere; `fields` are further facts. */
+export function untried(message: string, fields: ErrorFields = {}): ClusterError {
+  return new ClusterError("unavailable", message, { fields: { ...fields, [untriedField]: true } });
 }
 
 /** Whether a failed write certainly changed nothing and may succeed under another leader; holds across RPC, too. */

@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { Config, ConfigSpec } from "../../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../../src/common/clock/clock.ts";
-import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
-import { maySafelyRetry } from "../../../../src/common/errors/no-leader.ts";
+import { ClusterError, hasCode } from "../../../../src/common/errors/cluster-error.ts";
+import { maySafelyRetry, noLeaderText, untried } from "../../../../src/common/errors/no-leader.ts";
 import { entriesInFlightMax, outcomeSweepMs } from "../../../../src/common/limits/store.ts";
 import { localStore } from "../../../support/local-log.ts";
 
@@ -218,6 +218,20 @@ describe("manager/state/store", () => {
     log.commit();
     await Promise.all(proposed);
     assert.equal(store.view().get("config", "q"), undefined);
+  });
+
+  it("hands back what the log did not take because leadership had just gone, to be tried elsewhere", async () => {
+    const { store, log } = localStore();
+    log.refusal = untried("this member does not lead the group");
+    await assert.rejects(
+      store.update((tx) => tx.create("config", config("a"))),
+      (error) => maySafelyRetry(error) && error instanceof Error && error.message === noLeaderText,
+    );
+    log.refusal = new ClusterError("unavailable", "the manager has stopped");
+    await assert.rejects(
+      store.update((tx) => tx.create("config", config("a"))),
+      (error) => !maySafelyRetry(error) && hasCode(error, "unavailable"),
+    );
   });
 
   it("cancels what was not proposed yet, and leaves the rest unknown", async () => {
