@@ -2,9 +2,10 @@
  * One daemon per data root, and its pid file.
  *
  * The lock is a file with the owner's process id and start time (a socket in the abstract namespace would not hold across
- * network namespaces): a stale one, whose process is gone or is another one, is taken over.
+ * network namespaces), made in one step: of two daemons that start at once one gets it. A stale one, whose process is gone
+ * or is another one, is taken over.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 
@@ -28,35 +29,78 @@ export interface InstancePlaces {
 export function lockInstance({ dataRoot, pidFile }: InstancePlaces, proc = "/proc"): InstanceLock {
   mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
   const lock = join(dataRoot, "daemon.lock");
-  const holder = runningHolder(lock, proc);
+  const holder = take(lock, proc);
   if (holder !== undefined) {
     throw new ClusterError(
       "failed-precondition",
       `data root ${dataRoot} is in use by the daemon with process id ${holder}: stop it, or choose another --data-root`,
     );
   }
-  if (pidFile !== undefined) {
-    const other = runningHolder(pidFile, proc);
-    if (other !== undefined) {
-      throw new ClusterError(
-        "failed-precondition",
-        `pid file ${pidFile} names the running process ${other}: stop it, or choose another --pidfile`,
-      );
-    }
-    mkdirSync(dirname(pidFile), { recursive: true });
-    writeFileSync(pidFile, `${process.pid}`);
-  }
-  writeFileSync(lock, `${process.pid} ${startTime(process.pid, proc) ?? ""}\n`);
   let isHeld = true;
+  const release = () => {
+    // Once released, the files may be another daemon's.
+    if (!isHeld) return;
+    isHeld = false;
+    rmSync(lock, { force: true });
+  };
+  if (pidFile === undefined) return { release };
+  const other = runningHolder(pidFile, proc);
+  if (other !== undefined) {
+    release();
+    throw new ClusterError(
+      "failed-precondition",
+      `pid file ${pidFile} names the running process ${other}: stop it, or choose another --pidfile`,
+    );
+  }
+  mkdirSync(dirname(pidFile), { recursive: true });
+  writeFileSync(pidFile, `${process.pid}`);
   return {
     release: () => {
-      // Once released, the files may be another daemon's.
-      if (!isHeld) return;
-      isHeld = false;
-      rmSync(lock, { force: true });
-      if (pidFile !== undefined) rmSync(pidFile, { force: true });
+      if (isHeld) rmSync(pidFile, { force: true });
+      release();
     },
   };
+}
+
+/**
+ * Takes the lock file, or gives the process id of the daemon that has it.
+ *
+ * A link is made for one of several that try at once, and never over a file that is there. A stale file is moved away
+ * first; should that turn out to be a file another daemon has just made in its place, it is put back.
+ */
+function take(lock: string, proc: string): number | undefined {
+  const own = `${lock}.${process.pid}`;
+  const aside = `${own}.stale`;
+  writeFileSync(own, `${process.pid} ${startTime(process.pid, proc) ?? ""}\n`);
+  try {
+    for (;;) {
+      if (linked(own, lock)) return undefined;
+      const holder = runningHolder(lock, proc);
+      if (holder !== undefined) return holder;
+      const stale = readText(lock);
+      try {
+        renameSync(lock, aside);
+      } catch {
+        // Gone: released, or moved away by another daemon that is starting. The next round tells.
+        continue;
+      }
+      if (readText(aside) !== stale) linked(aside, lock);
+      rmSync(aside, { force: true });
+    }
+  } finally {
+    rmSync(own, { force: true });
+  }
+}
+
+/** Whether `to` is now another name of `from`; false when there is a file of that name. */
+function linked(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    throw error;
+  }
 }
 
 /** Process id in the file when that very process still runs. */
