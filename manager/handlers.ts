@@ -43,7 +43,7 @@ export interface HandlerParts {
   /** On the leader only. */
   leave(request: RaftLeaveRequest): Promise<RaftLeaveResponse>;
   /** On the leader only. */
-  takeReports(batch: NodeReportBatch): Promise<void>;
+  takeReports(batch: NodeReportBatch, signal: AbortSignal): Promise<void>;
 }
 
 /** Messages that may wait for a slow agent; beyond it the session ends and the agent comes back. */
@@ -54,9 +54,9 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
   return [
     ...Object.values(ControlService).map((method) => controlHandler(parts, method)),
     bidiStream(DispatcherService.session, (messages, call) => serveSession(parts, messages, call)),
-    unary(LivenessRelayService.report, async (batch, _call) => {
+    unary(LivenessRelayService.report, async (batch, call) => {
       if (!parts.isLeader()) throw noLeader();
-      await parts.takeReports(batch);
+      await parts.takeReports(batch, call.signal);
       return NodeReportBatchReply.create();
     }),
     unary(RaftMembershipService.join, (request, call) => {

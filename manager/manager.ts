@@ -192,7 +192,7 @@ export class Manager {
   /** Resolves when this manager has applied everything that was committed before the call. @throws ClusterError unavailable */
   async readBarrier(signal: AbortSignal): Promise<void> {
     this.#mustMove();
-    await aborting(this.#raft.readIndex(), signal);
+    await this.#raft.readIndex(signal);
   }
 
   /** Carries out a control method, here or on the leader. */
@@ -347,7 +347,7 @@ export class Manager {
         sessions: this.#sessions,
         join: (request) => joinGroup(store, raft, request),
         leave: (request) => leaveGroup(store, raft, request),
-        takeReports: (batch) => this.#takeReports(batch),
+        takeReports: (batch, signal) => this.#takeReports(batch, signal),
       }),
     );
     const { signal } = this.#stop;
@@ -482,13 +482,13 @@ export class Manager {
   }
 
   async #deliver(batch: NodeReportBatch): Promise<void> {
-    if (this.#raft.leadership().isLeader) return this.#takeReports(batch);
+    if (this.#raft.leadership().isLeader) return this.#takeReports(batch, this.#stop.signal);
     await this.#leader.call(LivenessRelayService.report, batch, this.#stop.signal);
   }
 
-  async #takeReports(batch: NodeReportBatch): Promise<void> {
+  async #takeReports(batch: NodeReportBatch, signal: AbortSignal): Promise<void> {
     if (this.#liveness === undefined) throw noLeader();
-    await this.#liveness.take(batch);
+    await this.#liveness.take(batch, signal);
   }
 
   #leaderElsewhere(): { nodeId: string; address: string } | undefined {

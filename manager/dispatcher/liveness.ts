@@ -40,7 +40,7 @@ export class Liveness {
   }
 
   /** Takes one batch: signs of life at once, what changed of the nodes in the store before it resolves. */
-  async take(batch: NodeReportBatch): Promise<void> {
+  async take(batch: NodeReportBatch, signal?: AbortSignal): Promise<void> {
     const now = this.#tools.clock.monotonic();
     for (const id of batch.liveNodeIds) this.#lastSeen.set(id, now);
     for (const { nodeId } of batch.reports) this.#lastSeen.set(nodeId, now);
@@ -57,7 +57,7 @@ export class Liveness {
     const back = batch.liveNodeIds.filter(isBack);
     const reports = [...changed, ...back.map((nodeId) => ({ nodeId, state: "ready" }) as const)];
     for (let i = 0; i < reports.length; i += nodesPerTransactionMax) {
-      await this.#write(reports.slice(i, i + nodesPerTransactionMax));
+      await this.#write(reports.slice(i, i + nodesPerTransactionMax), signal);
     }
   }
 
@@ -66,7 +66,7 @@ export class Liveness {
     while (!signal.aborted) {
       try {
         await this.#tools.clock.sleep(lookIntervalMs, signal);
-        await this.#look();
+        await this.#look(signal);
       } catch (error) {
         if (signal.aborted) return;
         this.#tools.log.warn("node states not written", { err: errorText(error) });
@@ -74,7 +74,7 @@ export class Liveness {
     }
   }
 
-  async #look(): Promise<void> {
+  async #look(signal: AbortSignal): Promise<void> {
     const now = this.#tools.clock.monotonic();
     const before = this.#knownSince;
     this.#knownSince = new Map();
@@ -95,11 +95,12 @@ export class Liveness {
       for (const nodeId of some) this.#tools.log.info("node down", { "node.id": nodeId });
       await this.#write(
         some.map((nodeId) => ({ nodeId, state: "down", message: "heartbeat failure" }) as const),
+        signal,
       );
     }
   }
 
-  async #write(reports: readonly PartialReport[]): Promise<void> {
+  async #write(reports: readonly PartialReport[], signal: AbortSignal | undefined): Promise<void> {
     await this.#store.update(
       (tx) => {
         for (const report of reports) {
@@ -109,7 +110,7 @@ export class Liveness {
           if (after !== node) tx.update("node", after);
         }
       },
-      { term: this.#term },
+      { term: this.#term, ...(signal && { signal }) },
     );
   }
 }

@@ -77,13 +77,30 @@ export class CommittedInbox {
     this.#start();
   }
 
-  /** Resolves once everything up to `index` is applied. */
-  reached(index: number): Promise<void> {
-    if (index <= this.#appliedIndex) return Promise.resolve();
-    if (this.#ended !== undefined) return Promise.reject(this.#ended);
-    return new Promise((resolve, reject) => {
-      this.#waiters.push({ index, resolve, reject });
-    });
+  /** Resolves once everything up to `index` is applied. @throws the signal's reason, and what ended the inbox. */
+  async reached(index: number, signal?: AbortSignal): Promise<void> {
+    if (index <= this.#appliedIndex) return;
+    if (this.#ended !== undefined) throw this.#ended;
+    const stop = { now: () => {} };
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const waiter = { index, resolve, reject };
+        this.#waiters.push(waiter);
+        stop.now = () => {
+          this.#waiters = this.#waiters.filter((other) => other !== waiter);
+          reject(signal?.reason);
+        };
+        if (signal?.aborted) stop.now();
+        else signal?.addEventListener("abort", stop.now, { once: true });
+      });
+    } finally {
+      signal?.removeEventListener("abort", stop.now);
+    }
+  }
+
+  /** How many wait for an index to be applied. */
+  get waiting(): number {
+    return this.#waiters.length;
   }
 
   /** Takes the worker's messages that are for the inbox; false for others. */

@@ -7,6 +7,7 @@
  */
 import { Worker } from "node:worker_threads";
 import type { RaftMember } from "../../src/common/api/generated/api.ts";
+import { aborting } from "../../src/common/clock/aborting.ts";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../../src/common/identity/types.ts";
 import {
@@ -87,9 +88,9 @@ export interface RaftHost {
    * Waits until everything committed before the call is applied here.
    *
    * @returns The index that was applied.
-   * @throws ClusterError unavailable without a leader that can be reached.
+   * @throws ClusterError unavailable without a leader that can be reached; the signal's reason.
    */
-  readIndex(): Promise<number>;
+  readIndex(signal?: AbortSignal): Promise<number>;
   leadership(): Leadership;
   onLeadership(listener: (leadership: Leadership) => void): void;
   members(): readonly MemberStatus[];
@@ -272,15 +273,20 @@ class WorkerHost implements RaftHost {
     this.#inbox.setTaker(take);
   }
 
-  async readIndex(): Promise<number> {
+  async readIndex(signal?: AbortSignal): Promise<number> {
     if (this.#ended !== undefined) throw this.#ended;
     const id = this.#nextId++;
-    const index = await new Promise<number>((resolve, reject) => {
+    const point = new Promise<number>((resolve, reject) => {
       this.#reads.set(id, { resolve, reject });
       this.#post({ type: "read", id });
     });
-    await this.#inbox.reached(index);
-    return index;
+    try {
+      const index = await (signal === undefined ? point : aborting(point, signal));
+      await this.#inbox.reached(index, signal);
+      return index;
+    } finally {
+      this.#reads.delete(id);
+    }
   }
 
   leadership(): Leadership {

@@ -71,7 +71,7 @@ export class Renewer {
     this.#alarm = new Alarm(tools.clock);
   }
 
-  /** Renew at once. */
+  /** Renew at once, also in the pause after a failure. */
   now(): void {
     this.#isWanted = true;
     this.#alarm.ring();
@@ -107,9 +107,7 @@ export class Renewer {
         failures += 1;
         this.#isWanted = true;
         log.warn("certificate not renewed", { err: errorText(error), attempt: failures });
-        await this.#tools.clock.sleep(this.#retryMs(failures), signal).catch(() => {
-          // Aborted: the loop's condition ends it.
-        });
+        await this.#alarm.pause(this.#retryMs(failures), signal);
       }
     }
   }

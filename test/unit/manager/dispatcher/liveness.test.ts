@@ -76,6 +76,24 @@ describe("manager/dispatcher/liveness", () => {
     }
   }
 
+  it("gives a write up when its leadership ends", async () => {
+    await add(node("a", "ready"));
+    log.automatic = false;
+    await seconds(31);
+    stop.abort();
+    await run;
+  });
+
+  it("gives a report up with whoever made it", async () => {
+    await add(node("a", "down"));
+    log.automatic = false;
+    const caller = new AbortController();
+    const taken = liveness.take(NodeReportBatch.create({ liveNodeIds: ["a"] }), caller.signal);
+    await settled();
+    caller.abort();
+    await assert.rejects(taken, /outcome unknown/);
+  });
+
   it("writes what a report says before it takes the next", async () => {
     await add(node("a", "unknown"));
     await report("a", {

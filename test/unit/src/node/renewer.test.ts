@@ -214,6 +214,16 @@ describe("src/node/renewer", () => {
     assert.equal(bench.present, present);
   });
 
+  it("asks at once when told to in the pause after a failure", async () => {
+    await started();
+    bench.renewer.now();
+    (await bench.request()).fail(unavailable);
+    await settled();
+    bench.renewer.now();
+    await grant(await bench.request(), "manager");
+    assert.equal(bench.asked, 2);
+  });
+
   it("waits until a manager is known", async () => {
     await started();
     bench.managers = [];
