@@ -214,7 +214,9 @@ export class Session {
         peer: manager.address,
       });
     }
-    this.#seenIndex = Math.max(this.#seenIndex, message.stateIndex);
+    // Not the highest ever: a cluster that was made anew from an older state begins again from there.
+    const before = message.sessionId === "" ? this.#seenIndex : 0;
+    this.#seenIndex = Math.max(before, message.stateIndex);
     await this.#ports.onMessage(message);
     if (message.sessionId !== "") this.#ports.onConnected(true);
   }
@@ -235,7 +237,7 @@ export class Session {
         return;
       }
       pulse.lastBeatMs = clock.monotonic();
-      stream.send(AgentMessage.create({ heartbeat: { seenIndex: this.#seenIndex } }));
+      stream.send(AgentMessage.create({ heartbeat: {} }));
     }
   }
 }

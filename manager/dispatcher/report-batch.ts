@@ -82,7 +82,7 @@ export class ReportBatch {
   }
 }
 
-/** The newer report with what only the older one said of the same session. */
+/** The newer report with what only the older one said. */
 export function mergeReports(
   older: NodeReport | undefined,
   newer: NodeReport | undefined,

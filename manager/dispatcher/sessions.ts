@@ -53,7 +53,9 @@ interface OpenSession {
   readonly call: SessionCall;
   readonly end: AbortController;
   lastBeatMs: number;
-  /** The agent has said who it is, and was welcomed. */
+  /** The agent has said who it is. */
+  hasHello: boolean;
+  /** It was welcomed, too. */
   isRegistered: boolean;
   /** What the agent was last told of its node. */
   sentNode: string;
@@ -61,6 +63,11 @@ interface OpenSession {
 
 /** Silence before the hello for this long ends the call, milliseconds. */
 const helloTimeoutMs = 10_000;
+
+/** Longest a manager catches up with what an agent has heard elsewhere; less than agents wait for their welcome. */
+const catchUpMsMax = 3_000;
+/** Pause between two looks whether it has, milliseconds. */
+const catchUpLookMs = 50;
 
 /** Serves sessions until the manager stops. */
 export class Sessions {
@@ -160,6 +167,7 @@ export class Sessions {
       call,
       end: new AbortController(),
       lastBeatMs: this.#tools.clock.monotonic(),
+      hasHello: false,
       isRegistered: false,
       sentNode: "",
     };
@@ -173,7 +181,7 @@ export class Sessions {
   /** @throws ClusterError for a message that may not be, which ends the session. */
   #take(session: OpenSession, message: AgentMessage): void {
     const { hello } = message;
-    if (!session.isRegistered && hello === undefined) {
+    if (!session.hasHello && hello === undefined) {
       throw new ClusterError("failed-precondition", "a session begins with the agent's hello");
     }
     session.lastBeatMs = this.#tools.clock.monotonic();
@@ -188,7 +196,8 @@ export class Sessions {
       const { advertiseAddress, dataPathAddress } = hello;
       const address = advertiseAddress === "" ? session.call.address : hostOf(advertiseAddress);
       this.#report(session, { state: "ready", address, description, dataPathAddress });
-      this.#welcome(session);
+      session.hasHello = true;
+      void this.#welcomeFrom(session, hello.seenIndex);
     } else if (description !== undefined) {
       this.#report(session, { state: "ready", description });
     } else {
@@ -205,7 +214,21 @@ export class Sessions {
 
   #report(session: OpenSession, fields: Partial<NodeReport>): void {
     const { nodeId } = session.call;
-    this.#ports.report(NodeReport.create({ ...fields, nodeId, sessionId: session.id }));
+    this.#ports.report(NodeReport.create({ ...fields, nodeId }));
+  }
+
+  /** An agent that comes from a manager further on is not told an older state, unless the newer one does not come. */
+  async #welcomeFrom(session: OpenSession, seenIndex: number): Promise<void> {
+    const { clock } = this.#tools;
+    const end = clock.monotonic() + catchUpMsMax;
+    try {
+      while (this.#ports.stateIndex() < seenIndex && clock.monotonic() < end) {
+        await clock.sleep(catchUpLookMs, session.end.signal);
+      }
+      this.#welcome(session);
+    } catch (error) {
+      session.end.abort(error);
+    }
   }
 
   #welcome(session: OpenSession): void {

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
 import {
+  AgentHello,
   AgentMessage,
   ControlService,
   CreateSecretRequest,
@@ -476,13 +477,13 @@ describe("src/common/rpc", () => {
 
 async function echo(messages: MessageStream<AgentMessage, SessionMessage>): Promise<void> {
   for await (const message of messages) {
-    if (message.heartbeat?.seenIndex === 99) throw new ClusterError("aborted", "enough");
-    await messages.write(SessionMessage.create({ stateIndex: message.heartbeat?.seenIndex ?? 0 }));
+    if (message.hello?.seenIndex === 99) throw new ClusterError("aborted", "enough");
+    await messages.write(SessionMessage.create({ stateIndex: message.hello?.seenIndex ?? 0 }));
   }
 }
 
 function beat(seenIndex: number): AgentMessage {
-  return AgentMessage.create({ heartbeat: { seenIndex } });
+  return AgentMessage.create({ hello: AgentHello.create({ seenIndex }) });
 }
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {

@@ -162,9 +162,8 @@ describe("manager/dispatcher/report-batch mergeReports", () => {
       address: "x",
       dataPathAddress: "y",
       description: description("h"),
-      sessionId: "1",
     });
-    const newer = report("a", { state: "down", message: "node left", sessionId: "2" });
+    const newer = report("a", { state: "down", message: "node left" });
     assert.deepEqual(mergeReports(older, newer), {
       ...newer,
       address: "x",

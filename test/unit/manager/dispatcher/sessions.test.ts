@@ -55,7 +55,7 @@ class FakeAgent implements SessionCall {
   }
 
   beat(): Promise<void> {
-    return this.say({ heartbeat: { seenIndex: 0 } });
+    return this.say({ heartbeat: {} });
   }
 
   /** The last message heard. */
@@ -77,6 +77,7 @@ describe("manager/dispatcher/sessions", () => {
   let sessions: Sessions;
   let nodes: Map<string, Node>;
   let periodMs: number;
+  let stateIndex: number;
   let reports: NodeReport[];
   let alive: string[];
   let agents: FakeAgent[];
@@ -87,6 +88,7 @@ describe("manager/dispatcher/sessions", () => {
   beforeEach(() => {
     [clock, nodes, periodMs] = [new FakeClock(), new Map(), 5000];
     [reports, alive, agents] = [[], [], []];
+    stateIndex = 42;
     nodes.set("n", Node.create({ id: "n", role: "worker" }));
     sessions = new Sessions(
       {
@@ -94,7 +96,7 @@ describe("manager/dispatcher/sessions", () => {
         managers: () => managers,
         heartbeatPeriodMs: () => periodMs,
         roots: () => Buffer.from("PEM"),
-        stateIndex: () => 42,
+        stateIndex: () => stateIndex,
         report: (report) => reports.push(report),
         alive: (nodeId) => alive.push(nodeId),
       },
@@ -154,7 +156,6 @@ describe("manager/dispatcher/sessions", () => {
       assert.equal(report?.address, "10.0.0.1");
       assert.equal(report?.dataPathAddress, "10.1.0.1");
       assert.deepEqual(report?.description, description);
-      assert.equal(report?.sessionId, agent.last().sessionId);
       assert.deepEqual(alive, ["n"]);
     });
 
@@ -187,7 +188,7 @@ describe("manager/dispatcher/sessions", () => {
     });
 
     const early: readonly (readonly [string, Partial<AgentMessage>])[] = [
-      ["a heartbeat", { heartbeat: { seenIndex: 0 } }],
+      ["a heartbeat", { heartbeat: {} }],
       ["a description", { description }],
       ["a goodbye", { leaving: true }],
       ["an empty message", {}],
@@ -287,11 +288,30 @@ describe("manager/dispatcher/sessions", () => {
       assert.equal(agent.end, undefined);
     });
 
+    it("tells an agent that has heard more elsewhere nothing before it has caught up", async () => {
+      const agent = await called();
+      await agent.hello({ seenIndex: 50 });
+      await clock.advance(1_000);
+      assert.deepEqual(agent.heard, []);
+      assert.equal(reports.length, 1);
+      stateIndex = 50;
+      await clock.advance(50);
+      assert.notEqual(agent.last().sessionId, "");
+      assert.equal(agent.last().stateIndex, 50);
+    });
+
+    it("serves an agent all the same that has heard of a state which does not come any more", async () => {
+      const agent = await called();
+      await agent.hello({ seenIndex: 50 });
+      for (let i = 0; i < 70; i++) await clock.advance(50);
+      assert.notEqual(agent.last().sessionId, "");
+    });
+
     it("keeps nothing of a message that was taken", async () => {
       const agent = await registered();
       const taken: WeakRef<AgentMessage>[] = [];
       for (let i = 0; i < 5; i++) {
-        const message = AgentMessage.create({ heartbeat: { seenIndex: i } });
+        const message = AgentMessage.create({ heartbeat: {} });
         taken.push(new WeakRef(message));
         agent.messages.push(message);
         await settled();
