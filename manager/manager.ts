@@ -295,6 +295,7 @@ export class Manager {
     store.connect({
       propose: (entry) => raft.propose(entry),
       isLeader: () => raft.leadership().isLeader,
+      stalled: () => raft.stalled(),
       term: () => raft.leadership().term,
     });
     raft.onCommitted(({ entries }) => store.applyCommitted(entries));
@@ -314,11 +315,7 @@ export class Manager {
       this.#sessions.clusterChanged();
     });
     state.onDurable = (index) => raft.compacted(index);
-    raft.onRemoved(() => {
-      this.#o.log.info("removed from the raft group");
-      this.#o.onRemoved();
-      this.#sessions.sendElsewhere();
-    });
+    raft.onRemoved(() => this.#removed());
     raft.onLeadership(() => {
       this.#leader.leaderMayHaveChanged();
       this.#leadershipChanged();
@@ -357,6 +354,12 @@ export class Manager {
     this.#own("store-watch", this.#followStore(signal));
     this.#own("leader-watch", this.#watchLeader(signal));
     this.#leadershipChanged();
+  }
+
+  #removed(): void {
+    this.#o.log.info("removed from the raft group");
+    this.#o.onRemoved();
+    this.#sessions.sendElsewhere();
   }
 
   /** Takes a part that runs as long as the manager; its failure is the manager's, not the process's. */

@@ -109,6 +109,8 @@ export interface RaftHost {
    * is as before, on disk too, and otherwise never settles. One taker.
    */
   onSnapshotReceived(install: (snapshot: ReceivedSnapshot) => Promise<void>): void;
+  /** Why nothing can be written; undefined while it can. */
+  stalled(): string | undefined;
   /** Why the group can have no leader until a person acts; undefined while it can. */
   standstill(): string | undefined;
   /** This member was removed from the group by others. */
@@ -262,7 +264,7 @@ class WorkerHost implements RaftHost {
       return Promise.reject(
         new ClusterError(
           "resource-exhausted",
-          `no space left for the raft log, nothing can be written until there is: ${this.#stalled}`,
+          `no space left on the manager's disk, nothing can be written until there is: ${this.#stalled}`,
         ),
       );
     }
@@ -327,6 +329,10 @@ class WorkerHost implements RaftHost {
 
   onSnapshotReceived(install: (snapshot: ReceivedSnapshot) => Promise<void>): void {
     this.#inbox.setInstaller(install);
+  }
+
+  stalled(): string | undefined {
+    return this.#stalled;
   }
 
   standstill(): string | undefined {

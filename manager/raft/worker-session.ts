@@ -4,6 +4,7 @@
  * Between `host.ts` (main thread) on one side and peers on the other. The node may be replaced during the session's
  * life: when it turns out that its log lost entries, it ends and comes back under a new id.
  */
+import { statfs } from "node:fs/promises";
 import type {
   RaftHello,
   RaftMember,
@@ -12,7 +13,7 @@ import type {
 import { RaftSnapshotMeta } from "../../src/common/api/generated/api.ts";
 import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
 import { newRaftId } from "../../src/common/ids/ids.ts";
-import { raftFloorPeriodMs } from "../../src/common/limits/limits.ts";
+import { diskLookMs, diskReserveBytes, raftFloorPeriodMs } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import type { CommittedEntries } from "./apply-queue.ts";
@@ -55,6 +56,11 @@ export class WorkerSession {
   #front: Front | undefined;
   #self: RaftMember;
   #appliedIndex: number;
+  /** Why the log cannot be written, while it cannot. */
+  #stalled: string | undefined;
+  /** How little room there is, while there is too little. */
+  #low: string | undefined;
+  #toldStalled: string | undefined;
   #stopped = false;
   #toldRemoved = false;
   #compacting = false;
@@ -102,8 +108,8 @@ export class WorkerSession {
     const stalled = (reason: string | undefined) => {
       if (reason === undefined) log.info("the raft log is written again");
       else log.error("the raft log cannot be written: free some space", { err: reason });
-      post({ type: "stalled", reason });
-      session?.diskStalled(reason !== undefined);
+      if (session === undefined) post({ type: "stalled", reason });
+      else session.diskStalled(reason);
     };
     let session: WorkerSession | undefined;
     const storage = await RaftStorage.open({
@@ -156,9 +162,35 @@ export class WorkerSession {
   }
 
   /** Writes stand still, or go on: a leader that cannot write gives way. */
-  diskStalled(stalled: boolean): void {
-    if (!stalled || this.#node.leadership.role !== "leader") return;
+  diskStalled(reason: string | undefined): void {
+    this.#stalled = reason;
+    this.#tellStalled();
+    if (reason === undefined || this.#node.leadership.role !== "leader") return;
     this.#handOver("its disk is full");
+  }
+
+  /** Alone, a manager refuses writes ahead of the end of its disk; of several the others have room. */
+  #lookAtDisk(): void {
+    statfs(this.#start.dataDir).then(
+      ({ blocks, bavail, bsize }) => {
+        const free = bavail * bsize;
+        const isLow = blocks > 0 && free < diskReserveBytes;
+        this.#low = isLow ? `${free} bytes are free, ${diskReserveBytes} are needed` : undefined;
+        this.#tellStalled();
+      },
+      () => {
+        // Not every file system tells; then a write finds out.
+      },
+    );
+  }
+
+  #tellStalled(): void {
+    const isAlone = this.#node.membership.confState.voters.length === 1;
+    const reason = this.#stalled ?? (isAlone ? this.#low : undefined);
+    // How much is free changes all the time; it goes along, but is no reason to tell.
+    if (this.#stopped || (reason === undefined) === (this.#toldStalled === undefined)) return;
+    this.#toldStalled = reason;
+    this.#post({ type: "stalled", reason });
   }
 
   async #run(): Promise<void> {
@@ -183,6 +215,7 @@ export class WorkerSession {
     every(tickMs, () => this.#node.tick());
     every(raftFloorPeriodMs, () => this.#settle());
     every(raftFloorPeriodMs, () => this.#comeback.look());
+    every(diskLookMs, () => this.#lookAtDisk());
     this.#watch.start();
     every(500, () => this.#report.update(this.#node, this.#transport, this.#storage));
   }

@@ -13,6 +13,8 @@ export interface Proposer {
   propose(entry: Uint8Array): Promise<LogPosition>;
   /** Whether this manager leads and has applied all entries of earlier terms. */
   isLeader(): boolean;
+  /** Why nothing reaches the log just now, such as a full disk; undefined while all is well. */
+  stalled?(): string | undefined;
   /** The term this manager is in. */
   term(): number;
 }

@@ -204,7 +204,7 @@ export class Queue {
   #abandon(waiting: Waiting, cause: unknown): void {
     waiting.settle(
       waiting.entry !== undefined
-        ? outcomeUnknown(cause)
+        ? outcomeUnknown(cause, this.#o.proposer.stalled?.())
         : new ClusterError("cancelled", "the change was cancelled before it was proposed", {
             cause,
           }),
@@ -243,10 +243,15 @@ function notTaken(cause: unknown): ClusterError {
   });
 }
 
-function outcomeUnknown(cause: unknown): ClusterError {
+/** @param stalled What keeps the log from being written, if that is known. */
+function outcomeUnknown(cause: unknown, stalled?: string): ClusterError {
+  const why =
+    stalled === undefined
+      ? "the cluster did not confirm the change in time"
+      : `no space left on the manager's disk, the change waits for room (${stalled})`;
   return new ClusterError(
     "unavailable",
-    "outcome unknown: the cluster did not confirm the change in time; look whether it is there before trying again",
+    `outcome unknown: ${why}; look whether it is there before trying again`,
     { cause },
   );
 }

@@ -30,6 +30,13 @@ export class LocalLog implements Proposer {
     return position;
   }
 
+  /** What keeps the log from being written. */
+  trouble: string | undefined;
+
+  stalled(): string | undefined {
+    return this.trouble;
+  }
+
   isLeader(): boolean {
     return this.leader;
   }

@@ -39,6 +39,10 @@ export const raftFloorPeriodMs = 1_000;
 export const raftWorkerExitMs = 3_000;
 /** Pause between attempts to write when the device is full. */
 export const diskFullRetryMs = 1_000;
+/** A lone manager with less room than this takes no writes: one that found the disk full half-way would have no answer. */
+export const diskReserveBytes = 4 * mib;
+/** How often the room is looked at. */
+export const diskLookMs = 500;
 /** Committed entries handed to the main thread and not yet applied by it. */
 export const committedBytesMax = 16 * mib;
 /** Committed entries in one hand-over: bounds how long the main thread applies in one go. */

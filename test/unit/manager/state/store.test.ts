@@ -196,6 +196,21 @@ describe("manager/state/store", () => {
     await rejection;
   });
 
+  it("says that the disk is full when that is why nothing was heard", async () => {
+    const clock = new FakeClock();
+    const { store, log } = localStore({ clock });
+    log.automatic = false;
+    const update = store.update((tx) => tx.create("config", config("a")));
+    await turn();
+    log.trouble = "ENOSPC";
+    const rejection = assert.rejects(
+      update,
+      /outcome unknown: no space left on the manager's disk/,
+    );
+    await clock.advance(21_000);
+    await rejection;
+  });
+
   it("hands back what was not proposed before leadership was lost, to be tried elsewhere", async () => {
     const clock = new FakeClock();
     const { store, log } = localStore({ clock });
