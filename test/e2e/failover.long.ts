@@ -1,6 +1,6 @@
 /**
  * What a cluster under writing clients survives (acceptance A5): power cuts of the leader and of everything, partitions,
- * lost and cut logs. Every acknowledged write has to be there once, on every manager; how long things
+ * lost and cut logs, and new addresses. Every acknowledged write has to be there once, on every manager; how long things
  * take is the business of `bench/failover.ts`.
  */
 import { deepEqual, equal, notEqual, ok } from "node:assert/strict";
@@ -39,6 +39,28 @@ describe("a cluster whose hosts fail", function () {
       await cluster.lab.startNode(leader);
       await cluster.ready();
     }
+    await account(writers);
+  });
+
+  it("keeps every acknowledged write when the leader is cut off, and answers nothing stale there", async () => {
+    const writers = await Writers.start(cluster, { perSecond });
+    const leader = await cluster.leader();
+    await acknowledged(writers, 50);
+    await cluster.lab.partition([leader]);
+    const others = cluster.managers.filter((name) => name !== leader);
+    const next = await until(
+      async () => {
+        const name = await cluster.leader(others);
+        return name === leader ? undefined : name;
+      },
+      { withinMs: 60_000, what: "the others have a leader of their own" },
+    );
+    writers.follow(next);
+    await acknowledged(writers, 50);
+    await cluster.createSecret(next, "made-beyond-the-partition");
+    await answersNothingStale(leader);
+    await cluster.lab.heal();
+    await cluster.ready();
     await account(writers);
   });
 
@@ -95,6 +117,23 @@ describe("a cluster whose hosts fail", function () {
     ok(written > before);
   });
 
+  it("finds managers again that move to new addresses, one, then all in turn", async () => {
+    const writers = await Writers.start(cluster, { perSecond });
+    await moveTo("m2", "10.77.0.102");
+    await moveTo("m1", "10.77.0.111");
+    await moveTo("m2", "10.77.0.112");
+    await moveTo("m3", "10.77.0.113");
+    await account(writers);
+    for (const worker of ["w1", "w2"]) {
+      const known = (await cluster.swarm(worker)).RemoteManagers ?? [];
+      deepEqual(known.map((manager) => manager.Addr).sort(), [
+        "10.77.0.111:2377",
+        "10.77.0.112:2377",
+        "10.77.0.113:2377",
+      ]);
+    }
+  });
+
   /** Ends the clients and holds every manager's list against what they were promised. */
   async function account(writers: Writers): Promise<void> {
     await writers.stop();
@@ -111,6 +150,26 @@ describe("a cluster whose hosts fail", function () {
   async function answersNothingStale(name: string): Promise<void> {
     const { status, body } = await cluster.ask(name, { path: "/secrets", timeoutMs: 8_000 });
     ok(status === 0 || status >= 500, `${name} answered ${status} ${JSON.stringify(body)}`);
+  }
+
+  /** Renumbers a host while it is off, as a machine that boots in another network would find itself. */
+  async function moveTo(name: string, address: string): Promise<void> {
+    const { lab } = cluster;
+    await lab.killNode(name);
+    await lab.readdress(name, address);
+    await lab.startNode(name);
+    await cluster.ready();
+    for (const manager of cluster.managers) {
+      await until(
+        async () => {
+          const list = await cluster.nodes(manager);
+          const node = list.find((listed) => listed.Description.Hostname === name);
+          return node?.ManagerStatus?.Addr === `${address}:2377` && node.Status.Addr === address;
+        },
+        { withinMs: 60_000, what: `${manager} shows the new address of ${name}` },
+      );
+    }
+    equal((await cluster.swarm(name)).NodeAddr, address);
   }
 });
 
