@@ -6,7 +6,7 @@
 import { lockInstance } from "../../src/node/instance-lock.ts";
 
 /** Pause between two folders: long enough for all to be done with one, milliseconds. */
-const stepMs = 40;
+const stepMs = 10;
 
 const [first = "0", ...folders] = process.argv.slice(2);
 const got = folders.filter((dataRoot, i) => {

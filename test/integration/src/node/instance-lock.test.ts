@@ -16,7 +16,7 @@ describe("src/node/instance-lock (at once)", function () {
 
   it("gives each data root to one of several that start at once", async () => {
     const folder = mkdtempSync(join(tmpdir(), "skep-locks-"));
-    const roots = Array.from({ length: 20 }, (_, i) => join(folder, `r${i}`));
+    const roots = Array.from({ length: 200 }, (_, i) => join(folder, `r${i}`));
     for (const [i, root] of roots.entries()) {
       mkdirSync(root);
       // A process with this start time there never was.
