@@ -3,7 +3,7 @@
  *
  *   node scripts/test.mjs check   build, lint, unit: the quick gate
  *   node scripts/test.mjs all     the whole gate: setup, build, lint, unit, simulator, mutants, integration, end to end
- *   node scripts/test.mjs long    what takes longer: many seeds, all mutants, the long end-to-end tests
+ *   node scripts/test.mjs long    what takes longer: many seeds, all mutants
  *   node scripts/test.mjs SUITE…  single suites by name (see `suites`)
  *
  * Every step prints what it does and how long it took. A step that fails does not stop the others, except that nothing
@@ -35,12 +35,7 @@ const suites = {
       testMs: 60_000,
     }),
   e2e: () =>
-    mocha("e2e", ["build/test/e2e/**/*.test.js"], { timeoutMs: 15 * minute, testMs: 5 * minute }),
-  "e2e-long": () =>
-    mocha("e2e-long", ["build/test/e2e/**/*.long.js"], {
-      timeoutMs: 120 * minute,
-      testMs: 60 * minute,
-    }),
+    mocha("e2e", ["build/test/e2e/**/*.test.js"], { timeoutMs: 20 * minute, testMs: 5 * minute }),
   sim: () => program("sim", "build/test/sim/run.js", ["--seeds", "200"], 10 * minute),
   mutants: () => program("mutants", "build/test/sim/mutants.js", ["--only", "1,2,3"], 10 * minute),
   "sim-long": () =>
@@ -50,10 +45,10 @@ const suites = {
 const groups = {
   check: ["build", "lint", "unit"],
   all: ["setup", "build", "lint", "unit", "sim", "mutants", "integration", "e2e"],
-  long: ["build", "sim-long", "mutants-long", "e2e-long"],
+  long: ["build", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
-const leaving = new Set(["integration", "e2e", "e2e-long"]);
+const leaving = new Set(["integration", "e2e"]);
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 const running = new Set();

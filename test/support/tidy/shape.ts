@@ -17,8 +17,7 @@ export function shapeFaults(source: Source): Fault[] {
     faults.push({ path, line: lineAt(text, offset), message });
   const name = path.slice(path.lastIndexOf("/") + 1);
   if (name === "index.ts") add(0, "index files are not used: import the file that holds the thing");
-  if (!/^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.long)?\.ts$/.test(name))
-    add(0, "file names are kebab-case");
+  if (!/^[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.ts$/.test(name)) add(0, "file names are kebab-case");
   const lines = text.trimEnd().split("\n").length;
   if (lines > fileLinesMax) add(0, `has ${lines} lines; ${fileLinesMax} is the limit`);
   openingFaults(source, add);
