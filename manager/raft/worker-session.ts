@@ -33,6 +33,9 @@ import { prepareStorage } from "./storage-prepare.ts";
 import { timingOf } from "./timing.ts";
 import { helloTo, Transport, type TransportHandler } from "./transport.ts";
 
+/** Managers outside the list that are answered at a time: as many as a group may have, twice. */
+const strangersMax = 16;
+
 /** A running session. */
 export class WorkerSession {
   readonly #start: WorkerStart;
@@ -49,7 +52,10 @@ export class WorkerSession {
   /** Resolves once the session has ended and holds nothing any more. */
   readonly closed: Promise<void>;
   #tellClosed: () => void = () => {};
-  /** Peers that dialled in before this member knew the group. */
+  /**
+   * Managers that dialled in and are not in the list of members as this one has it: it may be new, or have been away while
+   * all others were replaced, and only from them can it learn who is in the group.
+   */
   readonly #strangers = new Map<number, RaftMember>();
   #removedIds: ReadonlySet<number> = new Set();
   #node: RaftNode;
@@ -396,6 +402,9 @@ export class WorkerSession {
     }
     if (!this.#node.membership.members.has(from.raftId)) {
       this.#strangers.set(from.raftId, from);
+      const [oldest] = this.#strangers.keys();
+      if (this.#strangers.size > strangersMax && oldest !== undefined)
+        this.#strangers.delete(oldest);
       this.#membersChanged(this.#node.membership);
     }
     this.#transport.learn(from.raftId, addresses);
@@ -405,9 +414,8 @@ export class WorkerSession {
     if (this.#stopped) return;
     this.#removedIds = new Set(membership.removed);
     for (const id of this.#strangers.keys()) {
-      // Once this member is in the group, the group's own list counts.
-      const settled = membership.members.has(this.#self.raftId) && membership.index > 0;
-      if (settled || membership.removed.includes(id)) this.#strangers.delete(id);
+      // The group's own list has it now, one way or the other.
+      if (membership.members.has(id) || membership.removed.includes(id)) this.#strangers.delete(id);
     }
     const peers = [...membership.members.values(), ...this.#strangers.values()];
     this.#transport.setPeers(peers.filter((member) => member.raftId !== this.#self.raftId));

@@ -186,6 +186,39 @@ describe("manager/raft (group)", function () {
     );
   });
 
+  it("takes a member back that was away while all others were replaced", async () => {
+    const members = await group.form(3);
+    const leader = await group.leader();
+    const away = members.find((member) => member !== leader);
+    assert.ok(away);
+    await away.stop();
+    const old = members.filter((member) => member !== away);
+    for (let i = 0; i < 2; i++) await group.join(leader);
+    await eventually("the new ones vote", () =>
+      leader.host.members().every((m) => !m.learner || m.nodeId === away.nodeId),
+    );
+    for (const gone of [...old].sort((a) => (a === leader ? 1 : -1))) {
+      await eventually("it is out", async () => {
+        const now = await group.leader();
+        await now.host.removeMember(gone.member.raftId).catch(() => {
+          // Leadership is handed over first.
+        });
+        return group.members.some(
+          (m) =>
+            m.running &&
+            m !== gone &&
+            m.host.leadership().isLeader &&
+            m.host.members().every((peer) => peer.nodeId !== gone.nodeId),
+        );
+      });
+      await gone.stop();
+    }
+    await (await group.leader()).put("after");
+    await away.start();
+    await group.same("after");
+    await group.settled();
+  });
+
   it("recovers a lone survivor with its state", async () => {
     const members = await group.form(3);
     const leader = await group.leader();
