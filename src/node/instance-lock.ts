@@ -1,13 +1,16 @@
 /**
  * One daemon per data root, and its pid file.
  *
- * The lock is a file with the owner's process id and start time (a socket in the abstract namespace would not hold across
- * network namespaces), made in one step: of two daemons that start at once one gets it. A stale one, whose process is gone
- * or is another one, is taken over.
+ * Whoever wants a data root puts a file there whose name has its process id and start time, and then looks for those of
+ * others (a socket in the abstract namespace would not hold across network namespaces, and Node has no `flock`). As each
+ * looks after it has put its own, of two at once at least one sees the other; whoever sees a running one takes its own back
+ * and tries again. Names are never used twice, so a stale one, whose process is gone or is another one, can be removed by
+ * anybody.
  */
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ClusterError } from "../common/errors/cluster-error.ts";
+import { systemRandom } from "../common/random/random.ts";
 
 /** Releases what it holds; safe to call twice. */
 export interface InstanceLock {
@@ -28,7 +31,7 @@ export interface InstancePlaces {
  */
 export function lockInstance({ dataRoot, pidFile }: InstancePlaces, proc = "/proc"): InstanceLock {
   mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
-  const lock = join(dataRoot, "daemon.lock");
+  const lock = join(dataRoot, claimName(process.pid, startTime(process.pid, proc)));
   const holder = take(lock, proc);
   if (holder !== undefined) {
     throw new ClusterError(
@@ -62,56 +65,45 @@ export function lockInstance({ dataRoot, pidFile }: InstancePlaces, proc = "/pro
   };
 }
 
-/**
- * Takes the lock file, or gives the process id of the daemon that has it.
- *
- * A link is made for one of several that try at once, and never over a file that is there. A stale file is moved away
- * first; should that turn out to be a file another daemon has just made in its place, it is put back.
- */
-function take(lock: string, proc: string): number | undefined {
-  const own = `${lock}.${process.pid}`;
-  const aside = `${own}.stale`;
-  writeFileSync(own, `${process.pid} ${startTime(process.pid, proc) ?? ""}\n`);
-  try {
-    for (;;) {
-      if (linked(own, lock)) return undefined;
-      const holder = runningHolder(lock, proc);
-      if (holder !== undefined) return holder;
-      const stale = readText(lock);
-      try {
-        renameSync(lock, aside);
-      } catch {
-        // Gone: released, or moved away by another daemon that is starting. The next round tells.
-        continue;
-      }
-      if (readText(aside) !== stale) linked(aside, lock);
-      rmSync(aside, { force: true });
-    }
-  } finally {
+/** Longest pause before a data root is tried again that another daemon tried at the same moment, milliseconds. */
+const pauseMaxMs = 20;
+
+/** Puts the file `own` for good, or gives the process id of the daemon that has the data root. */
+function take(own: string, proc: string): number | undefined {
+  for (;;) {
+    const holder = otherHolder(own, proc);
+    if (holder !== undefined) return holder;
+    writeFileSync(own, "");
+    if (otherHolder(own, proc) === undefined) return undefined;
     rmSync(own, { force: true });
+    // A start has nothing else to do meanwhile.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1 + systemRandom.int(pauseMaxMs));
   }
 }
 
-/** Whether `to` is now another name of `from`; false when there is a file of that name. */
-function linked(from: string, to: string): boolean {
-  try {
-    linkSync(from, to);
-    return true;
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
-    throw error;
+/** Process id of a running daemon, apart from the owner of `own`, that has a file beside it; removes stale ones. */
+function otherHolder(own: string, proc: string): number | undefined {
+  const folder = dirname(own);
+  for (const name of readdirSync(folder)) {
+    const [, pid, started] = /^daemon\.(\d+)-(\d*)\.lock$/.exec(name) ?? [];
+    const path = join(folder, name);
+    if (pid === undefined || path === own) continue;
+    if (startTime(Number(pid), proc) === started) return Number(pid);
+    rmSync(path, { force: true });
   }
+  return undefined;
 }
 
-/** Process id in the file when that very process still runs. */
+function claimName(pid: number, started: string | undefined): string {
+  return `daemon.${pid}-${started ?? ""}.lock`;
+}
+
+/** Process id in a pid file when that process runs and is a daemon of ours. */
 function runningHolder(path: string, proc: string): number | undefined {
-  const [pidText = "", started] = readText(path).trim().split(" ");
-  const pid = Number(pidText);
+  const pid = Number(readText(path).trim());
   if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return undefined;
-  const now = startTime(pid, proc);
-  if (now === undefined) return undefined;
-  if (started !== undefined) return started === now ? pid : undefined;
-  // A pid file without a start time: the number may have been given to another program since.
+  if (startTime(pid, proc) === undefined) return undefined;
+  // The number may have been given to another program since.
   return readText(`${proc}/${pid}/cmdline`).includes("skep") ? pid : undefined;
 }
 

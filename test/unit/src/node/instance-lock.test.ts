@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -53,14 +54,14 @@ describe("src/node/instance-lock", () => {
     return lockInstance({ dataRoot, pidFile: withPidFile ? pidFile : undefined }, proc);
   }
 
-  function lockFile(content: string): void {
+  function claim(pid: number, started: number | string): void {
     mkdirSync(dataRoot, { recursive: true });
-    writeFileSync(join(dataRoot, "daemon.lock"), content);
+    writeFileSync(join(dataRoot, `daemon.${pid}-${started}.lock`), "");
   }
 
   it("takes a new data root, naming process and start time", () => {
     lock();
-    assert.equal(readFileSync(join(dataRoot, "daemon.lock"), "utf8"), `${process.pid} 500\n`);
+    assert.deepEqual(readdirSync(dataRoot), [`daemon.${process.pid}-500.lock`]);
     assert.equal(statSync(dataRoot).mode & 0o777, 0o711);
   });
 
@@ -72,20 +73,20 @@ describe("src/node/instance-lock", () => {
   it("removes both when it is released", () => {
     lock(true).release();
     assert.ok(!existsSync(pidFile));
-    assert.ok(!existsSync(join(dataRoot, "daemon.lock")));
+    assert.deepEqual(readdirSync(dataRoot), []);
   });
 
   it("leaves alone what another daemon took after the release", () => {
     const held = lock();
     held.release();
-    lockFile(`${other} 1\n`);
+    claim(other, 1);
     held.release();
-    assert.ok(existsSync(join(dataRoot, "daemon.lock")));
+    assert.deepEqual(readdirSync(dataRoot), [`daemon.${other}-1.lock`]);
   });
 
   it("refuses a data root that a running daemon holds, naming it", () => {
     runs(other, { started: 77 });
-    lockFile(`${other} 77\n`);
+    claim(other, 77);
     assert.throws(() => lock(true), {
       code: "failed-precondition",
       message: `data root ${dataRoot} is in use by the daemon with process id ${other}: stop it, or choose another --data-root`,
@@ -93,21 +94,18 @@ describe("src/node/instance-lock", () => {
     assert.ok(!existsSync(pidFile));
   });
 
-  const stale: readonly (readonly [string, string, (() => void) | undefined])[] = [
-    ["a process that is gone", `${other} 77\n`, undefined],
-    ["a number that another process has now", `${other} 77\n`, () => runs(other, { started: 78 })],
-    ["a daemon nobody has reaped", `${other} 77\n`, () => runs(other, { started: 77, state: "Z" })],
-    ["this very number, of an earlier boot", `${process.pid} 1\n`, undefined],
-    ["an empty file", "", undefined],
-    ["garbage", "no number", undefined],
-    ["a number that is no process", "-1 5", undefined],
+  const stale: readonly (readonly [string, number, number, (() => void) | undefined])[] = [
+    ["a process that is gone", other, 77, undefined],
+    ["a number that another process has now", other, 77, () => runs(other, { started: 78 })],
+    ["a daemon nobody has reaped", other, 77, () => runs(other, { started: 77, state: "Z" })],
+    ["this very number, of an earlier boot", process.pid, 1, undefined],
   ];
-  for (const [fact, content, prepare] of stale) {
+  for (const [fact, pid, started, prepare] of stale) {
     it(`takes over a lock of ${fact}`, () => {
       prepare?.();
-      lockFile(content);
+      claim(pid, started);
       lock();
-      assert.equal(readFileSync(join(dataRoot, "daemon.lock"), "utf8"), `${process.pid} 500\n`);
+      assert.deepEqual(readdirSync(dataRoot), [`daemon.${process.pid}-500.lock`]);
     });
   }
 
@@ -119,7 +117,7 @@ describe("src/node/instance-lock", () => {
       code: "failed-precondition",
       message: `pid file ${pidFile} names the running process ${other}: stop it, or choose another --pidfile`,
     });
-    assert.ok(!existsSync(join(dataRoot, "daemon.lock")));
+    assert.deepEqual(readdirSync(dataRoot), []);
   });
 
   it("takes over a pid file whose number another program has now", () => {
@@ -133,10 +131,11 @@ describe("src/node/instance-lock", () => {
   it("knows a real process by the kernel's own table", () => {
     const stat = readFileSync(`/proc/${process.ppid}/stat`, "utf8");
     const started = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-    lockFile(`${process.ppid} ${started}\n`);
+    claim(process.ppid, started ?? "");
     const take = () => lockInstance({ dataRoot, pidFile: undefined });
     assert.throws(take, { code: "failed-precondition" });
-    lockFile(`${process.ppid} ${Number(started) + 1}\n`);
+    rmSync(dataRoot, { recursive: true });
+    claim(process.ppid, Number(started) + 1);
     take().release();
   });
 });
