@@ -6,12 +6,13 @@
  * what lies aside is removed. The old database stays as `log.lost`, for a person to look at and for `--force-new-cluster`.
  */
 import { existsSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { RaftLogFormat } from "../../src/common/api/generated/api.ts";
 import { hasCode } from "../../src/common/errors/cluster-error.ts";
 import type { FloorState } from "./floor.ts";
 import { type LogOperation, openLogDatabase, type StalledListener } from "./log-database.ts";
+import { syncFolder } from "./log-files.ts";
 
 /** Where the log is, and how its database is opened. */
 export interface LogPlace {
@@ -82,14 +83,5 @@ async function memberOf(path: string, place: LogPlace): Promise<number> {
     if (hasCode(error, "failed-precondition") || hasCode(error, "resource-exhausted")) throw error;
     // Not whole: it was never put in force, or is damaged, and then the floor tells of the loss.
     return 0;
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
