@@ -14,6 +14,7 @@ const commonOrder = [
   "seal",
   "api",
   "spec",
+  "container",
   "task",
   "identity",
   "rpc",
