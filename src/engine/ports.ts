@@ -22,6 +22,7 @@ import type {
   Task,
   Volume,
 } from "../common/api/generated/api.ts";
+import type { Runtime } from "../common/container/runtime.ts";
 
 /** Where a node stands towards its swarm, in Docker's words. */
 export type LocalNodeState = "inactive" | "pending" | "active" | "error" | "locked";
@@ -212,5 +213,7 @@ export interface EnginePorts {
   readonly swarm: SwarmPort;
   readonly objects: ObjectsPort;
   readonly events: EventsPort;
+  /** Containers, images and volumes of this node. */
+  readonly runtime: Runtime;
   readonly facts: DaemonFacts;
 }

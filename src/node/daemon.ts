@@ -11,6 +11,7 @@ import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { describeNode, readHostFacts } from "../../agent/exec/containerd/describe.ts";
 import { systemClock } from "../common/clock/clock.ts";
+import { noRuntime } from "../common/container/runtime.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { type Log, newLog } from "../common/log/log.ts";
 import { systemRandom } from "../common/random/random.ts";
@@ -64,7 +65,13 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
     log,
   });
   const engine = new EngineServer({
-    ports: { swarm: node, objects: objectsPort(node), events: eventsPort(node), facts },
+    ports: {
+      swarm: node,
+      objects: objectsPort(node),
+      events: eventsPort(node),
+      runtime: noRuntime("there is no container runtime on this node"),
+      facts,
+    },
     clock: systemClock,
     random: systemRandom,
     log,

@@ -19,6 +19,7 @@ import {
   Task,
 } from "../../src/common/api/generated/api.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
+import { noRuntime } from "../../src/common/container/runtime.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { createRootCa } from "../../src/common/identity/root.ts";
 import { createJoinToken } from "../../src/common/identity/token.ts";
@@ -243,6 +244,7 @@ function portsOver(store: Store, selfId: string, status: () => SwarmStatus): Eng
       call: (method, message, signal) => control.call(method, message, signal),
     },
     events: { changes: (signal) => changesOf(store, signal) },
+    runtime: noRuntime("there is no container runtime on this node"),
     facts: testFacts,
   };
 }
