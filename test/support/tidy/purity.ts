@@ -13,6 +13,7 @@ const pureFiles: readonly RegExp[] = [
   /^manager\/constraint\//,
   /^manager\/dispatcher\/assignments\.ts$/,
   /^agent\/exec\/containerd\/oci-spec\.ts$/,
+  /^src\/common\/platform\//,
   /^src\/engine\/translate\//,
   /^src\/stack\/(parse|interpolate|merge|convert|plan)\.ts$/,
 ];
