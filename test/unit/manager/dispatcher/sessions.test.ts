@@ -143,6 +143,8 @@ describe("manager/dispatcher/sessions", () => {
         rootCa: Buffer.from("PEM"),
         stateIndex: 42,
         goElsewhere: false,
+        assignments: undefined,
+        statusesTaken: 0,
       });
       assert.deepEqual(sessions.nodeIds(), ["n"]);
     });
