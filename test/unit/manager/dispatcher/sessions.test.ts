@@ -145,6 +145,7 @@ describe("manager/dispatcher/sessions", () => {
         goElsewhere: false,
         assignments: undefined,
         statusesTaken: 0,
+        tunnels: [],
       });
       assert.deepEqual(sessions.nodeIds(), ["n"]);
     });

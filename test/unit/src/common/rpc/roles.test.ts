@@ -50,6 +50,8 @@ describe("src/common/rpc/roles", () => {
     refused("/skep.v1.RaftTransport/Stream", peer("worker"), "permission-denied");
     refused("/skep.v1.NodeCa/GetUnlockKey", peer("worker"), "permission-denied");
     refused("/skep.v1.Dispatcher/Session", undefined, "unauthenticated");
+    checkCaller("/skep.v1.Tunnel/Open", peer("worker"));
+    refused("/skep.v1.TunnelRelay/Ask", peer("worker"), "permission-denied");
   });
 });
 
