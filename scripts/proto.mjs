@@ -1,8 +1,9 @@
 /**
- * Generates `src/common/api/generated/api.ts` from `proto/*.proto`.
+ * Generates `src/common/api/generated/api.ts` from `proto/*.proto`, and `src/common/containerd/generated/protocol.ts` from
+ * `proto/containerd/*.proto`.
  *
- * Runs at build time, before the compiler. Reads the schema with protobufjs' parser and writes one static module that
- * encodes and decodes with protobufjs' `Writer` and `Reader`. What it adds over the stock static generator are exact
+ * Runs at build time, before the compiler. Reads the schema with protobufjs' parser and writes static modules that
+ * encode and decode with protobufjs' `Writer` and `Reader`. What it adds over the stock static generator are exact
  * types: every message is a readonly interface whose absent fields have their proto3 default, enums are unions of
  * string literals, sub-messages are `T | undefined`, 64-bit integers are numbers, objects have one hidden class, and
  * maps are written in key order so that equal messages give equal bytes.
@@ -13,11 +14,21 @@ import { fileURLToPath } from "node:url";
 import protobuf from "protobufjs";
 
 const top = join(dirname(fileURLToPath(import.meta.url)), "..");
-const protoDir = join(top, "proto");
-const outFile = join(top, "src/common/api/generated/api.ts");
-
-/** Files whose decoded objects are kept: their `bytes` are copied out of the buffer, their lists have no room to grow. */
-const copiedFiles = new Set(["types.proto", "specs.proto", "objects.proto"]);
+const modules = [
+  {
+    protoDir: join(top, "proto"),
+    outFile: join(top, "src/common/api/generated/api.ts"),
+    sources: "proto/*.proto",
+    // Decoded objects of these are kept: their `bytes` are copied out of the buffer, their lists have no room to grow.
+    copiedFiles: new Set(["types.proto", "specs.proto", "objects.proto"]),
+  },
+  {
+    protoDir: join(top, "proto/containerd"),
+    outFile: join(top, "src/common/containerd/generated/protocol.ts"),
+    sources: "proto/containerd/*.proto",
+    copiedFiles: new Set(),
+  },
+];
 
 const scalars = {
   string: { ts: "string", zero: '""' },
@@ -35,39 +46,67 @@ const scalars = {
 };
 const wireTypes = { ...protobuf.types.basic };
 
-const root = new protobuf.Root();
-root.resolvePath = (_origin, target) =>
-  target.startsWith(protoDir) ? target : join(protoDir, target);
-const files = readdirSync(protoDir)
-  .filter((f) => f.endsWith(".proto"))
-  .sort();
-const fileOfType = new Map();
-for (const file of files) {
-  root.loadSync(join(protoDir, file), { keepCase: false, alternateCommentMode: false });
+const copyHelpers = `function copyOf(bytes: Uint8Array): Uint8Array {
+  return bytes.length === 0 ? emptyBytes : new Uint8Array(bytes);
 }
-root.resolveAll();
+/** A list without the room an array keeps to grow: that is 120 bytes for each short one. */
+function exact<T>(list: T[] | undefined): readonly T[] {
+  return list === undefined ? emptyList : list.slice();
+}
+`;
 
-const messages = [];
-const enums = [];
-const services = [];
-collect(root);
+let out = [];
+let messages = [];
+let enums = [];
+let services = [];
+let fileOfType = new Map();
+let copiedFiles = new Set();
+for (const module of modules) generate(module);
 
-const out = [];
-out.push("/** Generated from proto/*.proto by scripts/proto.mjs at build time; do not edit. */");
-out.push('import protobuf from "protobufjs/minimal.js";');
-out.push("");
-out.push(
-  "// 64-bit integers are numbers here: every index, term and duration of ours is below 2^53.",
-);
-out.push("(protobuf.util as { Long: unknown }).Long = null;");
-out.push("protobuf.configure();");
-out.push("type Writer = protobuf.Writer;");
-out.push("type Reader = protobuf.Reader;");
-out.push("const { Writer, Reader } = protobuf;");
-out.push("const emptyBytes = new Uint8Array(0);");
-out.push("const emptyList: readonly never[] = Object.freeze([]);");
-out.push("const emptyMap: Readonly<Record<string, never>> = Object.freeze(Object.create(null));");
-out.push(`
+function generate(module) {
+  out = [];
+  messages = [];
+  enums = [];
+  services = [];
+  fileOfType = new Map();
+  copiedFiles = module.copiedFiles;
+  const { protoDir, outFile } = module;
+  const root = new protobuf.Root();
+  root.resolvePath = (_origin, target) =>
+    target.startsWith(protoDir) ? target : join(protoDir, target);
+  const files = readdirSync(protoDir)
+    .filter((f) => f.endsWith(".proto"))
+    .sort();
+  for (const file of files) {
+    root.loadSync(join(protoDir, file), { keepCase: false, alternateCommentMode: false });
+  }
+  root.resolveAll();
+  collect(root);
+  emitHead(module.sources);
+  for (const e of enums) emitEnum(e);
+  for (const m of messages) emitMessage(m);
+  for (const s of services) emitService(s);
+  const text = `${out.join("\n")}\n`;
+  mkdirSync(dirname(outFile), { recursive: true });
+  if (!existsSync(outFile) || readFileSync(outFile, "utf8") !== text) writeFileSync(outFile, text);
+}
+
+function emitHead(sources) {
+  out.push(`/** Generated from ${sources} by scripts/proto.mjs at build time; do not edit. */`);
+  out.push('import protobuf from "protobufjs/minimal.js";');
+  out.push("");
+  out.push(
+    "// 64-bit integers are numbers here: every index, term and duration of ours is below 2^53.",
+  );
+  out.push("(protobuf.util as { Long: unknown }).Long = null;");
+  out.push("protobuf.configure();");
+  out.push("type Writer = protobuf.Writer;");
+  out.push("type Reader = protobuf.Reader;");
+  out.push("const { Writer, Reader } = protobuf;");
+  out.push("const emptyBytes = new Uint8Array(0);");
+  out.push("const emptyList: readonly never[] = Object.freeze([]);");
+  out.push("const emptyMap: Readonly<Record<string, never>> = Object.freeze(Object.create(null));");
+  out.push(`
 /** Encodes and decodes one message type. */
 export interface Codec<T> {
   /** Full name of the message, for errors. */
@@ -96,14 +135,7 @@ export interface MethodDescriptor<Q, R> {
 function unknownEnum(name: string, value: number): never {
   throw new Error("unknown value " + value + " of " + name + ": written by a newer version");
 }
-function copyOf(bytes: Uint8Array): Uint8Array {
-  return bytes.length === 0 ? emptyBytes : new Uint8Array(bytes);
-}
-/** A list without the room an array keeps to grow: that is 120 bytes for each short one. */
-function exact<T>(list: T[] | undefined): readonly T[] {
-  return list === undefined ? emptyList : list.slice();
-}
-function sortedKeys(map: Readonly<Record<string, unknown>>): string[] {
+${copiedFiles.size > 0 ? copyHelpers : ""}function sortedKeys(map: Readonly<Record<string, unknown>>): string[] {
   const keys = Object.keys(map);
   return keys.length > 1 ? keys.sort() : keys;
 }
@@ -117,13 +149,7 @@ function decodeWith<T>(codec: Codec<T>, bytes: Uint8Array): T {
   return codec.read(reader, reader.len);
 }
 `);
-for (const e of enums) emitEnum(e);
-for (const m of messages) emitMessage(m);
-for (const s of services) emitService(s);
-
-const text = `${out.join("\n")}\n`;
-mkdirSync(dirname(outFile), { recursive: true });
-if (!existsSync(outFile) || readFileSync(outFile, "utf8") !== text) writeFileSync(outFile, text);
+}
 
 function collect(ns) {
   for (const o of ns.nestedArray) {

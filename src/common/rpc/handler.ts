@@ -133,7 +133,7 @@ export function bidiStream<Q, R>(
 }
 
 /** Bytes of a message in the form grpc-js takes, without a copy. */
-export function serializerOf<T>(codec: Codec<T>): (message: T) => Buffer {
+export function serializerOf<T>(codec: Pick<Codec<T>, "encode">): (message: T) => Buffer {
   return (message) => {
     const bytes = codec.encode(message);
     return Buffer.isBuffer(bytes)

@@ -20,6 +20,7 @@ const commonOrder = [
   "task",
   "identity",
   "rpc",
+  "containerd",
 ];
 
 interface Layer {
