@@ -5,16 +5,29 @@
  * source ends or the client leaves. A slow client holds back its own stream only.
  */
 import type { ServerResponse } from "node:http";
+import { conversePlain, type HijackReply } from "./hijack.ts";
 
 /** An answer. */
 export type Reply =
-  | { readonly kind: "empty"; readonly status: number }
+  | {
+      readonly kind: "empty";
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+    }
   | { readonly kind: "json"; readonly status: number; readonly body: unknown }
   | { readonly kind: "text"; readonly status: number; readonly body: string }
   /** A JSON array; items are converted one by one while writing. */
   | { readonly kind: "list"; readonly items: Iterable<unknown> }
   /** JSON values one after the other for as long as the source gives some. */
-  | { readonly kind: "stream"; readonly items: AsyncIterable<unknown> };
+  | { readonly kind: "stream"; readonly items: AsyncIterable<unknown> }
+  /** Bytes as the source gives them; with a type of "" the answer names none. */
+  | {
+      readonly kind: "bytes";
+      readonly type: string;
+      readonly items: AsyncIterable<Uint8Array>;
+      readonly headers?: Readonly<Record<string, string>>;
+    }
+  | HijackReply;
 
 /** Bytes gathered before a piece of a list is written. */
 const pieceLength = 64 * 1024;
@@ -46,7 +59,12 @@ export async function writeReply(
 ): Promise<void> {
   switch (reply.kind) {
     case "empty":
-      response.writeHead(reply.status, reply.status === 204 ? {} : { "Content-Length": 0 }).end();
+      response
+        .writeHead(reply.status, {
+          ...reply.headers,
+          ...(reply.status === 204 || reply.status === 304 ? {} : { "Content-Length": 0 }),
+        })
+        .end();
       return;
     case "json":
       writeWhole(response, reply.status, "application/json", `${JSON.stringify(reply.body)}\n`);
@@ -59,6 +77,12 @@ export async function writeReply(
       return;
     case "stream":
       await writeStream(response, reply.items, signal);
+      return;
+    case "bytes":
+      await writeBytes(response, reply, signal);
+      return;
+    case "hijack":
+      await conversePlain(response, reply, signal);
       return;
   }
 }
@@ -102,10 +126,24 @@ async function writeStream(
   response.end();
 }
 
+async function writeBytes(
+  response: ServerResponse,
+  reply: Reply & { readonly kind: "bytes" },
+  signal: AbortSignal,
+): Promise<void> {
+  const type = reply.type === "" ? {} : { "Content-Type": reply.type };
+  response.writeHead(200, { ...type, ...reply.headers });
+  response.flushHeaders();
+  for await (const item of reply.items) {
+    if (!(await writePiece(response, item, signal))) return;
+  }
+  response.end();
+}
+
 /** Writes and waits until the client has taken it, giving other work its turn; false when the client has left. */
 async function writePiece(
   response: ServerResponse,
-  piece: string,
+  piece: string | Uint8Array,
   signal: AbortSignal,
 ): Promise<boolean> {
   if (signal.aborted) return false;

@@ -5,9 +5,13 @@
  * `translate/reader.ts`.
  */
 import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
-import { httpBodyBytesMax } from "../common/limits/limits.ts";
+import { httpBodyBytesMax, httpRequestTimeoutMs } from "../common/limits/limits.ts";
+import { takeBytes } from "./pieces.ts";
 import { bodyObject, JsonObject } from "./translate/reader.ts";
+
+const tooLong = `request body is too large: at most ${httpBodyBytesMax} bytes are read`;
 
 /** A request on its way to a handler. */
 export interface EngineRequest {
@@ -22,6 +26,8 @@ export interface EngineRequest {
   header(name: string): string;
   /** The body as a JSON object; an empty one when there is no body. */
   body(): Promise<JsonObject>;
+  /** The body as it comes: archives and images. */
+  bytes(): AsyncIterable<Uint8Array>;
   /** Aborts when the client leaves, the server stops, or the time for the request is over (streams have no limit). */
   readonly signal: AbortSignal;
 }
@@ -57,13 +63,20 @@ export function versionOf(request: EngineRequest, what: string): number {
   return version;
 }
 
-/** Reads the whole body as a JSON object. @throws ClusterError `invalid-argument` saying what is wrong with it. */
-export async function readBody(message: IncomingMessage): Promise<JsonObject> {
+/**
+ * Reads the whole body as a JSON object.
+ * @param upgraded The connection of a request that asks to be upgraded: Node's parser leaves its body there.
+ * @throws ClusterError `invalid-argument` saying what is wrong with it.
+ */
+export async function readBody(message: IncomingMessage, upgraded?: Duplex): Promise<JsonObject> {
   const length = message.headers["content-length"];
   const isEmpty = message.headers["transfer-encoding"] === undefined && !Number(length);
   checkContentType(message.headers["content-type"], isEmpty);
   if (isEmpty) return new JsonObject({}, "");
-  const text = await readText(message, Number(length ?? 0));
+  const text =
+    upgraded === undefined
+      ? await readText(message, Number(length ?? 0))
+      : await readUpgraded(upgraded, length);
   if (text === "") invalid("invalid JSON: got EOF while reading request body");
   let value: unknown;
   try {
@@ -86,13 +99,22 @@ function checkContentType(type: string | undefined, isEmpty: boolean): void {
     invalid(`unsupported Content-Type header (${type}): must be 'application/json'`);
 }
 
+async function readUpgraded(socket: Duplex, length: string | undefined): Promise<string> {
+  if (length === undefined) invalid("a request to be upgraded must say the length of its body");
+  const count = Number(length);
+  if (count > httpBodyBytesMax) invalid(tooLong);
+  return (await takeBytes(socket, count)).toString("utf8");
+}
+
 /** By events: iterating would cost as much as all the rest of a small request. */
 async function readText(message: IncomingMessage, announced: number): Promise<string> {
-  const tooLong = `request body is too large: at most ${httpBodyBytesMax} bytes are read`;
   if (announced > httpBodyBytesMax) invalid(tooLong);
   const pieces: Buffer[] = [];
   let length = 0;
+  let timer: NodeJS.Timeout | undefined;
   await new Promise<void>((resolve, reject) => {
+    const late = new ClusterError("deadline-exceeded", "the request was not sent in time");
+    timer = setTimeout(() => reject(late), httpRequestTimeoutMs);
     message.on("data", (piece: Buffer) => {
       length += piece.length;
       if (length <= httpBodyBytesMax) pieces.push(piece);
@@ -101,7 +123,7 @@ async function readText(message: IncomingMessage, announced: number): Promise<st
     message.once("end", resolve);
     message.once("error", reject);
     message.once("close", () => reject(new ClusterError("cancelled", "the client has left")));
-  });
+  }).finally(() => clearTimeout(timer));
   return Buffer.concat(pieces).toString("utf8");
 }
 

@@ -9,10 +9,11 @@ import {
   type IncomingMessage,
   type Server,
   type ServerOptions,
-  type ServerResponse,
+  ServerResponse,
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import {
@@ -21,7 +22,6 @@ import {
   httpConnectionsMax,
   httpHeadBytesMax,
   httpHeadTimeoutMs,
-  httpRequestTimeoutMs,
 } from "../common/limits/limits.ts";
 import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
@@ -31,8 +31,10 @@ import type { EngineContext } from "./context.ts";
 import { errorReply } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import { eventRoutes } from "./events.ts";
+import { converseUpgraded } from "./hijack.ts";
 import { networkRoutes } from "./networks.ts";
 import { nodeRoutes } from "./nodes.ts";
+import { piecesOf } from "./pieces.ts";
 import type { EnginePorts, SwarmStatus } from "./ports.ts";
 import { writeReply } from "./reply.ts";
 import { type EngineRequest, readBody } from "./request.ts";
@@ -70,7 +72,8 @@ export interface TcpListener {
 
 const serverOptions: ServerOptions = {
   headersTimeout: httpHeadTimeoutMs,
-  requestTimeout: httpRequestTimeoutMs,
+  // Uploads take as long as they take; JSON bodies have a limit of their own.
+  requestTimeout: 0,
   connectionsCheckingInterval: httpHeadTimeoutMs / 4,
   maxHeaderSize: httpHeadBytesMax,
 };
@@ -142,6 +145,8 @@ export class EngineServer {
             cert: tls.certificate,
             minVersion: "TLSv1.2",
             handshakeTimeout: httpHeadTimeoutMs,
+            // A client of attach closes its side first and reads on.
+            allowHalfOpen: true,
             ...(tls.clientAuthority === undefined
               ? {}
               : { ca: tls.clientAuthority, requestCert: true, rejectUnauthorized: true }),
@@ -181,23 +186,44 @@ export class EngineServer {
   #prepare(server: Server): void {
     server.maxConnections = httpConnectionsMax;
     server.on("request", (message, response) => void this.#serve(message, response));
+    server.on("upgrade", (message, socket, head) => void this.#serveUpgrade(message, socket, head));
     server.on("clientError", answerUnreadable);
     this.#servers.push(server);
   }
 
+  /**
+   * A request that asks to be upgraded comes with its bare connection. Handlers that have no use for that answer as ever.
+   * Never rejects.
+   */
+  async #serveUpgrade(message: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    // What goes wrong with it ends it, and that is listened to.
+    socket.on("error", () => {});
+    if (head.length > 0) socket.unshift(head);
+    const response = new ServerResponse(message);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket as Socket);
+    response.once("finish", () => socket.end());
+    await this.#serve(message, response, socket);
+  }
+
   /** Never rejects. */
-  async #serve(message: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #serve(
+    message: IncomingMessage,
+    response: ServerResponse,
+    upgraded?: Duplex,
+  ): Promise<void> {
     const self: UnderWay = { stop: new AbortController(), endMs: Number.POSITIVE_INFINITY };
     const leave = () => {
       // After the answer nobody listens any more; to abort all the same would cost as much as a small request.
       if (this.#underWay.has(self)) self.stop.abort(left);
     };
     response.once("close", leave);
+    upgraded?.once("close", leave);
     response.on("error", leave);
     message.on("error", leave);
     this.#underWay.add(self);
     try {
-      await this.#answer(message, response, self);
+      await this.#answer(message, response, self, upgraded);
     } catch (error) {
       this.#refuse(message, response, error);
     } finally {
@@ -207,7 +233,12 @@ export class EngineServer {
     }
   }
 
-  async #answer(message: IncomingMessage, response: ServerResponse, self: UnderWay): Promise<void> {
+  async #answer(
+    message: IncomingMessage,
+    response: ServerResponse,
+    self: UnderWay,
+    upgraded: Duplex | undefined,
+  ): Promise<void> {
     const [target = "", query = ""] = splitOnce(message.url ?? "", "?");
     const { version = apiVersion, path } = splitVersion(target);
     setHeaders(response, path, this.#options.ports);
@@ -222,13 +253,17 @@ export class EngineServer {
       query: new URLSearchParams(query),
       version,
       header: (name) => [message.headers[name] ?? ""].flat().join(","),
-      body: () => readBody(message),
+      body: () => readBody(message, upgraded),
+      bytes: () => piecesOf(message),
       signal: self.stop.signal,
     };
     const reply = await route.handler(request);
     // A slow reader may take its time.
     self.endMs = Number.POSITIVE_INFINITY;
-    await writeReply(response, reply, request.signal);
+    if (reply.kind === "hijack" && upgraded !== undefined) {
+      response.detachSocket(upgraded as Socket);
+      await converseUpgraded(upgraded, reply, request.signal);
+    } else await writeReply(response, reply, request.signal);
     this.#options.log.debug("request served", { method, path, status: response.statusCode });
   }
 

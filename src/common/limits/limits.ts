@@ -129,8 +129,10 @@ export const rpcReconnectMsMax = 5_000;
 export const rpcErrorTextMax = 2_048;
 /** A client of the Engine API must have sent its request's head by then; silent ones are cut. */
 export const httpHeadTimeoutMs = 10_000;
-/** ... and its whole request by then. */
+/** ... and a JSON body by then; uploads take as long as they take. */
 export const httpRequestTimeoutMs = 60_000;
+/** A client whose conversation is over must close its side by then. */
+export const hijackLingerMs = 5_000;
 /** Head of an HTTP request; registry credentials travel in headers. */
 export const httpHeadBytesMax = 256 * kib;
 /** Open connections to one listener of the Engine API; each waiting CLI holds one or two. */
