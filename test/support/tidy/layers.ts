@@ -44,7 +44,10 @@ const layers: readonly Layer[] = [
   { files: /^manager\/raft\/core\//, may: [/^src\/common\/(api|errors|random)\//] },
   { files: /^manager\/raft\//, may: [common] },
   { files: /^manager\/state\//, may: [common] },
-  { files: /^manager\/constraint\//, may: [/^src\/common\/(api|errors)\//] },
+  {
+    files: /^manager\/constraint\//,
+    may: [/^src\/common\/(api|errors|platform|spec)\//],
+  },
   ...[
     "orchestrator",
     "allocator",
@@ -55,6 +58,7 @@ const layers: readonly Layer[] = [
     "logbroker",
     "control",
     "membership",
+    "images",
   ].map(component),
   { files: /^manager\/[^/]+\.ts$/, may: [common, /^manager\//] },
   {
