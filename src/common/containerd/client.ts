@@ -30,6 +30,8 @@ export interface ContainerdCallOptions {
   /** One minute when left out, for streams none; Infinity to wait without end. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  /** Waits while containerd is being started instead of failing at once. */
+  readonly waitForReady?: boolean;
 }
 
 /** A connection to one containerd; it connects by itself, again and again. */
@@ -85,7 +87,7 @@ async function* responses<Q, R>(
 }
 
 function callOptions(options: ContainerdCallOptions | undefined, namespace: string) {
-  const { lease, timeoutMs, signal } = options ?? {};
+  const { lease, timeoutMs, signal, waitForReady } = options ?? {};
   return {
     headers: {
       "containerd-namespace": namespace,
@@ -93,6 +95,7 @@ function callOptions(options: ContainerdCallOptions | undefined, namespace: stri
     },
     ...(timeoutMs !== undefined && { timeoutMs }),
     ...(signal !== undefined && { signal }),
+    ...(waitForReady !== undefined && { waitForReady }),
   };
 }
 

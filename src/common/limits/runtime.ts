@@ -9,3 +9,15 @@ const mib = 1024 * 1024;
 export const containerdCallMs = 60_000;
 /** One message: containerd itself takes 16 MiB. */
 export const containerdMessageBytesMax = 64 * mib;
+/** From its start to its first answer; a small board with many containers takes seconds. */
+export const containerdStartMs = 30_000;
+/** It ends within milliseconds; one that does not is killed. */
+export const containerdStopMs = 5_000;
+/** Pause before one that died is started again; doubles up to the longest. */
+export const containerdPauseMs = 100;
+/** Longest such pause; one that lived longer than this starts again at once. */
+export const containerdPauseMsMax = 5_000;
+/** One that does not answer for this long is started anew: containers live on. */
+export const containerdSilentMs = 60_000;
+/** What it logs is for people; more than this nobody reads. */
+export const containerdLogBytesMax = 10 * mib;

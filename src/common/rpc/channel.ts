@@ -24,6 +24,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Marks a call that a manager passes on to the leader. */
   readonly forwarded?: boolean;
+  /** Waits for a lost connection to be back instead of failing at once. */
+  readonly waitForReady?: boolean;
   /** Further metadata. */
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -181,7 +183,7 @@ async function write<Q, R>(
 }
 
 function metadataOf(options: CallOptions): Metadata {
-  const metadata = new Metadata();
+  const metadata = new Metadata({ waitForReady: options.waitForReady ?? false });
   if (options.forwarded === true) metadata.set(forwardedKey, "1");
   for (const [name, value] of Object.entries(options.headers ?? {})) metadata.set(name, value);
   return metadata;
