@@ -161,3 +161,19 @@ export const tasksOrphanedMax = 150;
 export const leaderPollMs = 25;
 /** Pause before a source of events that failed is asked again. */
 export const eventsRetryMs = 1_000;
+/** A registry (or a proxy) that does not take a connection within this is not there. */
+export const registryConnectMs = 10_000;
+/** A registry that sends nothing for this long has failed; layers are then asked for again from where they stopped. */
+export const registryStallMs = 30_000;
+/** Idle connections to registries are closed after this. */
+export const registryConnectionIdleMs = 15_000;
+/** Redirects followed for one request, as Go's client. */
+export const registryRedirectsMax = 10;
+/** Tokens remembered, one per registry, user and scope. */
+export const registryTokensMax = 1_000;
+/** A manifest or an index: registries refuse larger ones at 4 MiB. */
+export const manifestBytesMax = 4 * mib;
+/** An image configuration: some kilobytes; a long history may make it larger. */
+export const imageConfigBytesMax = 8 * mib;
+/** Body of an error or a token from a registry. */
+export const registryAnswerBytesMax = 256 * kib;
