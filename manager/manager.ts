@@ -22,6 +22,7 @@ import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
+import { AllocatorLoop } from "./allocator/loop.ts";
 import { nodeTombstoneId } from "./ca/ports.ts";
 import { nodeCaHandlers } from "./ca/server.ts";
 import { forgetRemovedNodes } from "./ca/tombstones.ts";
@@ -37,9 +38,13 @@ import type { ManagerState } from "./manager-state.ts";
 import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
+import { ReaperLoop } from "./orchestrator/reaper/loop.ts";
+import { ReplicatedLoop } from "./orchestrator/replicated/loop.ts";
+import { RestartSupervisor } from "./orchestrator/restart/supervisor.ts";
 import { type RaftHost, startRaftHost } from "./raft/host.ts";
 import type { MemberStatus } from "./raft/host-messages.ts";
 import { takeReceivedState } from "./received-state.ts";
+import { type Follower, follow } from "./state/follow.ts";
 import type { Watch } from "./state/watch.ts";
 
 /** How the Raft group of this manager comes about. */
@@ -444,6 +449,10 @@ export class Manager {
     const membership = new MembershipLoop(state.store, this.#raft, term, { clock, log });
     this.#liveness = liveness;
     this.#membership = membership;
+    const leadership = { store: state.store, term };
+    const tools = { clock, random, log };
+    const following = (follower: Follower) => (signal: AbortSignal) =>
+      follow(state.store, follower, { clock, log, signal });
     log.info("leading", { "raft.term": term });
     this.#loops.start(term, {
       seed: (signal) => this.#seed(term, signal),
@@ -451,6 +460,10 @@ export class Manager {
       membership: (signal) => membership.run(signal),
       "unlock-keys": (signal) => unlockKeys.run(signal),
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
+      replicated: following(new ReplicatedLoop(leadership, tools)),
+      restart: following(new RestartSupervisor(leadership, tools)),
+      reaper: following(new ReaperLoop(leadership, tools)),
+      allocator: following(new AllocatorLoop(leadership, tools)),
     });
   }
 

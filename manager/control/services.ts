@@ -1,7 +1,7 @@
 /**
  * Writes of services. Decisions over one transaction; pure but for the new id.
  *
- * A service stored here stays without tasks until an orchestrator makes them.
+ * The orchestrators on the leader make, replace and remove its tasks.
  */
 import {
   type CreateServiceRequest,

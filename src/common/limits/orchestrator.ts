@@ -1,0 +1,25 @@
+/**
+ * Limits and waits of the loops that make, replace and remove tasks, each with its unit and its reason. Times are
+ * milliseconds.
+ */
+
+/** A new task waits this long at most for its predecessor to stop, as in Docker's swarm. */
+export const predecessorWaitMs = 60_000;
+/** Longest wait of the back-off: a service that was broken all night is back within five minutes of its repair. */
+export const restartBackoffMaxMs = 5 * 60_000;
+/** A task that ran this long was no early failure, and no shorter than it was held back: the back-off begins anew. */
+export const restartBackoffResetMs = 60_000;
+/** Changes of one command, and the states of many tasks, are taken together: the pause before they are looked at. */
+export const settleMs = 5;
+/** Pause after work that failed, a leader's loss say, before it is tried again. */
+export const workRetryMs = 250;
+/** Longest pause of a loop that has nothing to do; it looks at its deadlines again. */
+export const idleMs = 5_000;
+/** Old tasks are looked for this often, as in Docker's swarm. */
+export const reapIntervalMs = 250;
+/** ... or as soon as so many places have changed. */
+export const reapDirtyMax = 1_000;
+/** Tasks kept in a place, the present one included, where the cluster says nothing. */
+export const taskHistoryDefault = 5;
+/** A start-first task that nobody can place gives up its place beside the old one after this. */
+export const startFirstPatienceMs = 5_000;
