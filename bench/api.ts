@@ -3,7 +3,8 @@
  *
  * Clients keep their connection, as SDKs do, and are spread over the managers; each waits for its answer before it sends
  * the next request. The cluster is formed through the same API. Medians of 7 alternating rounds, after a warm-up: the
- * compiler of a daemon has seen its paths after the first thousands of requests.
+ * compiler of a daemon has seen its paths after the first thousands of requests. Docker's swarm of three managers does
+ * the same in the same rounds.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
@@ -11,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { formSwarm } from "../src/playground/engine-client.ts";
 import { type NodeView, Playground } from "../src/playground/playground.ts";
+import { startDockerSwarm } from "./docker-swarm.ts";
 import type { BenchOptions, BenchResult } from "./main.ts";
 import { median } from "./median.ts";
 
@@ -19,27 +21,54 @@ const managers = ["m1", "m2", "m3"];
 /** Runs the benchmark; needs root for the playground. */
 export async function run(options: BenchOptions): Promise<BenchResult> {
   const folder = mkdtempSync(join(tmpdir(), "skep-bench-"));
-  const lab = Playground.create({ dir: join(folder, "lab"), nodes: managers });
+  const labs = new Map<string, Playground>();
   try {
-    await lab.up();
-    await formSwarm(lab.nodes().map((node) => ({ ...node, role: "manager" as const })));
-    await allVoters(lab);
+    const docker = await startDockerSwarm(join(folder, "docker"), managers);
+    if (docker !== undefined) labs.set("docker", docker);
+    labs.set("api", await startOurs(join(folder, "lab")));
     const durationMs = options.quick ? 1_000 : 4_000;
-    await createsPerSecond(lab, 20, 3 * durationMs); // warms up compilers and connections
-    const c1: number[] = [];
-    const c20: number[] = [];
-    for (let round = 0; round < (options.quick ? 1 : 7); round++) {
-      c1.push(await createsPerSecond(lab, 1, durationMs));
-      c20.push(await createsPerSecond(lab, 20, durationMs));
+    for (const lab of labs.values()) {
+      await allVoters(lab);
+      await createsPerSecond(lab, 20, 3 * durationMs); // warms up compilers and connections
     }
-    return {
-      api_config_create_c1_per_s: median(c1),
-      api_config_create_c20_per_s: median(c20),
-    };
+    const rates = new Map<string, number[]>();
+    const order = [...labs];
+    for (let round = 0; round < (options.quick ? 1 : 7); round++) {
+      for (const clients of [1, 20]) {
+        for (const [name, lab] of order) {
+          const key = `${name}_config_create_c${clients}`;
+          const rate = await createsPerSecond(lab, clients, durationMs);
+          rates.set(key, [...(rates.get(key) ?? []), rate]);
+        }
+        order.reverse();
+      }
+    }
+    return summary(rates);
   } finally {
-    await lab.down();
+    for (const lab of labs.values()) await lab.down();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+async function startOurs(folder: string): Promise<Playground> {
+  const lab = Playground.create({ dir: folder, nodes: managers });
+  await lab.up();
+  await formSwarm(lab.nodes().map((node) => ({ ...node, role: "manager" as const })));
+  return lab;
+}
+
+/** Medians, and the median of each round's own ratio to Docker's swarm, as the machine is never equally busy twice. */
+function summary(rates: ReadonlyMap<string, readonly number[]>): BenchResult {
+  const results: Record<string, number> = {};
+  for (const [key, list] of rates) results[`${key}_per_s`] = median(list);
+  for (const clients of [1, 20]) {
+    const ours = rates.get(`api_config_create_c${clients}`) ?? [];
+    const docker = rates.get(`docker_config_create_c${clients}`);
+    if (docker === undefined) continue;
+    const ratios = ours.map((rate, round) => rate / at(docker, round));
+    results[`api_config_create_c${clients}_vs_docker_ratio`] = median(ratios);
+  }
+  return results;
 }
 
 async function createsPerSecond(
