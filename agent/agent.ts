@@ -1,22 +1,32 @@
 /**
- * The part of a node that talks to the dispatcher: joins session and node.
+ * The part of a node that talks to the dispatcher and runs tasks: joins session, worker and node.
  *
- * Knows the managers, keeps one session open, and tells the node of changes of role, of manager addresses and of the root
- * certificate. Tasks come with later work.
+ * Knows the managers, keeps one session open, hands assignments to the worker and its statuses to the managers, and tells
+ * the node of changes of role, of manager addresses and of the root certificate.
  */
-import type { Node, NodeDescription, SessionMessage } from "../src/common/api/generated/api.ts";
+import {
+  type Node,
+  NodeDescription,
+  type SessionMessage,
+} from "../src/common/api/generated/api.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
-import type { ClusterError } from "../src/common/errors/cluster-error.ts";
+import { type ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import type { KnownManager } from "./choose-manager.ts";
+import type { Executor } from "./exec/executor.ts";
+import { Reporter } from "./reporter.ts";
 import { type DispatcherStream, Session, type SessionIdentity } from "./session.ts";
+import { memoryStorage, type Storage } from "./storage.ts";
+import { Worker } from "./worker.ts";
 
 /** What an agent is made with. */
 export interface AgentOptions {
   readonly identity: () => SessionIdentity;
   readonly managers: readonly KnownManager[];
-  readonly description: () => NodeDescription;
+  readonly executor: Executor;
+  /** What the node remembers of its tasks; the agent closes it. @throws ClusterError when there is no reading it. */
+  readonly openStorage: () => Promise<Storage>;
   readonly connect: (manager: KnownManager, signal: AbortSignal) => Promise<DispatcherStream>;
   /** The managers changed; the node stores them. */
   readonly onManagers: (managers: readonly KnownManager[]) => void;
@@ -38,10 +48,17 @@ export interface AgentStatus {
   readonly error: unknown;
 }
 
+/** How often the agent looks whether the node is described as it is, milliseconds; as in Docker's swarm. */
+const describeIntervalMs = 20_000;
+
 /** One agent; `run` is its life. */
 export class Agent {
   readonly #options: AgentOptions;
   readonly #session: Session;
+  readonly #reporter = new Reporter();
+  #worker: Worker | undefined;
+  /** The description that was last said, as bytes. */
+  #described: Uint8Array = new Uint8Array(0);
   #managers: readonly KnownManager[];
   #status: AgentStatus = { connected: false, error: undefined };
   readonly #waiting = new Set<() => void>();
@@ -53,19 +70,40 @@ export class Agent {
       {
         connect: options.connect,
         managers: () => this.#managers,
-        description: options.description,
+        description: () => this.#describe(),
         identity: options.identity,
         onMessage: (message) => this.#take(message),
         onConnected: (connected, error) => this.#connected(connected, error),
         onRemoved: options.onRemoved,
+        seenIndex: () => this.#worker?.seenIndex ?? 0,
       },
       options,
     );
   }
 
+  /** Runs tasks and keeps a session until the signal aborts; containers run on after that. */
   async run(signal: AbortSignal): Promise<void> {
-    await this.#session.run(signal);
-    this.#status = { connected: false, error: undefined };
+    const storage = await this.#openStorage();
+    const { executor, identity, clock, log } = this.#options;
+    const { nodeId } = identity();
+    const reporter = this.#reporter;
+    const worker = new Worker({ nodeId, executor, storage, reporter, clock, log });
+    this.#worker = worker;
+    const stop = new AbortController();
+    const end = () => stop.abort(signal.reason);
+    signal.addEventListener("abort", end, { once: true });
+    const describing = this.#redescribe(stop.signal);
+    try {
+      await worker.start(signal);
+      await this.#session.run(signal);
+    } finally {
+      signal.removeEventListener("abort", end);
+      stop.abort();
+      await describing;
+      await worker.close();
+      await storage.close();
+      this.#status = { connected: false, error: undefined };
+    }
   }
 
   status(): AgentStatus {
@@ -114,8 +152,39 @@ export class Agent {
     });
   }
 
+  /** A node that cannot write to its disk still runs its tasks; only a restart without managers would not know them. */
+  async #openStorage(): Promise<Storage> {
+    try {
+      return await this.#options.openStorage();
+    } catch (error) {
+      this.#options.log.error("tasks are kept in memory only", { err: errorText(error) });
+      return memoryStorage();
+    }
+  }
+
+  #describe(): NodeDescription {
+    const description = this.#options.executor.describe();
+    this.#described = NodeDescription.encode(description);
+    return description;
+  }
+
+  /** Says how the node is whenever that has changed. */
+  async #redescribe(signal: AbortSignal): Promise<void> {
+    const { executor, clock } = this.#options;
+    while (!signal.aborted) {
+      await clock.sleep(describeIntervalMs, signal).catch(() => {
+        // Stopped: the loop's condition ends it.
+      });
+      if (signal.aborted || !this.#status.connected) continue;
+      const before = this.#described;
+      const now = NodeDescription.encode(executor.describe());
+      if (Buffer.compare(before, now) !== 0) this.#session.say({ description: this.#describe() });
+    }
+  }
+
   #connected(connected: boolean, error: unknown): void {
     this.#status = { connected, error };
+    if (!connected) this.#reporter.end();
     if (!connected) return;
     for (const wake of this.#waiting) wake();
     this.#waiting.clear();
@@ -132,5 +201,16 @@ export class Agent {
     }
     if (message.rootCa.length > 0) this.#options.onRoots(Buffer.from(message.rootCa).toString());
     if (message.node !== undefined) this.#options.onNode(message.node);
+    if (message.sessionId !== "") this.#sessionBegan();
+    if (message.statusesTaken > 0) this.#reporter.taken(message.statusesTaken);
+    const { assignments } = message;
+    if (assignments === undefined) return;
+    const follows = await this.#worker?.take(assignments, this.#session.seenIndex);
+    if (follows === false) this.#session.say({ resynchronise: true });
+  }
+
+  #sessionBegan(): void {
+    this.#worker?.sessionBegan();
+    this.#reporter.begin((statuses) => this.#session.say({ statuses }));
   }
 }

@@ -44,6 +44,8 @@ export interface SessionPorts {
   onConnected(connected: boolean, error?: unknown): void;
   /** The cluster has removed the node: no manager will ever serve it again. */
   onRemoved(error: ClusterError): void;
+  /** Highest state index that an earlier life of the agent heard of. */
+  seenIndex(): number;
 }
 
 /** Who registers, and as what. */
@@ -103,14 +105,20 @@ export class Session {
     await this.#over;
   }
 
-  /** Sends the description again, because it changed. */
-  describe(description: NodeDescription): void {
-    this.#current?.send(AgentMessage.create({ description }));
+  /** Highest state index heard of in this session, and in those before unless the cluster began again from less. */
+  get seenIndex(): number {
+    return this.#seenIndex;
+  }
+
+  /** Says something to the present manager, if any; for a registered session only. */
+  say(message: Partial<AgentMessage>): void {
+    this.#current?.send(AgentMessage.create(message));
   }
 
   /** Runs until `signal` aborts, or the cluster says that the node was removed. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#tools;
+    this.#seenIndex = Math.max(this.#seenIndex, this.#ports.seenIndex());
     while (!signal.aborted) {
       const manager = chooseManager({
         managers: this.#ports.managers(),

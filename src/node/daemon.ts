@@ -10,6 +10,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { describeNode, readHostFacts } from "../../agent/exec/containerd/describe.ts";
+import { containerExecutor } from "../../agent/exec/containerd/executor.ts";
 import { systemClock } from "../common/clock/clock.ts";
 import { noRuntime } from "../common/container/runtime.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
@@ -55,11 +56,18 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   const stop = new AbortController();
   listenForSignals(config, log, stop);
   const facts = readDaemonFacts(config);
+  const runtime = noRuntime("there is no container runtime on this node");
   const node = new SwarmNode({
     config,
     interfaces,
-    description: () =>
-      describeNode(readHostFacts(), { version: facts.version, labels: config.engineLabels }),
+    executor: containerExecutor({
+      runtime,
+      describe: () =>
+        describeNode(readHostFacts(), { version: facts.version, labels: config.engineLabels }),
+      startsMax: 2 * facts.cpus,
+      clock: systemClock,
+      log,
+    }),
     clock: systemClock,
     random: systemRandom,
     log,
@@ -69,7 +77,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
       swarm: node,
       objects: objectsPort(node),
       events: eventsPort(node),
-      runtime: noRuntime("there is no container runtime on this node"),
+      runtime,
       facts,
     },
     clock: systemClock,

@@ -5,12 +5,13 @@
  * new certificate, and starts or stops the manager.
  */
 import { Agent, type AgentOptions } from "../../agent/agent.ts";
+import type { Executor } from "../../agent/exec/executor.ts";
+import { openStorage } from "../../agent/storage.ts";
 import { Manager, type ManagerStart } from "../../manager/manager.ts";
 import { hasRaftLog, ManagerState, removeManagerState } from "../../manager/manager-state.ts";
 import {
   DispatcherService,
   type Node,
-  type NodeDescription,
   type RaftMember,
   RaftMembershipService,
 } from "../common/api/generated/api.ts";
@@ -39,7 +40,9 @@ export interface MemberOptions {
   readonly nodeKey: Uint8Array;
   readonly relayPath: string;
   readonly profile: "normal" | "slow-disk";
-  readonly description: () => NodeDescription;
+  readonly executor: Executor;
+  /** Where the agent remembers its tasks. */
+  readonly agentFolder: string;
   /** Manager state that is open already; the member closes it. */
   readonly managerState: ManagerState | undefined;
   /** How the manager of this start comes about. */
@@ -97,7 +100,11 @@ export class Member {
     this.#agent = new Agent({
       identity: () => this.#state,
       managers: options.state.managers,
-      description: options.description,
+      executor: options.executor,
+      openStorage: () =>
+        openStorage(options.agentFolder, (error) =>
+          log.warn("agent storage begun anew", { err: errorText(error) }),
+        ),
       connect: this.#connect,
       onManagers: (managers) => this.#own(this.#remember({ managers })),
       onNode: (node) => this.#nodeChanged(node),

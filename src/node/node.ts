@@ -5,10 +5,12 @@
  * running parts of a membership are in `member.ts`, this file decides when there is one.
  */
 import { rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Executor } from "../../agent/exec/executor.ts";
 import type { Manager } from "../../manager/manager.ts";
 import { ManagerState, managerStateKind, removeManagerState } from "../../manager/manager-state.ts";
-import type { NodeDescription, Peer } from "../common/api/generated/api.ts";
+import type { Peer } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
@@ -33,12 +35,14 @@ import { Member, type MemberOptions } from "./member.ts";
 import { followAddresses, newAddresses } from "./readdress.ts";
 import { isValidAt } from "./renewer.ts";
 import { type NodeState, StateFiles } from "./state-files.ts";
+import { discardTasks } from "./task-leftovers.ts";
 
 /** What a node is made with. */
 export interface NodeOptions {
   readonly config: DaemonConfig;
   readonly interfaces: () => readonly InterfaceAddress[];
-  readonly description: () => NodeDescription;
+  /** Runs tasks. */
+  readonly executor: Executor;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -73,6 +77,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   readonly #o: NodeOptions;
   readonly #files: StateFiles;
   readonly #raftFolder: string;
+  readonly #agentFolder: string;
   #member: Member | undefined;
   #lockedState: NodeState | undefined;
   /** What is on disk of a membership that could not be taken up. */
@@ -94,6 +99,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     this.#o = options;
     this.#files = new StateFiles(options.config.dataRoot);
     this.#raftFolder = join(options.config.dataRoot, "raft");
+    this.#agentFolder = join(options.config.dataRoot, "agent");
   }
 
   /** Takes up the membership that is on disk, if any. Never rejects: what fails shows in the status. */
@@ -106,7 +112,10 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     let state: NodeState | undefined;
     try {
       state = await this.#files.load();
-      if (state === undefined) return;
+      if (state === undefined) {
+        void discardTasks(this.#o);
+        return;
+      }
       if (state.initialising === true) {
         // A node that was about to make a cluster when it stopped: nobody was told of it.
         this.#o.log.warn("remains of an init that was cut off are removed");
@@ -286,6 +295,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       this.#failedState = undefined;
       this.#error = undefined;
       await this.#clear();
+      await discardTasks(this.#o);
       this.#tell();
     });
   }
@@ -327,6 +337,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   async #clear(): Promise<void> {
     await removeManagerState({ folder: this.#raftFolder, keysPath: this.#files.keysPath });
     await this.#files.clear();
+    await rm(this.#agentFolder, { recursive: true, force: true });
   }
 
   /** Starts the membership that is on disk. @throws ClusterError */
@@ -472,7 +483,8 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       raftFolder: this.#raftFolder,
       relayPath: runtimeSocket(config, "relay"),
       profile: config.raftProfile,
-      description: this.#o.description,
+      executor: this.#o.executor,
+      agentFolder: this.#agentFolder,
       onChange: () => this.#tell(),
       onFatal: (error) => this.#fail(error),
       clock,
@@ -519,11 +531,11 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   }
 
   #entryTools() {
-    const { config, interfaces, description, clock, random, log } = this.#o;
+    const { config, interfaces, executor, clock, random, log } = this.#o;
     return {
       config,
       interfaces,
-      description,
+      description: () => executor.describe(),
       clock,
       random,
       log,

@@ -13,6 +13,7 @@ import type { InitRequest, JoinRequest } from "../../src/engine/ports.ts";
 import type { InterfaceAddress } from "../../src/node/address.ts";
 import { loadConfig } from "../../src/node/config.ts";
 import { SwarmNode } from "../../src/node/node.ts";
+import { FakeExecutor } from "./fake-executor.ts";
 
 /** A port nobody listens on. */
 export async function freePort(): Promise<number> {
@@ -51,10 +52,12 @@ export class TestNodes {
 
   /** A daemon that is not started; another one of the same name has the same data root. */
   node(name: string, interfaces: () => readonly InterfaceAddress[] = () => []): SwarmNode {
+    const executor = new FakeExecutor();
+    executor.description = NodeDescription.create({ hostname: name });
     const node = new SwarmNode({
       config: loadConfig(["--data-root", this.path(name), "--exec-root", this.#folder]),
       interfaces,
-      description: () => NodeDescription.create({ hostname: name }),
+      executor,
       clock: systemClock,
       random: systemRandom,
       log: newLog((line) => this.lines.push(`${name} ${line}`), { level: "info" }),

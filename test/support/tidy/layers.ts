@@ -82,7 +82,8 @@ const layers: readonly Layer[] = [
     may: [
       common,
       /^manager\/[^/]+\.ts$/,
-      /^agent\/agent\.ts$/,
+      /^agent\/(agent|storage)\.ts$/,
+      /^agent\/exec\/executor\.ts$/,
       /^agent\/exec\/containerd\//,
       /^src\/engine\//,
     ],

@@ -5,16 +5,12 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { Agent } from "../../../agent/agent.ts";
 import type { KnownManager } from "../../../agent/choose-manager.ts";
-import {
-  Node,
-  NodeDescription,
-  Peer,
-  SessionMessage,
-  WeightedPeer,
-} from "../../../src/common/api/generated/api.ts";
+import { memoryStorage } from "../../../agent/storage.ts";
+import { Node, Peer, SessionMessage, WeightedPeer } from "../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../src/common/clock/clock.ts";
 import { silentLog } from "../../../src/common/log/log.ts";
 import { seededRandom } from "../../../src/common/random/random.ts";
+import { FakeExecutor } from "../../support/fake-executor.ts";
 import { MessageQueue, settled } from "../../support/message-queue.ts";
 
 const a: KnownManager = { nodeId: "a", address: "a:1" };
@@ -45,7 +41,8 @@ describe("agent/agent", () => {
     agent = new Agent({
       identity: () => ({ nodeId: "n", advertiseAddress: "n:1", dataPathAddress: "d" }),
       managers: [a],
-      description: () => NodeDescription.create(),
+      executor: new FakeExecutor(),
+      openStorage: async () => memoryStorage(),
       connect: async (manager, signal) => {
         called.push(manager);
         if (isRefused) throw new Error("refused");

@@ -86,6 +86,7 @@ class Bench {
         onConnected: (connected, error) =>
           void this.connected.push(connected || (error instanceof Error ? error.message : "")),
         onRemoved: (error) => void this.removals.push(error.message),
+        seenIndex: () => 0,
       },
       { clock: this.clock, random, log: silentLog },
     );
@@ -297,11 +298,11 @@ describe("agent/session", () => {
   it("sends a new description over the open stream only", async () => {
     bench = new Bench({ refusal: new Error("refused") });
     await settled();
-    bench.session.describe(NodeDescription.create({ hostname: "lost" }));
+    bench.session.say({ description: NodeDescription.create({ hostname: "lost" }) });
     bench.refusal = undefined;
     await bench.clock.advance(50);
     const stream = await bench.registered();
-    bench.session.describe(NodeDescription.create({ hostname: "new" }));
+    bench.session.say({ description: NodeDescription.create({ hostname: "new" }) });
     assert.equal(stream.sent.at(-1)?.description?.hostname, "new");
   });
 

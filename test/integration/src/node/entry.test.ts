@@ -21,6 +21,7 @@ import { systemRandom } from "../../../../src/common/random/random.ts";
 import type { InitRequest, JoinRequest } from "../../../../src/engine/ports.ts";
 import { loadConfig } from "../../../../src/node/config.ts";
 import { SwarmNode } from "../../../../src/node/node.ts";
+import { FakeExecutor } from "../../../support/fake-executor.ts";
 import { eventually } from "../../../support/raft-members.ts";
 
 describe("src/node (ways in and out)", function () {
@@ -42,10 +43,12 @@ describe("src/node (ways in and out)", function () {
 
   function newNode(name = "n"): SwarmNode {
     const root = join(folder, name);
+    const executor = new FakeExecutor();
+    executor.description = NodeDescription.create({ hostname: name });
     const node = new SwarmNode({
       config: loadConfig(["--data-root", root, "--exec-root", folder]),
       interfaces: () => [],
-      description: () => NodeDescription.create({ hostname: name }),
+      executor,
       clock: systemClock,
       random: systemRandom,
       log: newLog((line) => lines.push(line), { level: "info" }),

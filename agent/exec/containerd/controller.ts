@@ -1,0 +1,216 @@
+/**
+ * Drives the container of one task through `Containers` and `Images`.
+ *
+ * Keeps nothing of its own: what there is of a task is asked for each time, so that a next life of the daemon goes on
+ * with the same steps, and adopts what it finds.
+ */
+import { ContainerStatus, type Task } from "../../../src/common/api/generated/api.ts";
+import type { Clock } from "../../../src/common/clock/clock.ts";
+import type { Runtime } from "../../../src/common/container/runtime.ts";
+import type { Container } from "../../../src/common/container/types.ts";
+import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
+import type { Log } from "../../../src/common/log/log.ts";
+import type { Controller, TaskExit } from "../controller.ts";
+import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
+import type { ContainerWatch } from "./container-watch.ts";
+import { registryAuthOf } from "./pull-auth.ts";
+import type { Turns } from "./turns.ts";
+
+/** What all controllers of a node share. */
+export interface ControllerTools {
+  readonly runtime: Runtime;
+  readonly watch: ContainerWatch;
+  /** Bounds how many containers are made and started at a time. */
+  readonly turns: Turns;
+  /** The container of a task; undefined when there is none, or nothing can be known. */
+  readonly find: (taskId: string) => Container | undefined;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** How long a runtime that is away is waited for, milliseconds: containerd is started again within that. */
+const awayMsMax = 15_000;
+/** Pause before it is asked again. */
+const awayRetryMs = 250;
+
+/** One task's container. */
+export class ContainerController implements Controller {
+  readonly #task: Task;
+  readonly #place: () => TaskPlace;
+  readonly #tools: ControllerTools;
+
+  constructor(task: Task, place: () => TaskPlace, tools: ControllerTools) {
+    this.#task = task;
+    this.#place = place;
+    this.#tools = tools;
+  }
+
+  isSettled(): boolean {
+    const container = this.#find();
+    return container !== undefined && container.state.phase !== "created" && !isLost(container);
+  }
+
+  status(): ContainerStatus | undefined {
+    const container = this.#find();
+    if (container === undefined) return undefined;
+    const { pid, exitCode } = container.state;
+    return ContainerStatus.create({ containerId: container.id, pid, exitCode });
+  }
+
+  async prepare(signal: AbortSignal): Promise<void> {
+    if (this.#find() !== undefined) return;
+    await this.#pull(signal);
+    const { runtime, turns } = this.#tools;
+    const config = containerConfigFromTask(this.#task, this.#place());
+    await turns.take(signal, () =>
+      this.#whileAway(signal, async () => {
+        if (this.#find() === undefined) await runtime.containers.create(config, signal);
+      }),
+    );
+  }
+
+  async start(signal: AbortSignal): Promise<TaskExit | undefined> {
+    // An earlier life of the daemon may have come as far as this, and its container been removed since.
+    await this.prepare(signal);
+    const { runtime, turns } = this.#tools;
+    const id = this.#find()?.id ?? "";
+    if (this.#find()?.state.phase === "created") {
+      await turns.take(signal, () =>
+        this.#whileAway(signal, () => runtime.containers.start(id, signal)),
+      );
+    }
+    const outcome = await this.#tools.watch.until(id, () => this.#outcome(), signal);
+    if (outcome === "unhealthy") return this.#endUnhealthy(signal);
+    return outcome === "up" ? undefined : outcome;
+  }
+
+  async wait(signal: AbortSignal): Promise<TaskExit> {
+    const container = this.#find();
+    if (container === undefined) return gone;
+    const outcome = await this.#tools.watch.until(container.id, () => this.#end(), signal);
+    return outcome === "unhealthy" ? this.#endUnhealthy(signal) : outcome;
+  }
+
+  async shutdown(signal: AbortSignal): Promise<void> {
+    const container = this.#find();
+    if (container === undefined || !isUp(container)) return;
+    await this.#whileAway(signal, () => this.#stop(container.id));
+  }
+
+  async remove(): Promise<void> {
+    const container = this.#find();
+    if (container === undefined) return;
+    try {
+      await this.#tools.runtime.containers.remove(container.id, { force: true, volumes: true });
+    } catch (error) {
+      if (!hasCode(error, "not-found")) throw error;
+    }
+  }
+
+  #find(): Container | undefined {
+    return this.#tools.find(this.#task.id);
+  }
+
+  /** How the container does; undefined while its health check has not passed yet. */
+  #outcome(): "up" | "unhealthy" | TaskExit | undefined {
+    const container = this.#find();
+    if (container === undefined) return gone;
+    if (!isUp(container)) return exitOf(container, "");
+    switch (container.state.health.status) {
+      case "starting":
+        return undefined;
+      case "unhealthy":
+        return "unhealthy";
+      default:
+        return "up";
+    }
+  }
+
+  #end(): "unhealthy" | TaskExit | undefined {
+    const outcome = this.#outcome();
+    return outcome === "up" ? undefined : outcome;
+  }
+
+  /** Docker stops what is unhealthy, and the task fails. */
+  async #endUnhealthy(signal: AbortSignal): Promise<TaskExit> {
+    await this.shutdown(signal);
+    const container = this.#find();
+    return container === undefined ? gone : exitOf(container, "unhealthy container");
+  }
+
+  async #stop(id: string): Promise<void> {
+    try {
+      await this.#tools.runtime.containers.stop(id, { signal: "", timeoutS: undefined });
+    } catch (error) {
+      if (!hasCode(error, "not-found")) throw error;
+    }
+  }
+
+  /** A pull that fails is no harm while the image is here (docker-facts 1.5). */
+  async #pull(signal: AbortSignal): Promise<void> {
+    const { runtime, log } = this.#tools;
+    const spec = this.#task.spec?.container;
+    const reference = spec?.image ?? "";
+    try {
+      await runtime.images.pull({
+        reference,
+        platform: undefined,
+        auth: registryAuthOf(spec?.pull?.registryAuth ?? ""),
+        onProgress: () => {},
+        signal,
+      });
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      try {
+        await runtime.images.find(reference);
+      } catch {
+        // Not here either: why it could not be pulled is what helps.
+        throw error;
+      }
+      log.info("image not pulled, the one that is here is used", {
+        "task.id": this.#task.id,
+        image: reference,
+        err: errorText(error),
+      });
+    }
+  }
+
+  /** Does what needs the runtime again while that is away for a moment. @throws what it throws otherwise. */
+  async #whileAway<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const { clock, runtime } = this.#tools;
+    const end = clock.monotonic() + awayMsMax;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        const mayPass = hasCode(error, "unavailable") && runtime.facts().containerdVersion !== "";
+        if (!mayPass || clock.monotonic() >= end) throw error;
+      }
+      await clock.sleep(awayRetryMs, signal);
+    }
+  }
+}
+
+const gone: TaskExit = {
+  exitCode: 0,
+  error: "the container is gone: it was removed, or lost with its node's data",
+  finishedAtMs: 0,
+  lost: true,
+};
+
+function isUp({ state }: Container): boolean {
+  return state.phase === "running" || state.phase === "paused" || state.phase === "restarting";
+}
+
+/** Whether it ended unseen, such as with its host. */
+function isLost({ state }: Container): boolean {
+  return state.phase === "exited" && state.startedAtMs > 0 && state.error !== "";
+}
+
+function exitOf(container: Container, why: string): TaskExit {
+  const { exitCode, error, finishedAtMs, oomKilled } = container.state;
+  const lost = isLost(container);
+  const text = why || (oomKilled ? "it used more memory than its limit allows" : "");
+  return { exitCode, error: lost ? error : text, finishedAtMs, lost };
+}

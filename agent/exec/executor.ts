@@ -1,0 +1,31 @@
+/**
+ * What runs tasks on this node, as an interface: `exec/containerd` for containers, fakes for tests and hollow agents.
+ */
+import type { Config, NodeDescription, Secret, Task } from "../../src/common/api/generated/api.ts";
+import type { Controller } from "./controller.ts";
+
+/** What tasks of this node may read; from memory only. */
+export interface TaskDependencies {
+  secret(id: string): Secret | undefined;
+  config(id: string): Config | undefined;
+}
+
+/** What a controller is made of. */
+export interface ControllerRequest {
+  readonly task: Task;
+  readonly nodeId: string;
+  readonly dependencies: TaskDependencies;
+}
+
+/** Runs tasks of one node. */
+export interface Executor {
+  /** What the node says of itself, read anew. */
+  describe(): NodeDescription;
+  controller(request: ControllerRequest): Controller;
+  /** Resolves once it is known what is on this node; what cannot be known is not waited for for ever. */
+  ready(signal: AbortSignal): Promise<void>;
+  /** Ids of the tasks that have something on this node. */
+  taskIds(): readonly string[];
+  /** Removes what is left of a task that is no task any more. @throws ClusterError */
+  discard(taskId: string): Promise<void>;
+}

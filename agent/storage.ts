@@ -1,0 +1,145 @@
+/**
+ * What this node remembers of its tasks over the lives of the daemon: what is assigned, and what became of it.
+ *
+ * A `level` database under the data root. Secrets and configs are never in it, nor the credentials of registries. Writes
+ * are not synced: after the crash of a machine the last of them may be missing, and a manager says what holds.
+ */
+import { rm } from "node:fs/promises";
+import { Level } from "level";
+import { Task, TaskStatus } from "../src/common/api/generated/api.ts";
+import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
+
+/** A task as it was last assigned, with the status it last had here. */
+export interface StoredTask {
+  readonly task: Task;
+  /** Undefined when this node has done nothing with it yet. */
+  readonly status: TaskStatus | undefined;
+}
+
+/** What is to be written, all or nothing. */
+export interface StorageChange {
+  readonly tasks?: readonly Task[];
+  readonly removedTaskIds?: readonly string[];
+  /** Highest state index heard of. */
+  readonly seenIndex?: number;
+}
+
+/** Everything that was stored. */
+export interface StoredState {
+  readonly tasks: readonly StoredTask[];
+  readonly seenIndex: number;
+}
+
+/** The agent's memory; implemented by `openStorage`, and in memory for hollow agents and tests. */
+export interface Storage {
+  load(): Promise<StoredState>;
+  write(change: StorageChange): Promise<void>;
+  /** Keeps the status of a task that is stored. */
+  writeStatus(taskId: string, status: TaskStatus): Promise<void>;
+  close(): Promise<void>;
+}
+
+const taskPrefix = "task/";
+const statusPrefix = "status/";
+const seenKey = "seen-index";
+/** After every key that begins with the prefix. */
+const pastPrefix = "~";
+
+/** Opens the database in a folder, making it if need be; one that is damaged is begun anew. @throws ClusterError */
+export async function openStorage(
+  folder: string,
+  onDamage: (error: unknown) => void,
+): Promise<Storage> {
+  try {
+    return new LevelStorage(await openLevel(folder));
+  } catch (error) {
+    if (!isDamage(error)) throw notOpened(folder, error);
+    // A manager, or failing that the containers themselves, know what runs here.
+    onDamage(error);
+    await rm(folder, { recursive: true, force: true });
+    return new LevelStorage(await openLevel(folder));
+  }
+}
+
+/** Storage that ends with the process. */
+export function memoryStorage(): Storage {
+  return {
+    load: async () => ({ tasks: [], seenIndex: 0 }),
+    write: async () => {},
+    writeStatus: async () => {},
+    close: async () => {},
+  };
+}
+
+type Database = Level<string, Uint8Array>;
+
+async function openLevel(folder: string): Promise<Database> {
+  const database: Database = new Level<string, Uint8Array>(folder, { valueEncoding: "view" });
+  await database.open();
+  return database;
+}
+
+/** Whether files are garbled, or missing beside others that name them. */
+function isDamage(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  if (!(cause instanceof Error)) return false;
+  const isGarbled = "code" in cause && cause.code === "LEVEL_CORRUPTION";
+  return isGarbled || cause.message.includes("No such file or directory");
+}
+
+function notOpened(folder: string, cause: unknown): ClusterError {
+  const why = cause instanceof Error && cause.cause !== undefined ? cause.cause : cause;
+  const text = `the agent's storage in ${folder} cannot be opened: ${errorText(why)}`;
+  return new ClusterError("unavailable", text, { cause });
+}
+
+class LevelStorage implements Storage {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  async load(): Promise<StoredState> {
+    const statuses = new Map<string, TaskStatus>();
+    for await (const [key, value] of this.#under(statusPrefix)) {
+      statuses.set(key.slice(statusPrefix.length), TaskStatus.decode(value));
+    }
+    const tasks: StoredTask[] = [];
+    for await (const [, value] of this.#under(taskPrefix)) {
+      const task = Task.decode(value);
+      tasks.push({ task, status: statuses.get(task.id) });
+    }
+    const seen = await this.#database.get(seenKey);
+    return { tasks, seenIndex: seen === undefined ? 0 : Number(Buffer.from(seen).toString()) };
+  }
+
+  async write(change: StorageChange): Promise<void> {
+    const batch = this.#database.batch();
+    for (const task of change.tasks ?? []) {
+      batch.put(taskPrefix + task.id, Task.encode(withoutCredentials(task)));
+    }
+    for (const id of change.removedTaskIds ?? []) batch.del(taskPrefix + id).del(statusPrefix + id);
+    if (change.seenIndex !== undefined) batch.put(seenKey, Buffer.from(`${change.seenIndex}`));
+    await batch.write();
+  }
+
+  async writeStatus(taskId: string, status: TaskStatus): Promise<void> {
+    await this.#database.put(statusPrefix + taskId, TaskStatus.encode(status));
+  }
+
+  close(): Promise<void> {
+    return this.#database.close();
+  }
+
+  #under(prefix: string): AsyncIterable<[string, Uint8Array]> {
+    return this.#database.iterator({ gte: prefix, lt: prefix + pastPrefix });
+  }
+}
+
+/** The task without what opens registries: it is needed to pull only, and a manager sends it again. */
+export function withoutCredentials(task: Task): Task {
+  const container = task.spec?.container;
+  if (task.spec === undefined || container?.pull === undefined) return task;
+  return { ...task, spec: { ...task.spec, container: { ...container, pull: undefined } } };
+}

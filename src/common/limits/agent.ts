@@ -1,0 +1,22 @@
+/**
+ * Limits between agents and dispatcher, each with its unit and its reason.
+ */
+const kib = 1024;
+const mib = 1024 * kib;
+
+/** Error text in a task's status, characters: it is stored and shown; the log has the rest. */
+export const taskErrorTextMax = 2 * kib;
+/** Statuses in one message of an agent: with the longest texts still below the message limit. */
+export const taskStatusesPerMessageMax = 400;
+/** Statuses of one session that wait for the leader; an agent that sends more is cut off and comes back. */
+export const statusesWaitingPerSessionMax = 20_000;
+/** Statuses in one batch to the leader, as in Docker's swarm. */
+export const statusBatchMax = 10_000;
+/** Bytes of one batch to the leader: room for the largest status below the message limit. */
+export const statusBatchBytesMax = 2 * mib;
+/** Objects in one assignment message. */
+export const assignmentObjectsMax = 200;
+/** Bytes of one assignment message; a single object may be larger, up to what a transaction takes. */
+export const assignmentBytesMax = 512 * kib;
+/** Messages to one agent that may wait for its reading; beyond it the session ends and the agent comes back. */
+export const sessionMessagesWaitingMax = 256;
