@@ -363,7 +363,7 @@ function failure(request: WebRequest, error: unknown): ClusterError {
       { cause: error },
     );
   }
-  const distrust = distrustText(code, error);
+  const distrust = distrustText(request, error);
   if (distrust !== undefined) {
     return new ClusterError(
       "failed-precondition",
@@ -378,9 +378,10 @@ function failure(request: WebRequest, error: unknown): ClusterError {
 }
 
 /** What is wrong with the server's certificate, with the remedy; undefined when the failure is another. */
-function distrustText(code: string, error: unknown): string | undefined {
+function distrustText(request: WebRequest, error: unknown): string | undefined {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
   if (/^(?:UNABLE_TO_|SELF_SIGNED_CERT|DEPTH_ZERO_SELF_SIGNED|CERT_UNTRUSTED)/.test(code)) {
-    return "x509: certificate signed by unknown authority (put the authority's certificate into /etc/docker/certs.d/HOST:PORT/ca.crt on this node)";
+    return `x509: certificate signed by unknown authority (put the authority's certificate on this node at /etc/docker/certs.d/${request.trustHost}/ca.crt)`;
   }
   if (code === "CERT_HAS_EXPIRED")
     return "x509: certificate has expired or is not yet valid: current time is after its end";

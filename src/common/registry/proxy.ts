@@ -8,7 +8,7 @@ import type { Socket } from "node:net";
 import { ClusterError } from "../errors/cluster-error.ts";
 import { registryConnectMs } from "../limits/limits.ts";
 import { contains, parseAddress, parsePrefix } from "../spec/cidr.ts";
-import { hostName } from "./settings.ts";
+import { hostName, loopbackRanges } from "./settings.ts";
 
 /** Variables of the environment. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -79,7 +79,7 @@ function isExempt(url: URL, list: string): boolean {
   const address = parseAddress(host);
   if (host === "localhost") return true;
   if (address !== undefined) {
-    const loopback = ["127.0.0.0/8", "::1/128"].map(parsePrefix);
+    const loopback = loopbackRanges.map(parsePrefix);
     if (loopback.some((prefix) => prefix !== undefined && contains(prefix, address))) return true;
   }
   return list.split(/[,\s]+/).some((item) => {

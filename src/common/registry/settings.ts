@@ -2,17 +2,17 @@
  * Where a registry is reached: which addresses are asked for a domain, in which order, and whether with TLS.
  *
  * As with Docker: TLS always, except for registries that were called insecure (`--insecure-registry` with a host, a host
- * and port, or a range of addresses) and for those on this machine (127.0.0.0/8 and ::1). Those are tried with TLS of
- * any certificate first and plain after it. Mirrors stand before Docker's own registry only.
+ * and port, or a range of addresses), to which those of this machine always belong. They are tried with TLS of any
+ * certificate first and plain after it. Mirrors stand before Docker's own registry only.
  */
 import { lookup } from "node:dns/promises";
 import { ClusterError } from "../errors/cluster-error.ts";
 import { contains, parseAddress, parsePrefix } from "../spec/cidr.ts";
 import { defaultDomain } from "./reference.ts";
 
-/** What the daemon was told of registries. */
+/** What a client is told of registries. */
 export interface RegistrySettings {
-  /** `host`, `host:port` or a prefix such as 10.0.0.0/8. */
+  /** `host`, `host:port` or a prefix such as 10.0.0.0/8; daemons add `loopbackRanges`, as Docker does. */
   readonly insecure: readonly string[];
   /** `http[s]://host[:port][/path]`. */
   readonly mirrors: readonly string[];
@@ -29,6 +29,9 @@ export interface Endpoint {
   /** Docker Hub's mirrors are not given the user's password. */
   readonly mirror: boolean;
 }
+
+/** Registries on this machine need no TLS. */
+export const loopbackRanges: readonly string[] = ["::1/128", "127.0.0.0/8"];
 
 /** Registry of `docker.io`. */
 const hubHost = "registry-1.docker.io";
@@ -49,10 +52,9 @@ export async function endpointsOf(
 export async function isInsecure(host: string, settings: RegistrySettings): Promise<boolean> {
   const name = hostName(host);
   const named = settings.insecure.some((item) => item === host || item === name);
-  if (named || name === "localhost") return true;
-  const prefixes = ["127.0.0.0/8", "::1/128", ...settings.insecure]
-    .map(parsePrefix)
-    .filter((prefix) => prefix !== undefined);
+  if (named) return true;
+  const prefixes = settings.insecure.map(parsePrefix).filter((prefix) => prefix !== undefined);
+  if (prefixes.length === 0) return false;
   for (const text of await addressesOf(name)) {
     const address = parseAddress(text);
     if (address !== undefined && prefixes.some((prefix) => contains(prefix, address))) return true;

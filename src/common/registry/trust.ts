@@ -5,6 +5,7 @@
  * registry), here in `/etc/docker/certs.d` and `/etc/skep/certs.d`. Files are looked at for every use: what was changed is
  * read anew, without a restart.
  */
+import { X509Certificate } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext, rootCertificates, type SecureContext } from "node:tls";
@@ -102,7 +103,7 @@ const contextsKeptMax = 16;
 function contextOf(system: string | undefined, found: Found): SecureContext {
   // Without a bundle of the system's, Node's own list is what is left.
   const roots = system === undefined ? [...rootCertificates] : [read(system)];
-  const ca = [...roots, ...found.authorities.map(read)];
+  const ca = [...roots, ...found.authorities.map(readAuthority)];
   try {
     return createSecureContext({
       ca,
@@ -111,13 +112,28 @@ function contextOf(system: string | undefined, found: Found): SecureContext {
       minVersion: "TLSv1.2",
     });
   } catch (error) {
-    const files = [...found.authorities, ...found.pairs.flatMap(({ cert, key }) => [cert, key])];
+    const files = found.pairs.flatMap(({ cert, key }) => [cert, key]);
     throw new ClusterError(
       "failed-precondition",
       `cannot use the certificates in ${files.join(", ") || system}: ${errorText(error)}`,
       { cause: error },
     );
   }
+}
+
+/** Nonsense among the authorities would be passed over in silence. */
+function readAuthority(path: string): string {
+  const text = read(path);
+  try {
+    new X509Certificate(text);
+  } catch (error) {
+    throw new ClusterError(
+      "failed-precondition",
+      `cannot use the certificate in ${path}: ${errorText(error)}`,
+      { cause: error },
+    );
+  }
+  return text;
 }
 
 function read(path: string): string {

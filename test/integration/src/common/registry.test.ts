@@ -8,6 +8,7 @@ import { mediaTypes } from "../../../../src/common/registry/manifest.ts";
 import { parseReference } from "../../../../src/common/registry/reference.ts";
 import { Registry } from "../../../../src/common/registry/registry.ts";
 import type { Repository } from "../../../../src/common/registry/repository.ts";
+import { loopbackRanges } from "../../../../src/common/registry/settings.ts";
 import { FakeRegistry, fakeUser } from "../../../support/fake-registry.ts";
 
 const signal = new AbortController().signal;
@@ -27,7 +28,7 @@ describe("common/registry", () => {
   beforeEach(async () => {
     fake = await FakeRegistry.start();
     registry = new Registry({
-      settings: { insecure: [], mirrors: [] },
+      settings: { insecure: loopbackRanges, mirrors: [] },
       trust: { systemFiles: [], certsFolders: [] },
       environment: {},
       clock: systemClock,

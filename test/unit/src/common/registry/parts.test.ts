@@ -14,6 +14,7 @@ import {
   checkMirror,
   endpointsOf,
   isInsecure,
+  loopbackRanges,
 } from "../../../../../src/common/registry/settings.ts";
 
 describe("common/registry/auth: challenges", () => {
@@ -65,7 +66,7 @@ describe("common/registry/proxy", () => {
 
 describe("common/registry/settings", () => {
   it("takes loopback and what was named for insecure", async () => {
-    const insecure = ["10.1.0.0/16", "reg.invalid:5000", "other.invalid"];
+    const insecure = [...loopbackRanges, "10.1.0.0/16", "reg.invalid:5000", "other.invalid"];
     for (const [host, expected] of [
       ["127.0.0.1:5000", true],
       ["[::1]:5000", true],
