@@ -44,6 +44,7 @@ import { RestartSupervisor } from "./orchestrator/restart/supervisor.ts";
 import { type RaftHost, startRaftHost } from "./raft/host.ts";
 import type { MemberStatus } from "./raft/host-messages.ts";
 import { takeReceivedState } from "./received-state.ts";
+import { SchedulerLoop } from "./scheduler/loop.ts";
 import { type Follower, follow } from "./state/follow.ts";
 import type { Watch } from "./state/watch.ts";
 
@@ -459,6 +460,7 @@ export class Manager {
       liveness: (signal) => liveness.run(signal),
       membership: (signal) => membership.run(signal),
       "unlock-keys": (signal) => unlockKeys.run(signal),
+      scheduler: (signal) => new SchedulerLoop(state.store, term, { clock, log }).run(signal),
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
       replicated: following(new ReplicatedLoop(leadership, tools)),
       restart: following(new RestartSupervisor(leadership, tools)),

@@ -9,7 +9,7 @@ const pureFiles: readonly RegExp[] = [
   /^(manager|agent)\/.*\/(reconcile|decide|plan|policy|choose|check|diff)\.ts$/,
   /^manager\/state\/(action|apply)\.ts$/,
   /^manager\/allocator\/(?!loop\.ts)/,
-  /^manager\/scheduler\/(?!loop\.ts)/,
+  /^manager\/scheduler\/(?!(loop|writes)\.ts)/,
   /^manager\/constraint\//,
   /^manager\/dispatcher\/assignments\.ts$/,
   /^agent\/exec\/containerd\/oci-spec\.ts$/,
