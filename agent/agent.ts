@@ -18,6 +18,7 @@ import type { Executor } from "./exec/executor.ts";
 import { Reporter } from "./reporter.ts";
 import { type DispatcherStream, Session, type SessionIdentity } from "./session.ts";
 import { memoryStorage, type Storage } from "./storage.ts";
+import { AgentTunnels, type TunnelPorts } from "./tunnel.ts";
 import { Worker } from "./worker.ts";
 
 /** What an agent is made with. */
@@ -36,6 +37,8 @@ export interface AgentOptions {
   readonly onRemoved: (error: ClusterError) => void;
   /** PEM bundle of the roots to trust changed. */
   readonly onRoots: (pem: string) => void;
+  /** How managers get byte streams to this node. */
+  readonly tunnels: TunnelPorts;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -59,6 +62,7 @@ export class Agent {
   #worker: Worker | undefined;
   /** The description that was last said, as bytes. */
   #described: Uint8Array = new Uint8Array(0);
+  readonly #tunnels: AgentTunnels;
   #managers: readonly KnownManager[];
   #status: AgentStatus = { connected: false, error: undefined };
   readonly #waiting = new Set<() => void>();
@@ -66,6 +70,7 @@ export class Agent {
   constructor(options: AgentOptions) {
     this.#options = options;
     this.#managers = options.managers;
+    this.#tunnels = new AgentTunnels(options.tunnels, options);
     this.#session = new Session(
       {
         connect: options.connect,
@@ -99,6 +104,7 @@ export class Agent {
     } finally {
       signal.removeEventListener("abort", end);
       stop.abort();
+      this.#tunnels.close();
       await describing;
       await worker.close();
       await storage.close();
@@ -200,6 +206,7 @@ export class Agent {
       this.#options.onManagers(managers);
     }
     if (message.rootCa.length > 0) this.#options.onRoots(Buffer.from(message.rootCa).toString());
+    for (const tunnel of message.tunnels) this.#tunnels.open(tunnel);
     if (message.node !== undefined) this.#options.onNode(message.node);
     if (message.sessionId !== "") this.#sessionBegan();
     if (message.statusesTaken > 0) this.#reporter.taken(message.statusesTaken);

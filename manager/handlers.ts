@@ -18,6 +18,9 @@ import {
   type RaftLeaveResponse,
   RaftMembershipService,
   type SessionMessage,
+  TunnelRelayReply,
+  TunnelRelayService,
+  TunnelService,
 } from "../src/common/api/generated/api.ts";
 import { ClusterError } from "../src/common/errors/cluster-error.ts";
 import { noLeader } from "../src/common/errors/no-leader.ts";
@@ -31,6 +34,7 @@ import {
 import type { Control } from "./control/control.ts";
 import type { Sessions } from "./dispatcher/sessions.ts";
 import type { LeaderClient } from "./leader-client.ts";
+import type { Tunnels } from "./tunnel/tunnels.ts";
 
 /** What the handlers hand their calls to. */
 export interface HandlerParts {
@@ -38,6 +42,7 @@ export interface HandlerParts {
   readonly leader: LeaderClient;
   readonly control: Control;
   readonly sessions: Sessions;
+  readonly tunnels: Tunnels;
   /** On the leader only. */
   join(request: RaftJoinRequest): Promise<RaftJoinResponse>;
   /** On the leader only. */
@@ -58,6 +63,11 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
       if (!parts.isLeader()) throw noLeader();
       await parts.takeReports(batch, call.signal);
       return NodeReportBatchReply.create();
+    }),
+    bidiStream(TunnelService.open, (messages, call) => parts.tunnels.serve(messages, call)),
+    unary(TunnelRelayService.ask, async ({ nodeId, tunnel }) => {
+      const asked = tunnel !== undefined && parts.sessions.askForTunnel(nodeId, tunnel);
+      return TunnelRelayReply.create({ asked });
     }),
     unary(RaftMembershipService.join, (request, call) => {
       const caller = call.peer?.nodeId ?? "";

@@ -8,6 +8,7 @@
 import type {
   MethodDescriptor,
   NodeReportBatch,
+  Peer,
   RaftMember,
   StoreObject,
   WeightedPeer,
@@ -20,6 +21,7 @@ import { maySafelyRetry, noLeader } from "../src/common/errors/no-leader.ts";
 import type { Standing, TlsMaterial } from "../src/common/identity/types.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
+import { RpcClients } from "../src/common/rpc/clients.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
 import { AllocatorLoop } from "./allocator/loop.ts";
@@ -47,6 +49,8 @@ import { takeReceivedState } from "./received-state.ts";
 import { SchedulerLoop } from "./scheduler/loop.ts";
 import { type Follower, follow } from "./state/follow.ts";
 import type { Watch } from "./state/watch.ts";
+import { type Tunnel, Tunnels } from "./tunnel/tunnels.ts";
+import { relayTunnel } from "./tunnel-relay.ts";
 
 /** How the Raft group of this manager comes about. */
 export type ManagerStart =
@@ -100,6 +104,8 @@ export class Manager {
   readonly #leader: LeaderClient;
   readonly #control: Control;
   readonly #sessions: Sessions;
+  readonly #peers: RpcClients;
+  readonly #tunnels: Tunnels;
   readonly #reports: ReportBatch;
   readonly #loops: LeaderLoops;
   readonly #keysFile: KeysFileLoop;
@@ -167,6 +173,16 @@ export class Manager {
       random,
     });
     this.#reports = new ReportBatch((batch) => this.#deliver(batch), { clock, log });
+    this.#peers = new RpcClients(options.tls, options.clusterId);
+    this.#tunnels = new Tunnels(
+      {
+        self: () => this.#self(),
+        askHere: (nodeId, tunnel) => this.#sessions.askForTunnel(nodeId, tunnel),
+        askOthers: (nodeId, tunnel, signal) =>
+          relayTunnel(this.#peers, { managers: this.#others(), nodeId, tunnel, signal }),
+      },
+      { clock, random, log },
+    );
     this.#sessions = new Sessions(
       {
         node: (id) => store.view().get("node", id),
@@ -193,6 +209,11 @@ export class Manager {
     this.#watches.add(end);
     signal.addEventListener("abort", () => this.#watches.delete(end), { once: true });
     return watch;
+  }
+
+  /** A byte stream to the Engine API of a node. @throws ClusterError unavailable when the node cannot be reached. */
+  openTunnel(nodeId: string, signal: AbortSignal): Promise<Tunnel> {
+    return this.#tunnels.open(nodeId, signal);
   }
 
   /** Resolves when this manager has applied everything that was committed before the call. @throws ClusterError unavailable */
@@ -255,6 +276,7 @@ export class Manager {
     this.#rpc.updateTls(tls);
     this.#raft.updateTls(tls);
     this.#leader.updateTls(tls);
+    this.#peers.updateTls(tls);
   }
 
   /** Asks the group to let this manager go, as it leaves the cluster. @throws ClusterError when the quorum would be lost. */
@@ -279,10 +301,12 @@ export class Manager {
   async stop(options: { readonly transfer: boolean }): Promise<void> {
     this.#stop.abort(new ClusterError("unavailable", "the manager is stopping"));
     this.#sessions.close();
+    this.#tunnels.close();
     await this.#loops.stopped();
     await this.#raft.stop(options);
     await this.#rpc.close();
     this.#leader.close();
+    this.#peers.close();
     await Promise.allSettled(this.#running);
     for (const end of this.#watches) end();
     await this.#o.state.close();
@@ -348,6 +372,7 @@ export class Manager {
         leader: this.#leader,
         control: this.#control,
         sessions: this.#sessions,
+        tunnels: this.#tunnels,
         join: (request) => joinGroup(store, raft, request),
         leave: (request) => leaveGroup(store, raft, request),
         takeReports: (batch, signal) => this.#takeReports(batch, signal),
@@ -515,6 +540,15 @@ export class Manager {
     const member = this.#raft.members().find((m) => m.nodeId === leaderNodeId);
     if (member === undefined || leaderNodeId === this.#o.member.nodeId) return undefined;
     return { nodeId: leaderNodeId, address: member.address };
+  }
+
+  #self(): Peer {
+    const { nodeId, address, raftId } = this.#o.member;
+    return this.#raft.members().find((m) => m.nodeId === nodeId) ?? { nodeId, address, raftId };
+  }
+
+  #others(): readonly MemberStatus[] {
+    return this.#raft.members().filter((m) => m.nodeId !== this.#o.member.nodeId);
   }
 
   #weightedPeers(): WeightedPeer[] {

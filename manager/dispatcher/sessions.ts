@@ -11,6 +11,7 @@ import {
   NodeDescription,
   NodeReport,
   SessionMessage,
+  type TunnelRequest,
   type WeightedPeer,
 } from "../../src/common/api/generated/api.ts";
 import { aborting } from "../../src/common/clock/aborting.ts";
@@ -142,6 +143,14 @@ export class Sessions {
         rootCa: this.#ports.roots(),
       });
     }
+  }
+
+  /** Asks a node's agent to open a tunnel; false when the node has no session here. */
+  askForTunnel(nodeId: string, tunnel: TunnelRequest): boolean {
+    const session = this.#open.get(nodeId);
+    if (session === undefined || !session.isRegistered) return false;
+    this.#send(session, { tunnels: [tunnel] });
+    return true;
   }
 
   /** Asks every agent to find another manager: this one lost the leader. Sessions end when the agents have gone. */

@@ -7,6 +7,7 @@
  * Errors: ports throw `ClusterError`. Texts of errors from `SwarmPort`, `ObjectsPort.view` and `ObjectView.lookup`
  * reach the user as they are; those of `ObjectsPort.call` get Docker's `rpc error: code = … desc = …` in front.
  */
+import type { Duplex } from "node:stream";
 import type {
   Cluster,
   ClusterSpec,
@@ -145,8 +146,23 @@ export interface ObjectsPort {
    * @throws ClusterError `unavailable` when there is no leader; the engine then asks again for a while.
    */
   view(signal: AbortSignal): Promise<ObjectView>;
+  /** The tables as this manager has them, which may be behind; undefined while there is no manager. No I/O. */
+  present(): ObjectView | undefined;
   /** One method of `ControlService`, here or forwarded to the leader. */
   call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R>;
+}
+
+/** A byte stream to the Engine API of another node. */
+export interface NodeTunnel {
+  readonly stream: Duplex;
+  /** Has `listener` called once when the node falls silent while bytes are waited for; it may come back. */
+  onSilent(listener: () => void): void;
+}
+
+/** The way from a manager to the Engine APIs of other nodes; they serve requests for single containers only. */
+export interface TunnelsPort {
+  /** @throws ClusterError `unavailable` within 2 s when the node cannot be reached, or this node is no manager. */
+  open(nodeId: string, signal: AbortSignal): Promise<NodeTunnel>;
 }
 
 /** One committed change. `object` is the new state, for a removal the last one. */
@@ -213,6 +229,7 @@ export interface EnginePorts {
   readonly swarm: SwarmPort;
   readonly objects: ObjectsPort;
   readonly events: EventsPort;
+  readonly tunnels: TunnelsPort;
   /** Containers, images and volumes of this node. */
   readonly runtime: Runtime;
   readonly facts: DaemonFacts;

@@ -5,6 +5,7 @@
  * source ends or the client leaves. A slow client holds back its own stream only.
  */
 import type { ServerResponse } from "node:http";
+import type { FarReply } from "./carry.ts";
 import { conversePlain, type HijackReply } from "./hijack.ts";
 
 /** An answer. */
@@ -27,7 +28,8 @@ export type Reply =
       readonly items: AsyncIterable<Uint8Array>;
       readonly headers?: Readonly<Record<string, string>>;
     }
-  | HijackReply;
+  | HijackReply
+  | FarReply;
 
 /** Bytes gathered before a piece of a list is written. */
 const pieceLength = 64 * 1024;
@@ -81,6 +83,8 @@ export async function writeReply(
     case "bytes":
       await writeBytes(response, reply, signal);
       return;
+    case "far":
+      throw new Error("an answer of another node is carried, not written");
     case "hijack":
       await conversePlain(response, reply, signal);
       return;

@@ -26,11 +26,14 @@ import {
 import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
 import { absentRoutes } from "./absent.ts";
+import { carry } from "./carry.ts";
 import { configRoutes } from "./configs.ts";
 import type { EngineContext } from "./context.ts";
 import { errorReply } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import { eventRoutes } from "./events.ts";
+import { Far } from "./far.ts";
+import { mayTravel } from "./far-routes.ts";
 import { converseUpgraded } from "./hijack.ts";
 import { networkRoutes } from "./networks.ts";
 import { nodeRoutes } from "./nodes.ts";
@@ -38,7 +41,7 @@ import { piecesOf } from "./pieces.ts";
 import type { EnginePorts, SwarmStatus } from "./ports.ts";
 import { writeReply } from "./reply.ts";
 import { type EngineRequest, readBody } from "./request.ts";
-import { Router, splitVersion } from "./router.ts";
+import { type Route, Router, splitVersion } from "./router.ts";
 import { secretRoutes } from "./secrets.ts";
 import { serviceRoutes } from "./services.ts";
 import { listenOnSocket } from "./socket.ts";
@@ -87,6 +90,15 @@ const left = new ClusterError(
 /** How often is looked for requests that take too long. */
 const timeoutSweepMs = 1_000;
 
+/** One request and where its answer goes. */
+interface Exchange {
+  readonly message: IncomingMessage;
+  readonly response: ServerResponse;
+  /** The bare connection of a request that asks to be upgraded. */
+  readonly upgraded?: Duplex;
+  readonly router: Router;
+}
+
 /** A request under way. */
 interface UnderWay {
   readonly stop: AbortController;
@@ -103,12 +115,17 @@ export class EngineServer {
   readonly #underWay = new Set<UnderWay>();
   #sweeping = false;
   readonly #servers: Server[] = [];
+  /** What managers send through tunnels: served by routes of their own, which lead nowhere else. */
+  readonly #farServer = createServer(serverOptions);
+  readonly #farStreams = new Set<Duplex>();
 
   constructor(options: EngineOptions) {
     const { ports, clock, random } = options;
     this.#options = options;
     this.#events = new EventHub(ports.events, clock);
     const context: EngineContext = { ports, clock, random, events: this.#events };
+    // What this node has itself; a manager looks for single containers on other nodes, too.
+    const local: readonly Route[] = [...absentRoutes];
     this.#router = new Router([
       ...systemRoutes(context),
       ...eventRoutes(context),
@@ -119,8 +136,9 @@ export class EngineServer {
       ...secretRoutes(context),
       ...configRoutes(context),
       ...networkRoutes(context),
-      ...absentRoutes,
+      ...new Far(context).over(local),
     ]);
+    this.#listen(this.#farServer, new Router(local.filter(mayTravel)));
   }
 
   /**
@@ -164,10 +182,18 @@ export class EngineServer {
     return (server.address() as AddressInfo).port;
   }
 
+  /** Serves what a manager sends through a tunnel: requests for single containers of this node, nothing else. */
+  serveTunnel(stream: Duplex): void {
+    this.#farStreams.add(stream);
+    stream.once("close", () => this.#farStreams.delete(stream));
+    this.#farServer.emit("connection", stream);
+  }
+
   /** Feeds events and serves until the signal aborts; then cuts what is still open and returns. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) await this.#feedEvents(signal);
     for (const request of this.#underWay) request.stop.abort(left);
+    for (const stream of this.#farStreams) stream.destroy();
     await Promise.all(this.#servers.map(closeServer));
   }
 
@@ -185,17 +211,30 @@ export class EngineServer {
 
   #prepare(server: Server): void {
     server.maxConnections = httpConnectionsMax;
-    server.on("request", (message, response) => void this.#serve(message, response));
-    server.on("upgrade", (message, socket, head) => void this.#serveUpgrade(message, socket, head));
-    server.on("clientError", answerUnreadable);
+    this.#listen(server, this.#router);
     this.#servers.push(server);
+  }
+
+  #listen(server: Server, router: Router): void {
+    server.on("request", (message, response) => void this.#serve({ message, response, router }));
+    server.on("upgrade", (message, socket, head) => {
+      void this.#serveUpgrade(message, { socket, head, router });
+    });
+    server.on("clientError", answerUnreadable);
   }
 
   /**
    * A request that asks to be upgraded comes with its bare connection. Handlers that have no use for that answer as ever.
    * Never rejects.
    */
-  async #serveUpgrade(message: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  async #serveUpgrade(
+    message: IncomingMessage,
+    {
+      socket,
+      head,
+      router,
+    }: { readonly socket: Duplex; readonly head: Buffer; readonly router: Router },
+  ): Promise<void> {
     // What goes wrong with it ends it, and that is listened to.
     socket.on("error", () => {});
     if (head.length > 0) socket.unshift(head);
@@ -203,15 +242,12 @@ export class EngineServer {
     response.shouldKeepAlive = false;
     response.assignSocket(socket as Socket);
     response.once("finish", () => socket.end());
-    await this.#serve(message, response, socket);
+    await this.#serve({ message, response, upgraded: socket, router });
   }
 
   /** Never rejects. */
-  async #serve(
-    message: IncomingMessage,
-    response: ServerResponse,
-    upgraded?: Duplex,
-  ): Promise<void> {
+  async #serve(exchange: Exchange): Promise<void> {
+    const { message, response, upgraded } = exchange;
     const self: UnderWay = { stop: new AbortController(), endMs: Number.POSITIVE_INFINITY };
     const leave = () => {
       // After the answer nobody listens any more; to abort all the same would cost as much as a small request.
@@ -223,7 +259,7 @@ export class EngineServer {
     message.on("error", leave);
     this.#underWay.add(self);
     try {
-      await this.#answer(message, response, self, upgraded);
+      await this.#answer(exchange, self);
     } catch (error) {
       this.#refuse(message, response, error);
     } finally {
@@ -233,18 +269,14 @@ export class EngineServer {
     }
   }
 
-  async #answer(
-    message: IncomingMessage,
-    response: ServerResponse,
-    self: UnderWay,
-    upgraded: Duplex | undefined,
-  ): Promise<void> {
+  async #answer(exchange: Exchange, self: UnderWay): Promise<void> {
+    const { message, response, upgraded } = exchange;
     const [target = "", query = ""] = splitOnce(message.url ?? "", "?");
     const { version = apiVersion, path } = splitVersion(target);
     setHeaders(response, path, this.#options.ports);
     requireServed(version);
     const method = message.method ?? "";
-    const { route, params } = this.#router.find(method, path);
+    const { route, params } = exchange.router.find(method, path);
     if (route.unlimited !== true) this.#limitTime(self);
     const request: EngineRequest = {
       method,
@@ -260,7 +292,16 @@ export class EngineServer {
     const reply = await route.handler(request);
     // A slow reader may take its time.
     self.endMs = Number.POSITIVE_INFINITY;
-    if (reply.kind === "hijack" && upgraded !== undefined) {
+    if (reply.kind === "far") {
+      const { stream } = await this.#options.ports.tunnels.open(
+        reply.carried.nodeId,
+        request.signal,
+      );
+      await carry(
+        { message, response, upgraded, carried: reply.carried, signal: request.signal },
+        stream,
+      );
+    } else if (reply.kind === "hijack" && upgraded !== undefined) {
       response.detachSocket(upgraded as Socket);
       await converseUpgraded(upgraded, reply, request.signal);
     } else await writeReply(response, reply, request.signal);

@@ -12,6 +12,7 @@ import type {
   ObjectTable,
   ObjectTypes,
   ObjectView,
+  TunnelsPort,
 } from "../engine/ports.ts";
 
 /** The manager that runs on this node, and word of its coming and going. */
@@ -40,10 +41,19 @@ export function objectsPort(source: ManagerSource): ObjectsPort {
       await manager.readBarrier(signal);
       return objectView(manager.view());
     },
+    present(): ObjectView | undefined {
+      const manager = source.manager();
+      return manager === undefined ? undefined : objectView(manager.view());
+    },
     call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
       return required(source).call(method, request, signal);
     },
   };
+}
+
+/** Streams to other nodes through the manager of this node. */
+export function tunnelsPort(source: ManagerSource): TunnelsPort {
+  return { open: async (nodeId, signal) => required(source).openTunnel(nodeId, signal) };
 }
 
 /** Committed changes, over the lives of several managers. */

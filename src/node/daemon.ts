@@ -18,7 +18,7 @@ import { type Log, newLog } from "../common/log/log.ts";
 import { systemRandom } from "../common/random/random.ts";
 import { EngineServer } from "../engine/server.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
-import { eventsPort, objectsPort } from "./backend.ts";
+import { eventsPort, objectsPort, tunnelsPort } from "./backend.ts";
 import { type DaemonConfig, loadConfig } from "./config.ts";
 import { readDaemonFacts, skepVersion } from "./facts.ts";
 import { flagsHelp } from "./flags.ts";
@@ -68,6 +68,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
       clock: systemClock,
       log,
     }),
+    serveTunnel: (stream) => engine.serveTunnel(stream),
     clock: systemClock,
     random: systemRandom,
     log,
@@ -77,6 +78,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
       swarm: node,
       objects: objectsPort(node),
       events: eventsPort(node),
+      tunnels: tunnelsPort(node),
       runtime,
       facts,
     },

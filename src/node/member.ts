@@ -4,6 +4,7 @@
  * Runs the agent and the renewer, and the manager while the node's certificate says so: a change of role arrives as a
  * new certificate, and starts or stops the manager.
  */
+import type { Duplex } from "node:stream";
 import { Agent, type AgentOptions } from "../../agent/agent.ts";
 import type { Executor } from "../../agent/exec/executor.ts";
 import { openStorage } from "../../agent/storage.ts";
@@ -12,8 +13,10 @@ import { hasRaftLog, ManagerState, removeManagerState } from "../../manager/mana
 import {
   DispatcherService,
   type Node,
+  type Peer,
   type RaftMember,
   RaftMembershipService,
+  TunnelService,
 } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText, hasCode } from "../common/errors/cluster-error.ts";
@@ -25,6 +28,7 @@ import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
 import type { ReceivedIdentity } from "../common/rpc/ca-client.ts";
 import { dial } from "../common/rpc/client.ts";
+import { RpcClients } from "../common/rpc/clients.ts";
 import { parseHostPort } from "./address.ts";
 import { saveCredentials } from "./credentials.ts";
 import { Renewer } from "./renewer.ts";
@@ -47,6 +51,8 @@ export interface MemberOptions {
   readonly managerState: ManagerState | undefined;
   /** How the manager of this start comes about. */
   readonly start: ManagerStart;
+  /** Takes the requests a manager sends through a tunnel. */
+  readonly serveTunnel: (stream: Duplex) => void;
   /** Something `SwarmStatus` shows may have changed. */
   readonly onChange: () => void;
   /** The life cannot go on. */
@@ -73,6 +79,8 @@ export class Member {
   readonly #o: MemberOptions;
   readonly #agent: Agent;
   readonly #renewer: Renewer;
+  /** Connections for tunnels. */
+  readonly #clients: RpcClients;
   readonly #stop = new AbortController();
   readonly #running: Promise<unknown>[] = [];
   #state: NodeState;
@@ -94,6 +102,7 @@ export class Member {
     this.#state = options.state;
     this.#tls = options.tls;
     this.#identity = identityOf(parseCertificate(options.tls.certificate));
+    this.#clients = new RpcClients(options.tls, options.state.clusterId);
     this.#managerState = options.managerState;
     this.#start = options.start;
     const { clock, random, log } = options;
@@ -110,6 +119,13 @@ export class Member {
       onNode: (node) => this.#nodeChanged(node),
       onRemoved: (error) => this.#removed(error),
       onRoots: (roots) => this.#rootsChanged(roots),
+      tunnels: {
+        dial: (manager) =>
+          this.#clients
+            .to({ nodeId: manager.nodeId, address: this.#dialable(manager) })
+            .stream(TunnelService.open),
+        serve: options.serveTunnel,
+      },
       clock,
       random,
       log,
@@ -213,6 +229,7 @@ export class Member {
     // A renewal that was just coming in may have begun another change of role.
     await this.#roleChange;
     await this.#stopManager();
+    this.#clients.close();
     await this.#saving;
     await this.#managerState?.close();
   }
@@ -239,7 +256,7 @@ export class Member {
   };
 
   /** Where a manager is dialled: the node's own one without a way over the network. */
-  #dialable({ nodeId, address }: NodeState["managers"][number]): string {
+  #dialable({ nodeId, address }: Pick<Peer, "nodeId" | "address">): string {
     const own = nodeId === this.#state.nodeId ? this.#manager : undefined;
     return own?.localAddress() ?? address;
   }
@@ -254,6 +271,7 @@ export class Member {
     if (roots === this.#tls.roots) return;
     this.#tls = { ...this.#tls, roots };
     this.#manager?.updateTls(this.#tls);
+    this.#clients.updateTls(this.#tls);
     this.#own(this.#saveCredentials());
   }
 
@@ -268,6 +286,7 @@ export class Member {
     this.#identity = identity;
     await this.#saveCredentials();
     this.#manager?.updateTls(tls);
+    this.#clients.updateTls(tls);
     if (before !== identity.role) {
       this.#own(
         this.#changeRole(() =>

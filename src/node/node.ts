@@ -7,6 +7,7 @@
 import { rmSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import type { Executor } from "../../agent/exec/executor.ts";
 import type { Manager } from "../../manager/manager.ts";
 import { ManagerState, managerStateKind, removeManagerState } from "../../manager/manager-state.ts";
@@ -43,6 +44,8 @@ export interface NodeOptions {
   readonly interfaces: () => readonly InterfaceAddress[];
   /** Runs tasks. */
   readonly executor: Executor;
+  /** Takes the requests a manager sends to this node's Engine API. */
+  readonly serveTunnel: (stream: Duplex) => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -485,6 +488,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       profile: config.raftProfile,
       executor: this.#o.executor,
       agentFolder: this.#agentFolder,
+      serveTunnel: this.#o.serveTunnel,
       onChange: () => this.#tell(),
       onFatal: (error) => this.#fail(error),
       clock,

@@ -241,9 +241,15 @@ function portsOver(store: Store, selfId: string, status: () => SwarmStatus): Eng
     swarm: swarmPort(store, selfId, status),
     objects: {
       view: async () => viewOf(store),
+      present: () => viewOf(store),
       call: (method, message, signal) => control.call(method, message, signal),
     },
     events: { changes: (signal) => changesOf(store, signal) },
+    tunnels: {
+      open: async (nodeId) => {
+        throw new ClusterError("unavailable", `node ${nodeId} is not available`);
+      },
+    },
     runtime: noRuntime("there is no container runtime on this node"),
     facts: testFacts,
   };

@@ -58,6 +58,7 @@ export class TestNodes {
       config: loadConfig(["--data-root", this.path(name), "--exec-root", this.#folder]),
       interfaces,
       executor,
+      serveTunnel: (stream) => stream.destroy(),
       clock: systemClock,
       random: systemRandom,
       log: newLog((line) => this.lines.push(`${name} ${line}`), { level: "info" }),

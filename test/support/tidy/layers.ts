@@ -59,6 +59,7 @@ const layers: readonly Layer[] = [
     "control",
     "membership",
     "images",
+    "tunnel",
   ].map(component),
   { files: /^manager\/[^/]+\.ts$/, may: [common, /^manager\//] },
   {

@@ -54,6 +54,12 @@ describe("agent/agent", () => {
       onManagers: (managers) => void told.push(managers),
       onNode: (node) => void told.push(node.id),
       onRoots: (pem) => void told.push(pem),
+      tunnels: {
+        dial: (manager) => {
+          throw new Error(`dialled ${manager.address}`);
+        },
+        serve: () => {},
+      },
       onRemoved: (error) => void told.push(error),
       clock,
       random: seededRandom(1),

@@ -49,6 +49,7 @@ describe("src/node (ways in and out)", function () {
       config: loadConfig(["--data-root", root, "--exec-root", folder]),
       interfaces: () => [],
       executor,
+      serveTunnel: (stream) => stream.destroy(),
       clock: systemClock,
       random: systemRandom,
       log: newLog((line) => lines.push(line), { level: "info" }),
