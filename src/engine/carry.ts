@@ -12,14 +12,13 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { hijackLingerMs, httpBodyBytesMax } from "../common/limits/limits.ts";
-import { withContainer } from "./far-routes.ts";
 import type { Json } from "./translate/common.ts";
 
 /** Where a request goes. */
 export interface Carried {
   readonly nodeId: string;
-  /** Takes the place of the container that is named; undefined for an exec, whose id is the same everywhere. */
-  readonly containerId: string | undefined;
+  /** Path to ask for there, without API version and query. */
+  readonly path: string;
   /** Sees, and may replace, the JSON of a successful answer. */
   readonly onJson?: (body: Json) => Json;
 }
@@ -169,9 +168,10 @@ function passedOn(headers: IncomingMessage["headers"]): OutgoingHttpHeaders {
   );
 }
 
-function targetOf(message: IncomingMessage, { containerId }: Carried): string {
-  const target = message.url ?? "/";
-  return containerId === undefined ? target : withContainer(target, containerId);
+function targetOf({ url = "/" }: IncomingMessage, { path }: Carried): string {
+  const [version = ""] = /^\/v[\d.]+(?=\/)/.exec(url) ?? [];
+  const query = url.indexOf("?");
+  return `${version}${path}${query < 0 ? "" : url.slice(query)}`;
 }
 
 async function jsonOf(answer: IncomingMessage): Promise<Json> {

@@ -37,7 +37,7 @@ const travelling: ReadonlySet<string> = new Set([
 
 /** Whether requests of this route may go to another node. */
 export function mayTravel({ method, pattern }: RouteName): boolean {
-  return travelling.has(`${method} ${pattern}`);
+  return travelling.has(`${method} ${plain(pattern)}`);
 }
 
 /** Whether the route is about an exec rather than about a container. */
@@ -45,7 +45,22 @@ export function isExecRoute({ pattern }: Pick<RouteName, "pattern">): boolean {
   return pattern.startsWith("/exec/");
 }
 
-/** The target of a request, query included, with another container in place of the one it names. */
-export function withContainer(target: string, containerId: string): string {
-  return target.replace(/^((?:\/v[\d.]+)?\/containers\/)[^/?]+/, `$1${containerId}`);
+/** Whether the route shows a container. */
+export function isInspectRoute({ pattern }: Pick<RouteName, "pattern">): boolean {
+  return plain(pattern) === "/containers/{id}/json";
+}
+
+/** Whether the route makes an exec. */
+export function makesExec({ pattern }: Pick<RouteName, "pattern">): boolean {
+  return plain(pattern) === "/containers/{id}/exec";
+}
+
+/** The path of a route for this container. */
+export function pathFor({ pattern }: Pick<RouteName, "pattern">, containerId: string): string {
+  return plain(pattern).replace("{id}", containerId);
+}
+
+/** The pattern without the mark of names with slashes. */
+function plain(pattern: string): string {
+  return pattern.replace("...}", "}");
 }

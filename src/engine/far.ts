@@ -8,7 +8,7 @@ import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import { farExecsMax } from "../common/limits/tunnel.ts";
 import { type EngineContext, readView } from "./context.ts";
 import { containerOf, type FoundTask, findTask, looksLikeTask } from "./far-lookup.ts";
-import { isExecRoute, mayTravel } from "./far-routes.ts";
+import { isExecRoute, isInspectRoute, makesExec, mayTravel, pathFor } from "./far-routes.ts";
 import { json, type Reply } from "./reply.ts";
 import { type EngineRequest, param } from "./request.ts";
 import type { Route } from "./router.ts";
@@ -40,7 +40,8 @@ export class Far {
   }
 
   async #serveContainer(route: Route, request: EngineRequest): Promise<Reply> {
-    const reference = param(request, "id");
+    // Names of containers may come with a slash in front.
+    const reference = param(request, "id").replace(/^\//, "");
     if (this.#isHere(() => this.#context.ports.runtime.containers.find(reference))) {
       return route.handler(request);
     }
@@ -49,21 +50,20 @@ export class Far {
     const { task, byTask } = found;
     const containerId = containerOf(task);
     if (containerId === "") throw noContainerYet(reference, found);
-    const extra = byTask && isInspect(route) ? this.#taskJson(found) : undefined;
+    const extra = byTask && isInspectRoute(route) ? this.#taskJson(found) : undefined;
     if (task.nodeId === this.#context.ports.swarm.status().nodeId) {
       const reply = await route.handler({ ...request, params: { id: containerId } });
       return extra !== undefined && reply.kind === "json"
         ? json({ ...extra, ...(reply.body as Json) })
         : reply;
     }
-    const isExecCreate = route.pattern === "/containers/{id}/exec";
     return {
       kind: "far",
       carried: {
         nodeId: task.nodeId,
-        containerId,
+        path: pathFor(route, containerId),
         ...(extra === undefined ? {} : { onJson: (body: Json) => ({ ...extra, ...body }) }),
-        ...(isExecCreate ? { onJson: (body: Json) => this.#remember(body, task.nodeId) } : {}),
+        ...(makesExec(route) ? { onJson: (body: Json) => this.#remember(body, task.nodeId) } : {}),
       },
     };
   }
@@ -72,7 +72,7 @@ export class Far {
     const id = param(request, "id");
     const exec = this.#execs.get(id);
     if (exec === undefined) return route.handler(request);
-    return { kind: "far", carried: { nodeId: exec.nodeId, containerId: undefined } };
+    return { kind: "far", carried: { nodeId: exec.nodeId, path: request.path } };
   }
 
   /** Whether this node has it, or has several that begin so: what is here wins. */
@@ -136,10 +136,6 @@ export class Far {
     if (this.#execs.size > farExecsMax && oldest !== undefined) this.#execs.delete(oldest);
     return body;
   }
-}
-
-function isInspect({ pattern }: Route): boolean {
-  return pattern === "/containers/{id}/json";
 }
 
 function noContainerYet(reference: string, { task }: FoundTask): ClusterError {
