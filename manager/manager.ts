@@ -43,6 +43,7 @@ import { joinGroup, leaveGroup } from "./membership/server.ts";
 import { ReaperLoop } from "./orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "./orchestrator/replicated/loop.ts";
 import { RestartSupervisor } from "./orchestrator/restart/supervisor.ts";
+import { UpdateSupervisor } from "./orchestrator/update/supervisor.ts";
 import { type RaftHost, startRaftHost } from "./raft/host.ts";
 import type { MemberStatus } from "./raft/host-messages.ts";
 import { takeReceivedState } from "./received-state.ts";
@@ -489,6 +490,7 @@ export class Manager {
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
       replicated: following(new ReplicatedLoop(leadership, tools)),
       restart: following(new RestartSupervisor(leadership, tools)),
+      update: following(new UpdateSupervisor(leadership, tools)),
       reaper: following(new ReaperLoop(leadership, tools)),
       allocator: following(new AllocatorLoop(leadership, tools)),
     });

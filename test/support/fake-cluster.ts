@@ -9,6 +9,7 @@ import type { Leadership, Tools } from "../../manager/orchestrator/leadership.ts
 import { ReaperLoop } from "../../manager/orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "../../manager/orchestrator/replicated/loop.ts";
 import { RestartSupervisor } from "../../manager/orchestrator/restart/supervisor.ts";
+import { UpdateSupervisor } from "../../manager/orchestrator/update/supervisor.ts";
 import type { Change } from "../../manager/state/change.ts";
 import { type Follower, follow } from "../../manager/state/follow.ts";
 import type { Store } from "../../manager/state/store.ts";
@@ -39,7 +40,7 @@ import { node } from "./store-objects.ts";
 
 /** How a task's command behaves. */
 export interface Command {
-  /** Milliseconds from its start to its end; undefined for one that runs on. */
+  /** Milliseconds from its start to its end; 0 ends before it is seen to run; undefined for one that runs on. */
   readonly endsAfterMs?: number;
   readonly exitCode?: number;
   /** Milliseconds from the stop signal to its end. */
@@ -121,6 +122,7 @@ export class FakeCluster {
       new AllocatorLoop(leadership, tools),
       new ReplicatedLoop(leadership, tools),
       new RestartSupervisor(leadership, tools),
+      new UpdateSupervisor(leadership, tools),
       new ReaperLoop(leadership, tools),
     ];
   }
@@ -249,6 +251,8 @@ export class FakeCluster {
     if (now === "running") return this.#run(task);
     const next = steps[steps.indexOf(now) + 1];
     if (next === undefined || number(next) > number(task.desiredState)) return undefined;
+    const { endsAfterMs, exitCode = 0 } = this.command(task);
+    if (next === "running" && endsAfterMs === 0) return this.#ended(task, exitCode);
     if (next === "running") this.#since.set(task.id, this.clock.now());
     return this.#with(task, next);
   }

@@ -1,0 +1,104 @@
+/**
+ * Looks through the tasks of a service for what an update has to replace, in slices: the beginning of a rollout, or what a
+ * new leader finds of one.
+ */
+import type { Service, Task } from "../../../src/common/api/generated/api.ts";
+import type { Clock } from "../../../src/common/clock/clock.ts";
+import type { Store } from "../../state/store.ts";
+import { nap, slices } from "../leadership.ts";
+import { isFinished } from "../restart/policy.ts";
+import { byAge, isRunning, isWanted, type Place, placeKey, placeOf } from "../slot.ts";
+import type { Outdated } from "./outdated.ts";
+import { configOf, type Rollout } from "./plan.ts";
+
+interface Found {
+  readonly place: Place;
+  readonly tasks: Task[];
+}
+
+/** The rollout a service needs now; nothing waits in it when all tasks are as they should be. */
+export async function openRollout(
+  store: Store,
+  options: { readonly service: Service; readonly outdated: Outdated; readonly clock: Clock },
+): Promise<Rollout> {
+  const { service, clock } = options;
+  const pause = slices(clock);
+  const found = new Map<string, Found>();
+  for (const task of store.view().find("task", "service", service.id)) {
+    const place = placeOf(task);
+    const key = placeKey(place);
+    const one = found.get(key);
+    if (one === undefined) found.set(key, { place, tasks: [task] });
+    else one.tasks.push(task);
+    if (pause()) await nap();
+  }
+  const now = clock.monotonic();
+  const rollout = {
+    config: configOf(service),
+    isRollback: service.updateStatus?.state === "rollback-started",
+    total: 0,
+    waiting: new Map<string, Place>(),
+    underWay: new Map(),
+    made: new Map<string, number | undefined>(),
+    failed: new Set<string>(),
+    lastDoneMs: now,
+  };
+  for (const one of inOrder([...found.values()])) {
+    if (judge(one, rollout, { ...options, now })) rollout.total++;
+    if (pause()) await nap();
+  }
+  return rollout;
+}
+
+/** Puts a place where it belongs; says whether it is one of the rollout's. */
+function judge(
+  { place, tasks }: Found,
+  rollout: Rollout,
+  options: {
+    readonly service: Service;
+    readonly outdated: Outdated;
+    readonly clock: Clock;
+    readonly now: number;
+  },
+): boolean {
+  const { service, outdated, clock, now } = options;
+  tasks.sort(byAge);
+  const wanted = tasks.filter(isWanted);
+  const last = tasks[tasks.length - 1];
+  const held =
+    wanted.length > 0 || last === undefined || !isFinished(service, tasks, clock.now())
+      ? wanted
+      : [last];
+  const made = madeBy(service, tasks);
+  for (const task of made) {
+    rollout.made.set(task.id, isRunning(task) ? now : undefined);
+    if (hasFailed(task)) rollout.failed.add(task.id);
+  }
+  const isStarting = made.some((task) => isWanted(task) && !isRunning(task));
+  const isDue = held.length > 1 || held.some((task) => outdated.has(task)) || isStarting;
+  if (isDue) rollout.waiting.set(placeKey(place), place);
+  return isDue || made.length > 0;
+}
+
+/** Tasks that an update under way made, rather than the restart policy after it. */
+function madeBy({ specVersion, updateStatus }: Service, tasks: readonly Task[]): Task[] {
+  if (updateStatus === undefined) return [];
+  return tasks.filter(
+    (task) =>
+      task.specVersion === specVersion &&
+      task.restart === undefined &&
+      (task.meta?.createdAtMs ?? 0) >= updateStatus.startedAtMs,
+  );
+}
+
+function hasFailed({ status, desiredState }: Task): boolean {
+  const state = status?.state;
+  return desiredState === "shutdown" && (state === "failed" || state === "rejected");
+}
+
+/** Lowest slots first, then by node. */
+function inOrder(found: Found[]): Found[] {
+  return found.sort(
+    ({ place: a }, { place: b }) => a.slot - b.slot || (a.nodeId < b.nodeId ? -1 : 1),
+  );
+}
