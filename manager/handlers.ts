@@ -5,9 +5,8 @@
  * refused, so that two managers with different beliefs never pass it back and forth.
  */
 import {
-  ControlService,
+  ControlRelayService,
   DispatcherService,
-  type Done,
   LivenessRelayService,
   type MethodDescriptor,
   type NodeReportBatch,
@@ -34,6 +33,7 @@ import {
 import type { Control } from "./control/control.ts";
 import type { Sessions } from "./dispatcher/sessions.ts";
 import type { LeaderClient } from "./leader-client.ts";
+import { serveRelay } from "./relay-server.ts";
 import type { Tunnels } from "./tunnel/tunnels.ts";
 
 /** What the handlers hand their calls to. */
@@ -57,7 +57,12 @@ const sessionMessagesWaitingMax = 256;
 /** Every registration but those of the CA, which has its own. */
 export function managerHandlers(parts: HandlerParts): Registration[] {
   return [
-    ...Object.values(ControlService).map((method) => controlHandler(parts, method)),
+    bidiStream(ControlRelayService.relay, (messages, call) =>
+      serveRelay(messages, call, async (method, request, signal) => {
+        if (!parts.isLeader()) throw noLeader();
+        return parts.control.handle(method, request, signal);
+      }),
+    ),
     bidiStream(DispatcherService.session, (messages, call) => serveSession(parts, messages, call)),
     unary(LivenessRelayService.report, async (batch, call) => {
       if (!parts.isLeader()) throw noLeader();
@@ -80,18 +85,6 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
       return onLeader(parts, RaftMembershipService.leave, request, call, (r) => parts.leave(r));
     }),
   ];
-}
-
-function controlHandler(
-  parts: HandlerParts,
-  method: (typeof ControlService)[keyof typeof ControlService],
-): Registration {
-  // The union of all methods is served by one function: `Control.handle` dispatches on the method itself.
-  const anyMethod = method as unknown as MethodDescriptor<Done, Done>;
-  return unary(anyMethod, (request, call) => {
-    if (!parts.isLeader()) throw noLeader();
-    return parts.control.handle(anyMethod, request, call.signal);
-  });
 }
 
 async function onLeader<Q, R>(

@@ -7,6 +7,7 @@ import { maySafelyRetry, noLeader } from "../src/common/errors/no-leader.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
 import { apiRequestTimeoutMs } from "../src/common/limits/limits.ts";
 import { dial, type RpcClient } from "../src/common/rpc/client.ts";
+import { RelayClient } from "./relay-client.ts";
 
 /** Who leads, as the Raft host tells. */
 export interface LeaderAddress {
@@ -14,11 +15,17 @@ export interface LeaderAddress {
   readonly address: string;
 }
 
+interface Connection {
+  readonly to: LeaderAddress;
+  readonly rpc: RpcClient;
+  readonly relay: RelayClient;
+}
+
 /** The connection to whoever leads. */
 export class LeaderClient {
   readonly #leader: () => LeaderAddress | undefined;
   #tls: TlsMaterial;
-  #client: { readonly to: LeaderAddress; readonly rpc: RpcClient } | undefined;
+  #client: Connection | undefined;
   /** Calls under way, each with the means to give it up. */
   readonly #calls = new Set<{ readonly to: LeaderAddress; readonly stop: AbortController }>();
 
@@ -34,7 +41,25 @@ export class LeaderClient {
    * @throws ClusterError unavailable without a leader; unavailable with the field `leaderChanged` when leadership went
    *   elsewhere before the answer came, so that it may or may not have been carried out; else what the leader answered.
    */
-  async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal?: AbortSignal): Promise<R> {
+  call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal?: AbortSignal): Promise<R> {
+    return this.#passOn(signal, ({ rpc }, giveUp) =>
+      rpc.call(method, request, {
+        forwarded: true,
+        timeoutMs: apiRequestTimeoutMs,
+        signal: giveUp,
+      }),
+    );
+  }
+
+  /** Passes a method of `Control` on, over the stream that all of them share. @throws ClusterError as `call`. */
+  relay<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
+    return this.#passOn(signal, ({ relay }, giveUp) => relay.call(method, request, giveUp));
+  }
+
+  async #passOn<R>(
+    signal: AbortSignal | undefined,
+    work: (connection: Connection, giveUp: AbortSignal) => Promise<R>,
+  ): Promise<R> {
     const to = this.#leader();
     if (to === undefined) throw noLeader();
     const call = { to, stop: new AbortController() };
@@ -44,11 +69,7 @@ export class LeaderClient {
     signal?.addEventListener("abort", giveUp, { once: true });
     this.#calls.add(call);
     try {
-      return await this.#to(to).call(method, request, {
-        forwarded: true,
-        timeoutMs: apiRequestTimeoutMs,
-        signal: call.stop.signal,
-      });
+      return await work(this.#to(to), call.stop.signal);
     } catch (error) {
       if (signal?.aborted === true || maySafelyRetry(error)) throw error;
       if (call.stop.signal.aborted || isBroken(error)) {
@@ -72,27 +93,32 @@ export class LeaderClient {
   updateTls(tls: TlsMaterial): void {
     this.#tls = tls;
     this.#client?.rpc.updateTls(tls);
+    // The next call opens a stream under the new certificate.
+    this.#client?.relay.retire();
   }
 
   close(): void {
+    this.#client?.relay.close();
     this.#client?.rpc.close();
     this.#client = undefined;
   }
 
   /** A leader at a new address, or another one, gets a connection of its own; calls on the old one were given up. */
-  #to(leader: LeaderAddress): RpcClient {
+  #to(leader: LeaderAddress): Connection {
     const now = this.#client;
     if (now !== undefined && now.to.nodeId === leader.nodeId && now.to.address === leader.address) {
-      return now.rpc;
+      return now;
     }
+    now?.relay.close();
     now?.rpc.close();
     const rpc = dial({
       address: leader.address,
       tls: this.#tls,
       expected: { role: "manager", nodeId: leader.nodeId },
     });
-    this.#client = { to: leader, rpc };
-    return rpc;
+    const connection = { to: leader, rpc, relay: new RelayClient(rpc) };
+    this.#client = connection;
+    return connection;
   }
 }
 

@@ -168,7 +168,7 @@ export class Manager {
     this.#control = new Control({
       store,
       group: raft,
-      forward: (method, request, signal) => this.#leader.call(method, request, signal),
+      forward: (method, request, signal) => this.#leader.relay(method, request, signal),
       selfId: options.member.nodeId,
       clock,
       random,

@@ -113,8 +113,10 @@ async function readText(message: IncomingMessage, announced: number): Promise<st
   let length = 0;
   let timer: NodeJS.Timeout | undefined;
   await new Promise<void>((resolve, reject) => {
-    const late = new ClusterError("deadline-exceeded", "the request was not sent in time");
-    timer = setTimeout(() => reject(late), httpRequestTimeoutMs);
+    // Errors are made when they are needed: their stacks cost as much as all the rest of a small request.
+    timer = setTimeout(() => {
+      reject(new ClusterError("deadline-exceeded", "the request was not sent in time"));
+    }, httpRequestTimeoutMs);
     message.on("data", (piece: Buffer) => {
       length += piece.length;
       if (length <= httpBodyBytesMax) pieces.push(piece);
@@ -122,7 +124,9 @@ async function readText(message: IncomingMessage, announced: number): Promise<st
     });
     message.once("end", resolve);
     message.once("error", reject);
-    message.once("close", () => reject(new ClusterError("cancelled", "the client has left")));
+    message.once("close", () => {
+      if (!message.complete) reject(new ClusterError("cancelled", "the client has left"));
+    });
   }).finally(() => clearTimeout(timer));
   return Buffer.concat(pieces).toString("utf8");
 }

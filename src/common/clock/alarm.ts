@@ -6,6 +6,9 @@
  */
 import type { Clock } from "./clock.ts";
 
+/** Why a pause ended early; made once, as an abort without a reason makes an error with a stack each time. */
+const rung = new Error("rung");
+
 /** One sleeper and whoever wakes it. */
 export class Alarm {
   readonly #clock: Clock;
@@ -23,7 +26,7 @@ export class Alarm {
   /** Resolves after `ms`, at the next ring, or when the signal aborts; one at a time. Says whether the time is over. */
   async pause(ms: number, signal: AbortSignal): Promise<boolean> {
     const stop = new AbortController();
-    const end = () => stop.abort();
+    const end = () => stop.abort(rung);
     if (signal.aborted) return false;
     signal.addEventListener("abort", end, { once: true });
     this.#ring = end;

@@ -27,6 +27,7 @@ const callersOfMethod: Readonly<Record<string, readonly Caller[]>> = {
   "/skep.v1.RaftTransport/Rejoin": managers,
   "/skep.v1.RaftMembership/Join": managers,
   "/skep.v1.RaftMembership/Leave": managers,
+  "/skep.v1.ControlRelay/Relay": managers,
   "/skep.v1.Control/CreateSecret": managers,
   "/skep.v1.Control/UpdateSecret": managers,
   "/skep.v1.Control/RemoveSecret": managers,
