@@ -16,7 +16,6 @@ const areas = [
   "/containers/{rest...}",
   "/images/{rest...}",
   "/volumes/{rest...}",
-  "/exec/{rest...}",
   "/plugins/{rest...}",
   "/networks/{id}/connect",
   "/networks/{id}/disconnect",
@@ -31,7 +30,6 @@ const areas = [
 
 /** Routes without a thing behind them. */
 export const absentRoutes: readonly Route[] = [
-  { method: "GET", pattern: "/containers/json", handler: nothing },
   { method: "GET", pattern: "/images/json", handler: nothing },
   { method: "GET", pattern: "/plugins", handler: nothing },
   {
@@ -39,13 +37,11 @@ export const absentRoutes: readonly Route[] = [
     pattern: "/volumes",
     handler: () => json({ Volumes: [], Warnings: null }),
   },
-  { method: "GET", pattern: "/containers/{id}/json", handler: missing("No such container: ") },
   { method: "GET", pattern: "/images/{id...}/json", handler: missing("No such image: ") },
   { method: "GET", pattern: "/volumes/{id}", handler: missing("no such volume: ") },
   { method: "GET", pattern: "/plugins/{id...}/json", handler: missing("no such plugin: ") },
-  { method: "GET", pattern: "/exec/{id}/json", handler: missing("No such exec instance: ") },
   { method: "GET", pattern: "/distribution/{id...}/json", handler: noRegistry },
-  ...["containers", "images", "volumes", "build"].map(
+  ...["images", "volumes", "build"].map(
     (kind): Route => ({ method: "POST", pattern: `/${kind}/prune`, handler: pruned(kind) }),
   ),
   ...(["GET", "POST", "PUT", "DELETE", "HEAD"] as const).flatMap((method) =>

@@ -64,8 +64,8 @@ function danglingFrom(filters: Filters): boolean | undefined {
 
 const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
 
-/** A duration before now (`24h`, `1h30m`), Unix seconds, or a date. */
-function untilFrom(filters: Filters, now: number): number | undefined {
+/** The `until` filter in milliseconds: a duration before now (`24h`, `1h30m`), Unix seconds, or a date; undefined without. */
+export function untilFrom(filters: Filters, now: number): number | undefined {
   const values = valuesFor(filters, "until");
   if (values.length > 1)
     throw new ClusterError("invalid-argument", "more than one until filter specified");

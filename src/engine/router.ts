@@ -32,10 +32,11 @@ export interface EnginePath {
   readonly path: string;
 }
 
-/** Takes a leading `/v1.NN` off. */
+/** Takes a leading `/v1.NN` off, and doubled slashes: names of containers may be given with one in front. */
 export function splitVersion(path: string): EnginePath {
   const match = /^\/v(\d{1,4}\.\d{1,4})(\/.*)$/.exec(path);
-  return { version: match?.[1], path: match?.[2] ?? path };
+  const rest = match?.[2] ?? path;
+  return { version: match?.[1], path: rest.includes("//") ? rest.replace(/\/{2,}/g, "/") : rest };
 }
 
 /** Finds routes by method and path. */

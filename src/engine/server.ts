@@ -28,10 +28,13 @@ import type { Random } from "../common/random/random.ts";
 import { absentRoutes } from "./absent.ts";
 import { carry } from "./carry.ts";
 import { configRoutes } from "./configs.ts";
+import { containerStreamRoutes } from "./container-streams.ts";
+import { containerRoutes } from "./containers.ts";
 import type { EngineContext } from "./context.ts";
 import { errorReply } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import { eventRoutes } from "./events.ts";
+import { execRoutes } from "./exec.ts";
 import { Far } from "./far.ts";
 import { mayTravel } from "./far-routes.ts";
 import { converseUpgraded } from "./hijack.ts";
@@ -125,7 +128,12 @@ export class EngineServer {
     this.#events = new EventHub(ports.events, clock);
     const context: EngineContext = { ports, clock, random, events: this.#events };
     // What this node has itself; a manager looks for single containers on other nodes, too.
-    const local: readonly Route[] = [...absentRoutes];
+    const local: readonly Route[] = [
+      ...containerStreamRoutes(context),
+      ...execRoutes(context),
+      ...containerRoutes(context),
+      ...absentRoutes,
+    ];
     this.#router = new Router([
       ...systemRoutes(context),
       ...eventRoutes(context),

@@ -19,7 +19,6 @@ import {
   Task,
 } from "../../src/common/api/generated/api.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
-import { noRuntime } from "../../src/common/container/runtime.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { createRootCa } from "../../src/common/identity/root.ts";
 import { createJoinToken } from "../../src/common/identity/token.ts";
@@ -37,6 +36,7 @@ import type {
   SwarmStatus,
 } from "../../src/engine/ports.ts";
 import { EngineServer } from "../../src/engine/server.ts";
+import { type FakeRuntime, fakeRuntime } from "./fake-runtime.ts";
 import { localStore } from "./local-log.ts";
 
 /** Facts of a machine that is not there. */
@@ -91,6 +91,8 @@ export interface Sending {
 export interface TestEngine {
   readonly socket: string;
   readonly store: Store;
+  /** In memory, with one image. */
+  readonly runtime: FakeRuntime;
   /** Node id of the only manager. */
   readonly selfId: string;
   /** Sets what the node says of its swarm. */
@@ -107,7 +109,8 @@ export async function startEngine(): Promise<TestEngine> {
   const selfId = newId(systemRandom);
   await seed(store, selfId);
   let status = managerStatus(selfId);
-  const ports = portsOver(store, selfId, () => status);
+  const runtime = fakeRuntime();
+  const ports = portsOver(store, selfId, { status: () => status, runtime });
   const server = new EngineServer({
     ports,
     clock: systemClock,
@@ -120,6 +123,7 @@ export async function startEngine(): Promise<TestEngine> {
   return {
     socket,
     store,
+    runtime,
     selfId,
     setStatus: (change) => {
       status = { ...status, ...change };
@@ -224,7 +228,12 @@ export function testNode(
   });
 }
 
-function portsOver(store: Store, selfId: string, status: () => SwarmStatus): EnginePorts {
+function portsOver(
+  store: Store,
+  selfId: string,
+  rest: { readonly status: () => SwarmStatus; readonly runtime: FakeRuntime },
+): EnginePorts {
+  const { status, runtime } = rest;
   const member = { raftId: 1, nodeId: selfId, reachable: true, learner: false };
   const control = new Control({
     store,
@@ -250,7 +259,7 @@ function portsOver(store: Store, selfId: string, status: () => SwarmStatus): Eng
         throw new ClusterError("unavailable", `node ${nodeId} is not available`);
       },
     },
-    runtime: noRuntime("there is no container runtime on this node"),
+    runtime,
     facts: testFacts,
   };
 }

@@ -133,6 +133,8 @@ export const httpHeadTimeoutMs = 10_000;
 export const httpRequestTimeoutMs = 60_000;
 /** A client whose conversation is over must close its side by then. */
 export const hijackLingerMs = 5_000;
+/** Processes that wait to be started and have detach keys of their own; older ones fall back to the default keys. */
+export const execKeysMax = 1_000;
 /** Head of an HTTP request; registry credentials travel in headers. */
 export const httpHeadBytesMax = 256 * kib;
 /** Open connections to one listener of the Engine API; each waiting CLI holds one or two. */

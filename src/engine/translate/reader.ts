@@ -13,10 +13,13 @@ const integerMax = 2 ** 63;
 /** One JSON object of a request and its path, for messages. */
 export class JsonObject {
   readonly path: string;
+  /** As it was sent. */
+  readonly raw: object;
   readonly #fields = new Map<string, unknown>();
 
   constructor(value: object, path: string) {
     this.path = path;
+    this.raw = value;
     for (const [key, field] of Object.entries(value)) {
       if (field !== null) this.#fields.set(key.toLowerCase(), field);
     }
@@ -92,6 +95,27 @@ export class JsonObject {
       if (typeof item !== "string") throw this.#wrong(`${name}[${i}]`, "a string", item);
       return item;
     });
+  }
+
+  /** A list of strings, or one string that stands for a list of one; undefined when absent. */
+  stringOrStrings(name: string): readonly string[] | undefined {
+    const value = this.#fields.get(name.toLowerCase());
+    if (value === undefined) return undefined;
+    return typeof value === "string" ? [value] : this.strings(name);
+  }
+
+  /** The keys of an object, whatever stands behind them; empty when absent. */
+  keys(name: string): readonly string[] {
+    const value = this.#fields.get(name.toLowerCase());
+    if (value === undefined) return [];
+    if (!isPlainObject(value)) throw this.#wrong(name, "an object", value);
+    return Object.keys(value);
+  }
+
+  /** How many elements a list or an object has; 0 when absent. */
+  sizeOf(name: string): number {
+    const value = this.#fields.get(name.toLowerCase());
+    return typeof value === "object" && value !== null ? Object.keys(value).length : 0;
   }
 
   /** Lists of strings in a list; empty when absent. */

@@ -1,0 +1,174 @@
+/**
+ * Tests of the way from a create request to a container's configuration, and of what is refused on it.
+ */
+import { deepEqual, equal, match, throws } from "node:assert/strict";
+import { containerConfigFromJson } from "../../../../../src/engine/translate/container-config.ts";
+import { JsonObject } from "../../../../../src/engine/translate/reader.ts";
+
+const limits = { cpus: 4, runtimes: ["runc", "crun"] };
+
+function configOf(body: object, name = "") {
+  return containerConfigFromJson(new JsonObject(body, ""), { name, platform: undefined, limits });
+}
+
+function hostOf(HostConfig: object) {
+  return configOf({ Image: "busybox", HostConfig }).config;
+}
+
+describe("src/engine/translate/container-config", () => {
+  it("takes over what describes the process", () => {
+    const { config } = configOf(
+      {
+        Image: "busybox",
+        Cmd: "sleep 1",
+        Entrypoint: ["/bin/sh", "-c"],
+        Env: ["A=1", "B"],
+        User: "1:2",
+        Tty: true,
+        OpenStdin: true,
+        StopTimeout: 3,
+        Healthcheck: { Test: ["CMD", "true"], Interval: 1e9 },
+        Labels: { a: "b" },
+      },
+      "/web-1",
+    );
+    equal(config.name, "web-1");
+    deepEqual(config.command, ["sleep 1"]);
+    deepEqual(config.entrypoint, ["/bin/sh", "-c"]);
+    deepEqual(config.env, ["A=1", "B"]);
+    equal(config.user, "1:2");
+    equal(config.stopTimeoutS, 3);
+    equal(config.health?.intervalNs, 1e9);
+    deepEqual(config.networks, ["default"]);
+  });
+
+  it("tells no command from one that drops the image's", () => {
+    const bare = configOf({ Image: "x" }).config;
+    deepEqual([bare.entrypoint, bare.command], [undefined, undefined]);
+    deepEqual(configOf({ Image: "x", Entrypoint: [""] }).config.entrypoint, []);
+    deepEqual(configOf({ Image: "x", Cmd: [], Entrypoint: [] }).config.command, undefined);
+  });
+
+  it("reads binds, tmpfs and mounts", () => {
+    const { mounts, anonymousVolumes } = hostOf({
+      Binds: ["/etc:/x:ro,rslave", "data:/data:nocopy", "/anon"],
+      Tmpfs: { "/t": "size=64m,mode=1770,noexec" },
+      Mounts: [{ Type: "volume", Source: "v", Target: "/v" }],
+    });
+    deepEqual(
+      mounts.map(({ type, source, target, readOnly }) => [type, source, target, readOnly]),
+      [
+        ["bind", "/etc", "/x", true],
+        ["volume", "data", "/data", false],
+        ["tmpfs", "", "/t", false],
+        ["volume", "v", "/v", false],
+      ],
+    );
+    equal(mounts[0]?.bind?.propagation, "rslave");
+    equal(mounts[0]?.bind?.createMountpoint, true);
+    equal(mounts[1]?.volume?.noCopy, true);
+    deepEqual(mounts[2]?.tmpfs, { sizeBytes: 64 * 2 ** 20, mode: 0o1770, options: ["noexec"] });
+    deepEqual(anonymousVolumes, ["/anon"]);
+  });
+
+  it("reads limits with swap as what is beyond memory", () => {
+    const { resources, extraLimits } = hostOf({
+      Memory: 64 * 2 ** 20,
+      MemorySwap: 96 * 2 ** 20,
+      NanoCpus: 5e8,
+      PidsLimit: 20,
+      CpuShares: 512,
+      CpusetCpus: "0-2",
+      MemorySwappiness: -1,
+    });
+    deepEqual(resources?.limits, {
+      memoryBytes: 64 * 2 ** 20,
+      nanoCpus: 5e8,
+      pids: 20,
+      generic: [],
+    });
+    equal(resources?.swapBytes, 32 * 2 ** 20);
+    equal(resources?.memorySwappiness, undefined);
+    equal(extraLimits?.cpuShares, 512);
+    equal(hostOf({ Memory: 0, MemorySwap: 0, PidsLimit: null }).resources, undefined);
+  });
+
+  it("reads security options in both spellings", () => {
+    const { privileges } = hostOf({
+      SecurityOpt: [
+        "no-new-privileges:true",
+        "seccomp=unconfined",
+        "label:type:x",
+        "apparmor=unconfined",
+      ],
+    });
+    equal(privileges?.noNewPrivileges, true);
+    equal(privileges?.seccomp?.mode, "unconfined");
+    equal(privileges?.selinux?.type, "x");
+    equal(privileges?.apparmorMode, "disabled");
+    const custom = hostOf({ SecurityOpt: ['seccomp={"defaultAction":"SCMP_ACT_ALLOW"}'] });
+    equal(custom.privileges?.seccomp?.mode, "custom");
+  });
+
+  it("says in Docker's words what is wrong", () => {
+    const cases: readonly (readonly [object, RegExp])[] = [
+      [{}, /no image specified/],
+      [{ WorkingDir: "a" }, /'a' is invalid, it needs to be an absolute path/],
+      [{ Env: ["=x"] }, /invalid environment variable: =x/],
+      [{ Healthcheck: { Retries: -1 } }, /Retries in Healthcheck cannot be negative/],
+      [{ Healthcheck: { Interval: 5 } }, /Interval in Healthcheck cannot be less than 1ms/],
+    ];
+    for (const [body, text] of cases) {
+      const image = text.source.includes("image") ? {} : { Image: "x" };
+      throws(() => configOf({ ...image, Labels: {}, ...body }), text);
+    }
+    throws(() => configOf({}), /config cannot be empty/);
+    throws(() => configOf({ Image: "x" }, "a b"), /Invalid container name \(a b\), only/);
+  });
+
+  it("says in Docker's words what is wrong with the host's part", () => {
+    const cases: readonly (readonly [object, RegExp])[] = [
+      [{ Memory: 1000 }, /Minimum memory limit allowed is 6MB/],
+      [{ MemorySwap: 1e8 }, /You should always set the Memory limit when using Memoryswap limit/],
+      [{ NanoCpus: 5e9 }, /Range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available/],
+      [{ NanoCpus: 1e9, CpuQuota: 1e4 }, /Nano CPUs and CPU Quota cannot both be set/],
+      [{ CpusetCpus: "0-9" }, /Requested CPUs are not available - requested 0-9, available: 0-3/],
+      [{ CpusetCpus: "x" }, /Invalid value x for cpuset cpus/],
+      [{ RestartPolicy: { Name: "sometimes" } }, /unknown policy 'sometimes'/],
+      [{ RestartPolicy: { Name: "always", MaximumRetryCount: 2 } }, /maximum retry count can/],
+      [
+        { AutoRemove: true, RestartPolicy: { Name: "always" } },
+        /can't create 'AutoRemove' container with restart policy/,
+      ],
+      [{ Binds: ["a:b:c:d"] }, /invalid volume specification: 'a:b:c:d'/],
+      [{ Binds: ["/a:/b:fast"] }, /invalid mode: fast/],
+      [{ Binds: ["/a:b"] }, /mount path must be absolute/],
+      [{ Binds: ["../x:/b"] }, /includes invalid characters for a local volume name/],
+      [{ Binds: ["a:/x", "b:/x"] }, /Duplicate mount point: \/x/],
+      [{ IpcMode: "odd" }, /invalid IPC mode: odd/],
+      [{ SecurityOpt: ["odd=1"] }, /invalid --security-opt 2: "odd=1"/],
+      [{ Ulimits: [{ Name: "nofile", Soft: 9, Hard: 1 }] }, /ulimit soft limit must be less/],
+      [{ ExtraHosts: ["a"] }, /bad format for add-host: "a"/],
+      [{ Runtime: "kata" }, /unknown or invalid runtime name: kata/],
+      [
+        { DeviceRequests: [{ Driver: "", Capabilities: [["gpu"]] }] },
+        /could not select device driver "" with capabilities: \[\[gpu\]\]/,
+      ],
+      [{ Links: ["a:b"] }, /HostConfig.Links is not supported: use a network/],
+      [
+        { NetworkMode: "container:x", Dns: ["1.1.1.1"] },
+        /conflicting options: dns and the network mode/,
+      ],
+      [{ PortBindings: { "80/tcp": [] } }, /HostConfig.PortBindings: publishing ports/],
+    ];
+    for (const [host, text] of cases) throws(() => hostOf(host), text, JSON.stringify(host));
+  });
+
+  it("warns of what has no effect", () => {
+    const { warnings } = configOf({
+      Image: "x",
+      HostConfig: { NetworkMode: "host", PortBindings: { "80/tcp": [] } },
+    });
+    match(warnings.join(), /Published ports are discarded when using host network mode/);
+  });
+});
