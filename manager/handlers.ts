@@ -17,12 +17,16 @@ import {
   type RaftLeaveResponse,
   RaftMembershipService,
   type SessionMessage,
+  StatusRelayService,
+  type TaskStatusBatch,
+  TaskStatusBatchReply,
   TunnelRelayReply,
   TunnelRelayService,
   TunnelService,
 } from "../src/common/api/generated/api.ts";
 import { ClusterError } from "../src/common/errors/cluster-error.ts";
 import { noLeader } from "../src/common/errors/no-leader.ts";
+import { sessionMessagesWaitingMax } from "../src/common/limits/agent.ts";
 import {
   bidiStream,
   type CallContext,
@@ -49,10 +53,9 @@ export interface HandlerParts {
   leave(request: RaftLeaveRequest): Promise<RaftLeaveResponse>;
   /** On the leader only. */
   takeReports(batch: NodeReportBatch, signal: AbortSignal): Promise<void>;
+  /** On the leader only. */
+  takeStatuses(batch: TaskStatusBatch, signal: AbortSignal): Promise<void>;
 }
-
-/** Messages that may wait for a slow agent; beyond it the session ends and the agent comes back. */
-const sessionMessagesWaitingMax = 256;
 
 /** Every registration but those of the CA, which has its own. */
 export function managerHandlers(parts: HandlerParts): Registration[] {
@@ -73,6 +76,11 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
     unary(TunnelRelayService.ask, async ({ nodeId, tunnel }) => {
       const asked = tunnel !== undefined && parts.sessions.askForTunnel(nodeId, tunnel);
       return TunnelRelayReply.create({ asked });
+    }),
+    unary(StatusRelayService.report, async (batch, call) => {
+      if (!parts.isLeader()) throw noLeader();
+      await parts.takeStatuses(batch, call.signal);
+      return TaskStatusBatchReply.create();
     }),
     unary(RaftMembershipService.join, (request, call) => {
       const caller = call.peer?.nodeId ?? "";
@@ -108,24 +116,18 @@ function serveSession(
   >,
   call: CallContext,
 ): Promise<void> {
-  const stop = new AbortController();
   let waiting = 0;
   return parts.sessions.serve({
     nodeId: call.peer?.nodeId ?? "",
     address: call.address,
     messages,
-    signal: AbortSignal.any([call.signal, stop.signal]),
-    send: (message) => {
+    signal: call.signal,
+    send: async (message) => {
       if (++waiting > sessionMessagesWaitingMax) {
-        stop.abort(new ClusterError("resource-exhausted", "the agent reads too slowly"));
-        return;
+        throw new ClusterError("resource-exhausted", "the agent reads too slowly");
       }
-      messages.write(message).then(
-        () => {
-          waiting -= 1;
-        },
-        (error) => stop.abort(error),
-      );
+      await messages.write(message);
+      waiting -= 1;
     },
   });
 }

@@ -7,17 +7,16 @@
  */
 import type {
   MethodDescriptor,
-  NodeReportBatch,
   Peer,
   RaftMember,
   StoreObject,
   WeightedPeer,
 } from "../src/common/api/generated/api.ts";
-import { LivenessRelayService, RaftMembershipService } from "../src/common/api/generated/api.ts";
+import { RaftMembershipService } from "../src/common/api/generated/api.ts";
 import { aborting } from "../src/common/clock/aborting.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
-import { maySafelyRetry, noLeader } from "../src/common/errors/no-leader.ts";
+import { maySafelyRetry } from "../src/common/errors/no-leader.ts";
 import type { Standing, TlsMaterial } from "../src/common/identity/types.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
@@ -29,9 +28,7 @@ import { nodeTombstoneId } from "./ca/ports.ts";
 import { nodeCaHandlers } from "./ca/server.ts";
 import { forgetRemovedNodes } from "./ca/tombstones.ts";
 import { Control } from "./control/control.ts";
-import { Liveness } from "./dispatcher/liveness.ts";
-import { ReportBatch } from "./dispatcher/report-batch.ts";
-import { Sessions } from "./dispatcher/sessions.ts";
+import { Dispatch } from "./dispatch.ts";
 import { managerHandlers } from "./handlers.ts";
 import { KeysFileLoop, UnlockKeyLoop } from "./keymanager/loop.ts";
 import { LeaderClient } from "./leader-client.ts";
@@ -88,8 +85,6 @@ export interface ManagerOptions {
   readonly log: Log;
 }
 
-/** Until the cluster object says otherwise, milliseconds. */
-const heartbeatPeriodDefaultMs = 5000;
 /** Contact to the leader may be lost for this long before agents are sent elsewhere: two election times. */
 const leaderlessMs = 4000;
 /** Pause before the first objects of a cluster are tried again, milliseconds. */
@@ -104,10 +99,9 @@ export class Manager {
   readonly #rpc: RpcServer;
   readonly #leader: LeaderClient;
   readonly #control: Control;
-  readonly #sessions: Sessions;
   readonly #peers: RpcClients;
   readonly #tunnels: Tunnels;
-  readonly #reports: ReportBatch;
+  readonly #dispatch: Dispatch;
   readonly #loops: LeaderLoops;
   readonly #keysFile: KeysFileLoop;
   readonly #stop = new AbortController();
@@ -115,7 +109,6 @@ export class Manager {
   /** Rejects when the manager cannot go on: the Raft thread died, an entry of a newer version came, or a loop failed. */
   readonly fatal: Promise<never>;
   #rejectFatal: (error: unknown) => void = () => {};
-  #liveness: Liveness | undefined;
   #membership: MembershipLoop | undefined;
   #unlockKeys: UnlockKeyLoop | undefined;
   #leaderTerm = 0;
@@ -173,29 +166,27 @@ export class Manager {
       clock,
       random,
     });
-    this.#reports = new ReportBatch((batch) => this.#deliver(batch), { clock, log });
     this.#peers = new RpcClients(options.tls, options.clusterId);
     this.#tunnels = new Tunnels(
       {
         self: () => this.#self(),
-        askHere: (nodeId, tunnel) => this.#sessions.askForTunnel(nodeId, tunnel),
+        askHere: (nodeId, tunnel) => this.#dispatch.sessions.askForTunnel(nodeId, tunnel),
         askOthers: (nodeId, tunnel, signal) =>
           relayTunnel(this.#peers, { managers: this.#others(), nodeId, tunnel, signal }),
       },
       { clock, random, log },
     );
-    this.#sessions = new Sessions(
-      {
-        node: (id) => store.view().get("node", id),
-        managers: () => this.#weightedPeers(),
-        heartbeatPeriodMs: () => this.#heartbeatPeriodMs(),
-        roots: () => this.#roots(),
-        stateIndex: () => store.appliedIndex(),
-        report: (report) => this.#reports.add(report),
-        alive: (nodeId) => this.#reports.alive(nodeId),
-      },
-      { clock, random, log },
-    );
+    this.#dispatch = new Dispatch({
+      store,
+      selfId: options.member.nodeId,
+      isLeader: () => raft.leadership().isLeader,
+      call: (method, request, signal) => this.#leader.call(method, request, signal),
+      managers: () => this.#weightedPeers(),
+      upToDate: (signal) => raft.readIndex(signal).then(() => {}),
+      clock,
+      random,
+      log,
+    });
   }
 
   /** The tables now, for the Engine API. */
@@ -301,8 +292,8 @@ export class Manager {
   /** Stops everything; leadership is handed over first when asked for. */
   async stop(options: { readonly transfer: boolean }): Promise<void> {
     this.#stop.abort(new ClusterError("unavailable", "the manager is stopping"));
-    this.#sessions.close();
     this.#tunnels.close();
+    this.#dispatch.sessions.close();
     await this.#loops.stopped();
     await this.#raft.stop(options);
     await this.#rpc.close();
@@ -343,7 +334,7 @@ export class Manager {
         log,
         signal: this.#stop.signal,
       });
-      this.#sessions.clusterChanged();
+      this.#dispatch.sessions.clusterChanged();
     });
     state.onDurable = (index) => raft.compacted(index);
     raft.onRemoved(() => this.#removed());
@@ -353,7 +344,7 @@ export class Manager {
     });
     raft.onMembers(() => {
       this.#membership?.changed();
-      this.#sessions.clusterChanged();
+      this.#dispatch.sessions.clusterChanged();
     });
     this.#rpc.add(
       nodeCaHandlers({
@@ -372,15 +363,16 @@ export class Manager {
         isLeader: () => raft.leadership().isLeader,
         leader: this.#leader,
         control: this.#control,
-        sessions: this.#sessions,
         tunnels: this.#tunnels,
+        sessions: this.#dispatch.sessions,
         join: (request) => joinGroup(store, raft, request),
         leave: (request) => leaveGroup(store, raft, request),
-        takeReports: (batch, signal) => this.#takeReports(batch, signal),
+        takeReports: (batch, signal) => this.#dispatch.takeReports(batch, signal),
+        takeStatuses: (batch, signal) => this.#dispatch.takeStatuses(batch, signal),
       }),
     );
     const { signal } = this.#stop;
-    this.#own("reports", this.#reports.run(signal));
+    this.#own("dispatch", this.#dispatch.run(signal));
     this.#own("checkpoint", state.checkpointer.run(signal));
     this.#own("keys-file", this.#keysFile.run(signal, this.ready(signal)));
     this.#own("store-watch", this.#followStore(signal));
@@ -391,7 +383,7 @@ export class Manager {
   #removed(): void {
     this.#o.log.info("removed from the raft group");
     this.#o.onRemoved();
-    this.#sessions.sendElsewhere();
+    this.#dispatch.sessions.sendElsewhere();
   }
 
   /** Takes a part that runs as long as the manager; its failure is the manager's, not the process's. */
@@ -406,26 +398,24 @@ export class Manager {
   /** Tells sessions and loops of what was committed. */
   async #followStore(signal: AbortSignal): Promise<void> {
     for await (const item of this.#o.state.store.watch({}, { signal })) {
+      this.#dispatch.committed(item);
       if (item.resync) {
-        for (const nodeId of this.#sessions.nodeIds()) this.#sessions.nodeChanged(nodeId);
-        this.#clusterChanged();
+        this.#keysChanged();
         this.#membership?.changed();
         continue;
       }
       for (const change of item.changes) {
         if (change.table === "node") {
-          this.#sessions.nodeChanged(change.object.id);
           if (change.kind === "remove") this.#rpc.disconnect(change.object.id);
           this.#membership?.changed();
         } else if (change.table === "cluster") {
-          this.#clusterChanged();
+          this.#keysChanged();
         }
       }
     }
   }
 
-  #clusterChanged(): void {
-    this.#sessions.clusterChanged();
+  #keysChanged(): void {
     this.#keysFile.changed();
     this.#unlockKeys?.changed();
   }
@@ -447,7 +437,7 @@ export class Manager {
       });
       if (this.hasLeader()) lastSeen = clock.monotonic();
       else if (clock.monotonic() - lastSeen > leaderlessMs) {
-        this.#sessions.sendElsewhere();
+        this.#dispatch.sessions.sendElsewhere();
         lastSeen = clock.monotonic();
       }
     }
@@ -457,7 +447,7 @@ export class Manager {
     const { term, isLeader } = this.#raft.leadership();
     if (!isLeader) {
       this.#leaderTerm = 0;
-      this.#liveness = undefined;
+      this.#dispatch.follow();
       this.#membership = undefined;
       this.#unlockKeys = undefined;
       this.#loops.stop();
@@ -468,13 +458,7 @@ export class Manager {
     const { clock, random, log, state } = this.#o;
     const unlockKeys = new UnlockKeyLoop(state.store, term, { clock, random, log });
     this.#unlockKeys = unlockKeys;
-    const liveness = new Liveness(
-      state.store,
-      { term, heartbeatPeriodMs: () => this.#heartbeatPeriodMs() },
-      { clock, log },
-    );
     const membership = new MembershipLoop(state.store, this.#raft, term, { clock, log });
-    this.#liveness = liveness;
     this.#membership = membership;
     const leadership = { store: state.store, term };
     const tools = { clock, random, log };
@@ -483,7 +467,7 @@ export class Manager {
     log.info("leading", { "raft.term": term });
     this.#loops.start(term, {
       seed: (signal) => this.#seed(term, signal),
-      liveness: (signal) => liveness.run(signal),
+      ...this.#dispatch.lead(term),
       membership: (signal) => membership.run(signal),
       "unlock-keys": (signal) => unlockKeys.run(signal),
       scheduler: (signal) => new SchedulerLoop(state.store, term, { clock, log }).run(signal),
@@ -526,16 +510,6 @@ export class Manager {
     }, leadership);
   }
 
-  async #deliver(batch: NodeReportBatch): Promise<void> {
-    if (this.#raft.leadership().isLeader) return this.#takeReports(batch, this.#stop.signal);
-    await this.#leader.call(LivenessRelayService.report, batch, this.#stop.signal);
-  }
-
-  async #takeReports(batch: NodeReportBatch, signal: AbortSignal): Promise<void> {
-    if (this.#liveness === undefined) throw noLeader();
-    await this.#liveness.take(batch, signal);
-  }
-
   #leaderElsewhere(): { nodeId: string; address: string } | undefined {
     const { leaderNodeId, isLeader } = this.#raft.leadership();
     if (leaderNodeId === undefined || isLeader) return undefined;
@@ -558,17 +532,6 @@ export class Manager {
       .members()
       .filter((m) => !m.learner)
       .map(({ nodeId, address, raftId }) => ({ peer: { nodeId, address, raftId }, weight: 1 }));
-  }
-
-  #heartbeatPeriodMs(): number {
-    const [cluster] = this.#o.state.store.view().list("cluster");
-    const ns = cluster?.spec?.dispatcherHeartbeatNs ?? 0;
-    return ns > 0 ? ns / 1e6 : heartbeatPeriodDefaultMs;
-  }
-
-  #roots(): Uint8Array {
-    const [cluster] = this.#o.state.store.view().list("cluster");
-    return cluster?.rootCa?.caCert ?? new Uint8Array(0);
   }
 }
 

@@ -47,7 +47,7 @@ export class Liveness {
     const view = this.#store.view();
     const changed = batch.reports.filter((report) => {
       const node = view.get("node", report.nodeId);
-      return node !== undefined && nodeAfterReport(node, report) !== node;
+      return node !== undefined && nodeAfterReport(node, report, this.#tools.clock.now()) !== node;
     });
     // A node that was marked down and still beats through its old session is up again; a report says more than a beat
     // before it, that the node has left for one.
@@ -106,7 +106,7 @@ export class Liveness {
         for (const report of reports) {
           const node = tx.get("node", report.nodeId);
           if (node === undefined) continue;
-          const after = nodeAfterReport(node, report);
+          const after = nodeAfterReport(node, report, this.#tools.clock.now());
           if (after !== node) tx.update("node", after);
         }
       },
@@ -117,8 +117,8 @@ export class Liveness {
 
 type PartialReport = Pick<NodeReport, "nodeId" | "state"> & Partial<NodeReport>;
 
-/** The node with what the report says; the very same object when that is nothing new. Pure. */
-export function nodeAfterReport(node: Node, report: PartialReport): Node {
+/** The node with what the report, heard at `nowMs` (wall clock), says; the same object when that is nothing new. Pure. */
+export function nodeAfterReport(node: Node, report: PartialReport, nowMs: number): Node {
   const status = {
     state: report.state,
     message: report.message ?? "",
@@ -139,7 +139,8 @@ export function nodeAfterReport(node: Node, report: PartialReport): Node {
     dataPathAddress === node.dataPathAddress &&
     sameDescription(description, node.description);
   if (same) return node;
-  return NodeCodec.create({ ...node, status, description, dataPathAddress });
+  const downSinceMs = status.state === "down" ? node.downSinceMs || nowMs : 0;
+  return NodeCodec.create({ ...node, status, description, dataPathAddress, downSinceMs });
 }
 
 function sameDescription(a: NodeDescription | undefined, b: NodeDescription | undefined): boolean {

@@ -2,8 +2,8 @@
  * The agent sessions that this manager serves.
  *
  * Every manager has one; sessions do not move when the leader changes. A session begins with the agent's hello, is kept
- * alive by its heartbeats, and is told of every change of its node object, of the managers and of the cluster's settings.
- * What it learns of the node goes to the leader through `report`, in batches.
+ * alive by its heartbeats, and is told of every change of its node object, of what is assigned to it, of the managers and
+ * of the cluster's settings. What it learns of the node and its tasks goes to the leader, in batches.
  */
 import {
   type AgentMessage,
@@ -11,6 +11,8 @@ import {
   NodeDescription,
   NodeReport,
   SessionMessage,
+  type Task,
+  type TaskStatusReport,
   type TunnelRequest,
   type WeightedPeer,
 } from "../../src/common/api/generated/api.ts";
@@ -18,9 +20,12 @@ import { aborting } from "../../src/common/clock/aborting.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { newId } from "../../src/common/ids/ids.ts";
+import { statusesWaitingPerSessionMax } from "../../src/common/limits/agent.ts";
 import { nodeDescriptionBytesMax } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
+import { AssignmentFlow } from "./assignment-flow.ts";
+import { type AssignmentSource, concernsAgent, isAssigned } from "./assignments.ts";
 import { missedHeartbeatsMax } from "./heartbeat.ts";
 
 /** What sessions need of their manager. */
@@ -36,6 +41,11 @@ export interface SessionsPorts {
   report(report: NodeReport): void;
   /** Notes a sign of life of a node with a session here. */
   alive(nodeId: string): void;
+  readonly assignments: AssignmentSource;
+  /** Resolves once this manager knows all that was committed before the call. @throws ClusterError without a leader. */
+  upToDate(signal: AbortSignal): Promise<void>;
+  /** Brings statuses to the leader; resolves once they are committed or refused. */
+  takeStatuses(nodeId: string, report: TaskStatusReport): Promise<void>;
 }
 
 /** One call of `Dispatcher.Session`. */
@@ -45,7 +55,8 @@ export interface SessionCall {
   /** Address the agent was seen from, without port. */
   readonly address: string;
   readonly messages: AsyncIterable<AgentMessage>;
-  send(message: SessionMessage): void;
+  /** Resolves once the next message may follow; need not be waited for by what is small and rare. */
+  send(message: SessionMessage): Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -60,6 +71,9 @@ interface OpenSession {
   isRegistered: boolean;
   /** What the agent was last told of its node. */
   sentNode: string;
+  readonly flow: AssignmentFlow;
+  /** Statuses that wait for the leader. */
+  statusesWaiting: number;
 }
 
 /** Silence before the hello for this long ends the call, milliseconds. */
@@ -69,6 +83,8 @@ const helloTimeoutMs = 10_000;
 const catchUpMsMax = 3_000;
 /** Pause between two looks whether it has, milliseconds. */
 const catchUpLookMs = 50;
+/** Pause before a manager without leader looks again whether it is up to date, milliseconds. */
+const upToDateRetryMs = 500;
 
 /** Serves sessions until the manager stops. */
 export class Sessions {
@@ -133,6 +149,36 @@ export class Sessions {
     this.#send(session, { node });
   }
 
+  /** Tells the sessions that a task is, or was, the business of. @param before Undefined unless it was updated. */
+  taskChanged(before: Task | undefined, after: Task): void {
+    const session = this.#open.get(after.nodeId);
+    if (before !== undefined && before.nodeId !== after.nodeId) {
+      this.#open.get(before.nodeId)?.flow.taskChanged(before.id);
+    }
+    if (session === undefined) return;
+    if (before === undefined ? isAssigned(after) : concernsAgent(before, after)) {
+      session.flow.taskChanged(after.id);
+    }
+  }
+
+  /** Tells the session of its node that a task was removed. */
+  taskRemoved(task: Task): void {
+    this.#open.get(task.nodeId)?.flow.taskChanged(task.id);
+  }
+
+  /** Tells the sessions whose agents have this secret or config that it changed. */
+  dependencyChanged(id: string): void {
+    for (const { flow } of this.#open.values()) flow.dependencyChanged(id);
+  }
+
+  /** Changes were missed: every agent is told everything again. */
+  allChanged(): void {
+    for (const { call, flow, isRegistered } of this.#open.values()) {
+      this.nodeChanged(call.nodeId);
+      if (isRegistered) flow.restart();
+    }
+  }
+
   /** Tells every session that the managers or the cluster's settings changed. */
   clusterChanged(): void {
     for (const session of this.#open.values()) {
@@ -171,10 +217,18 @@ export class Sessions {
     const id = newId(this.#tools.random);
     const before = this.#open.get(call.nodeId);
     before?.end.abort(new ClusterError("aborted", "the node opened a new session"));
+    const end = new AbortController();
     const session: OpenSession = {
       id,
       call,
-      end: new AbortController(),
+      end,
+      flow: new AssignmentFlow(call.nodeId, {
+        source: this.#ports.assignments,
+        send: (assignments) => this.#sent(session, { assignments }),
+        upToDate: () => this.#upToDate(end.signal),
+        failed: (error) => end.abort(error),
+      }),
+      statusesWaiting: 0,
       lastBeatMs: this.#tools.clock.monotonic(),
       hasHello: false,
       isRegistered: false,
@@ -198,6 +252,14 @@ export class Sessions {
       this.#leave(session);
       return;
     }
+    if (message.statuses !== undefined) {
+      void this.#takeStatuses(session, message.statuses);
+      return;
+    }
+    if (message.resynchronise === true) {
+      if (session.isRegistered) session.flow.restart();
+      return;
+    }
     const description = hello?.description ?? message.description;
     if (description !== undefined) checkSize(description);
     this.#ports.alive(session.call.nodeId);
@@ -212,6 +274,33 @@ export class Sessions {
     } else {
       // A heartbeat is answered with an empty message, so that the agent notices a dead way back.
       this.#send(session, {});
+    }
+  }
+
+  /** Passes statuses on, and tells the agent when they are there. */
+  async #takeStatuses(session: OpenSession, report: TaskStatusReport): Promise<void> {
+    session.statusesWaiting += report.statuses.length;
+    if (session.statusesWaiting > statusesWaitingPerSessionMax) {
+      const text = "too many task statuses wait for the leader";
+      session.end.abort(new ClusterError("resource-exhausted", text));
+      return;
+    }
+    await this.#ports.takeStatuses(session.call.nodeId, report);
+    session.statusesWaiting -= report.statuses.length;
+    if (!session.end.signal.aborted) this.#send(session, { statusesTaken: report.number });
+  }
+
+  /** Waits for a leader for as long as the session lasts: an agent without news goes on with what it has. */
+  async #upToDate(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      try {
+        await this.#ports.upToDate(signal);
+        return;
+      } catch {
+        if (signal.aborted) throw signal.reason;
+        // No leader just now; if that lasts, the agents are sent elsewhere.
+        await this.#tools.clock.sleep(upToDateRetryMs, signal);
+      }
     }
   }
 
@@ -255,10 +344,16 @@ export class Sessions {
       heartbeatPeriodMs: this.#ports.heartbeatPeriodMs(),
       rootCa: this.#ports.roots(),
     });
+    session.flow.restart();
   }
 
   #send(session: OpenSession, fields: Partial<SessionMessage>): void {
-    session.call.send(SessionMessage.create({ ...fields, stateIndex: this.#ports.stateIndex() }));
+    this.#sent(session, fields).catch((error: unknown) => session.end.abort(error));
+  }
+
+  #sent(session: OpenSession, fields: Partial<SessionMessage>): Promise<void> {
+    const stateIndex = this.#ports.stateIndex();
+    return session.call.send(SessionMessage.create({ ...fields, stateIndex }));
   }
 
   async #watchBeats(session: OpenSession): Promise<void> {

@@ -224,7 +224,7 @@ describe("manager/dispatcher/liveness nodeAfterReport", () => {
   ];
   for (const [fact, fields] of same) {
     it(`gives the very same node for ${fact}`, () => {
-      assert.equal(nodeAfterReport(before, { nodeId: "a", state: "ready", ...fields }), before);
+      assert.equal(nodeAfterReport(before, { nodeId: "a", state: "ready", ...fields }, 7), before);
     });
   }
 
@@ -232,7 +232,7 @@ describe("manager/dispatcher/liveness nodeAfterReport", () => {
     [
       "another state",
       { state: "down", message: "why" },
-      { status: { state: "down", message: "why", address: "10.0.0.1" } },
+      { status: { state: "down", message: "why", address: "10.0.0.1" }, downSinceMs: 7 },
     ],
     [
       "another address",
@@ -244,14 +244,21 @@ describe("manager/dispatcher/liveness nodeAfterReport", () => {
   ];
   for (const [fact, fields, expected] of news) {
     it(`takes over ${fact} and keeps the rest`, () => {
-      const after = nodeAfterReport(before, { nodeId: "a", state: "ready", ...fields });
+      const after = nodeAfterReport(before, { nodeId: "a", state: "ready", ...fields }, 7);
       assert.deepEqual(after, { ...before, ...expected });
     });
   }
 
+  it("keeps since when a node is down, and forgets it when it is back", () => {
+    const down = nodeAfterReport(before, { nodeId: "a", state: "down" }, 5);
+    const still = nodeAfterReport(down, { nodeId: "a", state: "down", message: "left" }, 6);
+    assert.deepEqual([down.downSinceMs, still.downSinceMs], [5, 5]);
+    assert.equal(nodeAfterReport(still, { nodeId: "a", state: "ready" }, 7).downSinceMs, 0);
+  });
+
   it("fills a node that was never heard of", () => {
     const bare = Node.create({ id: "a" });
-    const after = nodeAfterReport(bare, { nodeId: "a", state: "ready" });
+    const after = nodeAfterReport(bare, { nodeId: "a", state: "ready" }, 7);
     assert.deepEqual(after.status, { state: "ready", message: "", address: "" });
   });
 });

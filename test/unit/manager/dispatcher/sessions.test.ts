@@ -8,6 +8,7 @@ import { type SessionCall, Sessions } from "../../../../manager/dispatcher/sessi
 import {
   AgentHello,
   AgentMessage,
+  type Assignments,
   EngineDescription,
   Node,
   NodeDescription,
@@ -16,6 +17,9 @@ import {
   NodeStatus,
   Peer,
   type SessionMessage,
+  Task,
+  TaskStatus,
+  TaskStatusReport,
   WeightedPeer,
 } from "../../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../../src/common/clock/clock.ts";
@@ -33,7 +37,9 @@ class FakeAgent implements SessionCall {
   readonly messages = new MessageQueue<AgentMessage>();
   readonly stop = new AbortController();
   readonly signal = this.stop.signal;
+  /** All but the assignments. */
   readonly heard: SessionMessage[] = [];
+  readonly assigned: Assignments[] = [];
   /** How the call ended; undefined while it runs. */
   end: "ended" | ClusterError | Error | undefined;
 
@@ -41,8 +47,9 @@ class FakeAgent implements SessionCall {
     this.nodeId = nodeId;
   }
 
-  send(message: SessionMessage): void {
-    this.heard.push(message);
+  async send(message: SessionMessage): Promise<void> {
+    if (message.assignments === undefined) this.heard.push(message);
+    else this.assigned.push(message.assignments);
   }
 
   say(fields: Partial<AgentMessage>): Promise<void> {
@@ -81,6 +88,10 @@ describe("manager/dispatcher/sessions", () => {
   let reports: NodeReport[];
   let alive: string[];
   let agents: FakeAgent[];
+  let tasks: Map<string, Task>;
+  let hasLeader: boolean;
+  let taken: string[];
+  let commit: () => void;
   const managers = [
     WeightedPeer.create({ peer: Peer.create({ nodeId: "m", address: "m:1" }), weight: 1 }),
   ];
@@ -88,7 +99,7 @@ describe("manager/dispatcher/sessions", () => {
   beforeEach(() => {
     [clock, nodes, periodMs] = [new FakeClock(), new Map(), 5000];
     [reports, alive, agents] = [[], [], []];
-    stateIndex = 42;
+    [stateIndex, tasks, hasLeader, taken] = [42, new Map(), true, []];
     nodes.set("n", Node.create({ id: "n", role: "worker" }));
     sessions = new Sessions(
       {
@@ -99,6 +110,19 @@ describe("manager/dispatcher/sessions", () => {
         stateIndex: () => stateIndex,
         report: (report) => reports.push(report),
         alive: (nodeId) => alive.push(nodeId),
+        assignments: {
+          tasksOfNode: () => tasks.values(),
+          secret: () => undefined,
+          config: () => undefined,
+        },
+        upToDate: async () => {
+          if (!hasLeader) throw new ClusterError("unavailable", "no leader");
+        },
+        takeStatuses: (nodeId, report) =>
+          new Promise((resolve) => {
+            taken.push(`${nodeId} ${report.number}`);
+            commit = resolve;
+          }),
       },
       { clock, random: seededRandom(1), log: silentLog },
     );
@@ -398,6 +422,112 @@ describe("manager/dispatcher/sessions", () => {
       assert.equal(agent.last().goElsewhere, true);
       agent.endedWith("unavailable", "stopping");
       (await called()).endedWith("unavailable", "stopping");
+    });
+  });
+
+  describe("of assignments", () => {
+    const task = (id: string, fields: Partial<Task> = {}) =>
+      Task.create({
+        id,
+        nodeId: "n",
+        desiredState: "running",
+        status: TaskStatus.create({ state: "assigned" }),
+        ...fields,
+      });
+    const said = (agent: FakeAgent) =>
+      agent.assigned.map(({ number, full, first, last, tasks: some, removedTaskIds }) =>
+        [
+          `${number}${full ? " full" : ""}${first ? " first" : ""}${last ? " last" : ""}:`,
+          ...some.map(({ id, desiredState }) => `${id}=${desiredState}`),
+          ...removedTaskIds.map((id) => `-${id}`),
+        ].join(" "),
+      );
+    const change = (after: Task) => {
+      const before = tasks.get(after.id);
+      tasks.set(after.id, after);
+      sessions.taskChanged(before, after);
+      return settled();
+    };
+
+    it("begins with the full set, empty or not", async () => {
+      assert.deepEqual(said(await registered()), ["1 full first last:"]);
+      tasks.set("a", task("a"));
+      assert.deepEqual(said(await registered()), ["1 full first last: a=running"]);
+    });
+
+    it("goes on with what comes, changes and goes", async () => {
+      const agent = await registered();
+      await change(task("a"));
+      await change(task("a", { desiredState: "shutdown" }));
+      tasks.delete("a");
+      sessions.taskRemoved(task("a"));
+      await settled();
+      assert.deepEqual(said(agent).slice(1), ["2: a=running", "3: a=shutdown", "4: -a"]);
+    });
+
+    it("does not tell the agent what it said itself, nor what is not yet the node's", async () => {
+      const agent = await registered();
+      await change(task("b", { status: TaskStatus.create({ state: "pending" }) }));
+      const known = task("a");
+      await change(known);
+      await change({ ...known, status: TaskStatus.create({ state: "running" }) });
+      assert.deepEqual(said(agent).slice(1), ["2: a=running"]);
+    });
+
+    it("tells nothing in full before the manager is up to date, which needs a leader", async () => {
+      hasLeader = false;
+      const agent = await registered();
+      await change(task("a"));
+      assert.deepEqual(said(agent), []);
+      hasLeader = true;
+      await clock.advance(500);
+      assert.deepEqual(said(agent), ["1 full first last: a=running"]);
+    });
+
+    it("begins again when the agent missed something, and when the manager did", async () => {
+      tasks.set("a", task("a"));
+      const agent = await registered();
+      await agent.say({ resynchronise: true });
+      sessions.allChanged();
+      await settled();
+      assert.deepEqual(said(agent), [
+        "1 full first last: a=running",
+        "2 full first last: a=running",
+        "3 full first last: a=running",
+      ]);
+    });
+
+    it("ends when a message cannot be sent", async () => {
+      const agent = await registered();
+      agent.send = () => Promise.reject(new ClusterError("resource-exhausted", "too slow"));
+      await change(task("a"));
+      agent.endedWith("resource-exhausted", "too slow");
+    });
+  });
+
+  describe("of statuses", () => {
+    const report = (number: number, count = 1) =>
+      TaskStatusReport.create({
+        number,
+        statuses: Array.from({ length: count }, () => ({ taskId: "t", status: undefined })),
+      });
+
+    it("passes them on, and says when they are committed", async () => {
+      const agent = await registered();
+      await agent.say({ statuses: report(1) });
+      assert.deepEqual(taken, ["n 1"]);
+      assert.equal(agent.last().statusesTaken, 0);
+      commit();
+      await settled();
+      assert.equal(agent.last().statusesTaken, 1);
+    });
+
+    it("ends the session of an agent that sends more than can wait", async () => {
+      const agent = await registered();
+      await agent.say({ statuses: report(1, 20_000) });
+      assert.equal(agent.end, undefined);
+      await agent.say({ statuses: report(2) });
+      agent.endedWith("resource-exhausted", "too many task statuses");
     });
   });
 });

@@ -1,0 +1,201 @@
+/**
+ * What a node has to have, and what has to be said to its agent so that it does. Pure.
+ *
+ * Tasks from ASSIGNED on are the node's until they are removed from the store, the ended ones too: their containers are
+ * kept as long. Secrets and configs are the node's while a task that reads them there is to run.
+ */
+import {
+  Annotations,
+  Assignments,
+  Config,
+  Secret,
+  type Task,
+  TaskSpec,
+} from "../../src/common/api/generated/api.ts";
+import { assignmentBytesMax, assignmentObjectsMax } from "../../src/common/limits/agent.ts";
+import { isBefore, isTerminal } from "../../src/common/task/state.ts";
+
+/** Reads of the tables that assignments are computed from. */
+export interface AssignmentSource {
+  tasksOfNode(nodeId: string): Iterable<Task>;
+  secret(id: string): Secret | undefined;
+  config(id: string): Config | undefined;
+}
+
+/** Ids of what an agent was told of, and has not been told is gone. */
+export interface Told {
+  readonly tasks: ReadonlySet<string>;
+  readonly secrets: ReadonlySet<string>;
+  readonly configs: ReadonlySet<string>;
+}
+
+/** An agent that was told nothing. */
+export const nothingTold: Told = { tasks: new Set(), secrets: new Set(), configs: new Set() };
+
+/** What there is to say. */
+export interface AssignmentChanges {
+  readonly secrets: readonly Secret[];
+  readonly configs: readonly Config[];
+  readonly tasks: readonly Task[];
+  readonly removedSecretIds: readonly string[];
+  readonly removedConfigIds: readonly string[];
+  readonly removedTaskIds: readonly string[];
+  /** What the agent has been told of once all this is said. */
+  readonly told: Told;
+}
+
+/** Whether a task is the business of the node it names. */
+export function isAssigned(task: Task): boolean {
+  const state = task.status?.state ?? "new";
+  return !isBefore(state, "assigned") && state !== "orphaned";
+}
+
+/** Whether an agent has to be told of the change of a task it knows: all that is not what it said itself. */
+export function concernsAgent(before: Task, after: Task): boolean {
+  return (
+    isAssigned(before) !== isAssigned(after) ||
+    // Its secrets may go from the node.
+    isTerminal(before.status?.state ?? "new") !== isTerminal(after.status?.state ?? "new") ||
+    before.nodeId !== after.nodeId ||
+    before.desiredState !== after.desiredState ||
+    before.spec !== after.spec ||
+    before.networks !== after.networks ||
+    before.endpoint !== after.endpoint ||
+    before.volumes !== after.volumes ||
+    before.assignedGeneric !== after.assignedGeneric ||
+    before.serviceAnnotations !== after.serviceAnnotations ||
+    before.logDriver !== after.logDriver
+  );
+}
+
+/**
+ * What to say to the agent of a node.
+ *
+ * @param told What it was told of before; objects in it are said again only when `changed` has their id.
+ */
+export function changesFor(
+  nodeId: string,
+  told: Told,
+  changed: ReadonlySet<string>,
+  source: AssignmentSource,
+): AssignmentChanges {
+  const tasks: Task[] = [];
+  const taskIds = new Set<string>();
+  const secretIds = new Set<string>();
+  const configIds = new Set<string>();
+  for (const task of source.tasksOfNode(nodeId)) {
+    if (!isAssigned(task)) continue;
+    taskIds.add(task.id);
+    if (!told.tasks.has(task.id) || changed.has(task.id)) tasks.push(task);
+    if (reads(task)) addDependencies(task, secretIds, configIds);
+  }
+  const news = <T>(
+    ids: Set<string>,
+    known: ReadonlySet<string>,
+    get: (id: string) => T | undefined,
+  ) => [...ids].flatMap((id) => (known.has(id) && !changed.has(id) ? [] : (get(id) ?? [])));
+  return {
+    tasks,
+    secrets: news(secretIds, told.secrets, (id) => source.secret(id)),
+    configs: news(configIds, told.configs, (id) => source.config(id)),
+    removedTaskIds: without(told.tasks, taskIds),
+    removedSecretIds: without(told.secrets, secretIds),
+    removedConfigIds: without(told.configs, configIds),
+    told: { tasks: taskIds, secrets: orNone(secretIds), configs: orNone(configIds) },
+  };
+}
+
+/** Changes as messages of bounded size; none when there is nothing to say. Numbers count on from `number`. */
+export function messagesOf(changes: AssignmentChanges, number: number): Assignments[] {
+  return cut(changes).map((piece, i) => Assignments.create({ ...piece, number: number + i }));
+}
+
+/** A full set as messages of bounded size; at least one. Numbers count on from `number`. */
+export function fullMessagesOf(changes: AssignmentChanges, number: number): Assignments[] {
+  const pieces = cut(changes);
+  if (pieces.length === 0) pieces.push({});
+  return pieces.map((piece, i) =>
+    Assignments.create({
+      ...piece,
+      number: number + i,
+      full: true,
+      first: i === 0,
+      last: i === pieces.length - 1,
+    }),
+  );
+}
+
+function reads(task: Task): boolean {
+  return !isTerminal(task.status?.state ?? "new") && isBefore(task.desiredState, "shutdown");
+}
+
+function addDependencies(task: Task, secretIds: Set<string>, configIds: Set<string>): void {
+  const container = task.spec?.container;
+  for (const { secretId } of container?.secrets ?? []) secretIds.add(secretId);
+  for (const { configId } of container?.configs ?? []) configIds.add(configId);
+}
+
+function without(ids: ReadonlySet<string>, present: ReadonlySet<string>): string[] {
+  return [...ids].filter((id) => !present.has(id));
+}
+
+/** Thousands of sessions share the one empty set. */
+function orNone(ids: ReadonlySet<string>): ReadonlySet<string> {
+  return ids.size === 0 ? nothingTold.secrets : ids;
+}
+
+type Piece = {
+  -readonly [K in Exclude<keyof AssignmentChanges, "told">]?: AssignmentChanges[K][number][];
+};
+
+/** Cuts in the order in which an agent may act: secrets and configs before the tasks, removals last. */
+function cut(changes: AssignmentChanges): Piece[] {
+  const pieces: Piece[] = [];
+  let [bytes, objects] = [0, 0];
+  const put = (key: keyof Piece, value: unknown, size: number) => {
+    const isFull = objects >= assignmentObjectsMax || bytes + size > assignmentBytesMax;
+    if (pieces.length === 0 || (isFull && objects > 0)) {
+      pieces.push({});
+      [bytes, objects] = [0, 0];
+    }
+    const piece = pieces[pieces.length - 1] as Record<string, unknown[] | undefined>;
+    const list = piece[key] ?? [];
+    list.push(value);
+    piece[key] = list;
+    bytes += size;
+    objects += 1;
+  };
+  for (const secret of changes.secrets) put("secrets", secret, Secret.encode(secret).length);
+  for (const config of changes.configs) put("configs", config, Config.encode(config).length);
+  for (const task of changes.tasks) put("tasks", task, taskBytes(task));
+  for (const id of changes.removedTaskIds) put("removedTaskIds", id, id.length);
+  for (const id of changes.removedSecretIds) put("removedSecretIds", id, id.length);
+  for (const id of changes.removedConfigIds) put("removedConfigIds", id, id.length);
+  return pieces;
+}
+
+/** Sizes of what tasks share; measuring each task's own copy would double the cost of sending it. */
+const sharedBytes = new WeakMap<object, number>();
+/** What a task has beyond what it shares: ids, states, addresses. */
+const ownBytes = 1024;
+
+function taskBytes(task: Task): number {
+  const { spec, serviceAnnotations } = task;
+  const shared = (object: object | undefined, measure: () => number) => {
+    if (object === undefined) return 0;
+    let size = sharedBytes.get(object);
+    if (size === undefined) {
+      size = measure();
+      sharedBytes.set(object, size);
+    }
+    return size;
+  };
+  return (
+    ownBytes +
+    shared(spec, () => TaskSpec.encode(spec ?? TaskSpec.create()).length) +
+    shared(
+      serviceAnnotations,
+      () => Annotations.encode(serviceAnnotations ?? Annotations.create()).length,
+    )
+  );
+}
