@@ -1,11 +1,15 @@
 /**
  * What runs on the leader only: started when this manager is elected and caught up, stopped when it is not leader any more.
  */
+import { setMaxListeners } from "node:events";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 import type { Log } from "../src/common/log/log.ts";
 
 /** One loop of a leadership; returns when its signal aborts. */
 export type LeaderLoop = (signal: AbortSignal) => Promise<void>;
+
+/** What one loop may wait for at a time; more is a leak, which Node then warns of. */
+const loopListenersMax = 10;
 
 /** The loops of at most one leadership at a time. */
 export class LeaderLoops {
@@ -21,6 +25,8 @@ export class LeaderLoops {
   start(term: number, loops: Readonly<Record<string, LeaderLoop>>): void {
     this.stop();
     const stop = new AbortController();
+    // A loop waits for more than one thing at a time: Node's warning is meant for fewer.
+    setMaxListeners(loopListenersMax * Object.keys(loops).length, stop.signal);
     this.#stop = stop;
     this.#running = this.#running.then(async () => {
       // Over before its turn, while the loops of an earlier term cleaned up.

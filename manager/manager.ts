@@ -37,6 +37,7 @@ import type { ManagerState } from "./manager-state.ts";
 import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
+import { GlobalLoop } from "./orchestrator/global/loop.ts";
 import { ReaperLoop } from "./orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "./orchestrator/replicated/loop.ts";
 import { RestartSupervisor } from "./orchestrator/restart/supervisor.ts";
@@ -473,6 +474,7 @@ export class Manager {
       scheduler: (signal) => new SchedulerLoop(state.store, term, { clock, log }).run(signal),
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
       replicated: following(new ReplicatedLoop(leadership, tools)),
+      global: following(new GlobalLoop(leadership, tools)),
       restart: following(new RestartSupervisor(leadership, tools)),
       update: following(new UpdateSupervisor(leadership, tools)),
       reaper: following(new ReaperLoop(leadership, tools)),

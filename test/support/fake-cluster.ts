@@ -4,7 +4,9 @@
  * Time is a fake clock's. Agents take their tasks forward one state a step, as their desired state allows; nodes go silent
  * and come back; a task's command may fail. Every committed change is looked at by the watchers a test puts in.
  */
+import { setMaxListeners } from "node:events";
 import { AllocatorLoop } from "../../manager/allocator/loop.ts";
+import { GlobalLoop } from "../../manager/orchestrator/global/loop.ts";
 import type { Leadership, Tools } from "../../manager/orchestrator/leadership.ts";
 import { ReaperLoop } from "../../manager/orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "../../manager/orchestrator/replicated/loop.ts";
@@ -16,10 +18,12 @@ import type { Store } from "../../manager/state/store.ts";
 import {
   Cluster,
   ClusterSpec,
+  GlobalMode,
   type Node,
   type NodeAvailability,
   type NodeState,
   NodeStatus,
+  Placement,
   ReplicatedMode,
   type RestartPolicy,
   Service,
@@ -98,6 +102,7 @@ export class FakeCluster {
   elect(): void {
     this.#stop.abort();
     const stop = new AbortController();
+    setMaxListeners(100, stop.signal);
     this.#stop = stop;
     const term = ++this.#term;
     this.log.currentTerm = term;
@@ -121,6 +126,7 @@ export class FakeCluster {
     return [
       new AllocatorLoop(leadership, tools),
       new ReplicatedLoop(leadership, tools),
+      new GlobalLoop(leadership, tools),
       new RestartSupervisor(leadership, tools),
       new UpdateSupervisor(leadership, tools),
       new ReaperLoop(leadership, tools),
@@ -156,8 +162,18 @@ export class FakeCluster {
   /** Creates a replicated service. */
   createService(id: string, replicas: number, parts: ServiceParts = {}): Promise<void> {
     return this.store.update((tx) =>
-      tx.create("service", Service.create({ id, spec: replicatedSpec(id, replicas, parts) })),
+      tx.create(
+        "service",
+        Service.create({ id, spec: { ...serviceSpec(id, parts), mode: replicated(replicas) } }),
+      ),
     );
+  }
+
+  /** Creates a global service. */
+  createGlobal(id: string, parts: ServiceParts = {}): Promise<void> {
+    const mode = ServiceMode.create({ global: GlobalMode.create() });
+    const spec = { ...serviceSpec(id, parts), mode };
+    return this.store.update((tx) => tx.create("service", Service.create({ id, spec })));
   }
 
   /** Replaces a spec as control does. */
@@ -304,17 +320,24 @@ export class FakeCluster {
 export interface ServiceParts {
   readonly image?: string;
   readonly restart?: RestartPolicy;
+  readonly constraints?: readonly string[];
   readonly spec?: Partial<ServiceSpec>;
 }
 
 /** Time between two steps of scheduler and agents, milliseconds. */
 const stepMs = 10;
 
-function replicatedSpec(name: string, replicas: number, parts: ServiceParts): ServiceSpec {
+function serviceSpec(name: string, parts: ServiceParts): ServiceSpec {
   return ServiceSpec.create({
     annotations: { name, labels: {} },
-    task: TaskSpec.create({ runtime: parts.image ?? "app", restart: parts.restart }),
-    mode: replicated(replicas),
+    task: TaskSpec.create({
+      runtime: parts.image ?? "app",
+      restart: parts.restart,
+      placement:
+        parts.constraints === undefined
+          ? undefined
+          : Placement.create({ constraints: parts.constraints }),
+    }),
     ...parts.spec,
   });
 }

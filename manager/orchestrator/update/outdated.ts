@@ -45,6 +45,11 @@ export class Outdated {
     }
   }
 
+  /** Whether the node keeps what it has and gets nothing new. */
+  isPaused(nodeId: string): boolean {
+    return this.#nodeOf(nodeId)?.spec?.availability === "pause";
+  }
+
   /** Whether the node meets the service's constraints. */
   canHave(node: Node): boolean {
     this.#matches ??= nodeMatcher(

@@ -75,6 +75,8 @@ function judge(
     if (hasFailed(task)) rollout.failed.add(task.id);
   }
   const isStarting = made.some((task) => isWanted(task) && !isRunning(task));
+  // A paused node would get no other task for the one it has.
+  if (place.slot === 0 && outdated.isPaused(place.nodeId)) return false;
   const isDue = held.length > 1 || held.some((task) => outdated.has(task)) || isStarting;
   if (isDue) rollout.waiting.set(placeKey(place), place);
   return isDue || made.length > 0;

@@ -18,7 +18,16 @@ import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
 import type { Leadership, Tools } from "../leadership.ts";
-import { hasEnded, isRunning, isWanted, type Place, placeKey, placeOf, tasksAt } from "../slot.ts";
+import {
+  hasEnded,
+  isGlobal,
+  isRunning,
+  isWanted,
+  type Place,
+  placeKey,
+  placeOf,
+  tasksAt,
+} from "../slot.ts";
 import { defaultLogDriver, newTask } from "../task-factory.ts";
 import { Outdated } from "./outdated.ts";
 import {
@@ -63,6 +72,7 @@ export class UpdateSupervisor implements Follower {
   changed(change: Change): void {
     if (change.table === "service") this.#serviceChanged(change);
     else if (change.table === "task") this.#taskChanged(change);
+    else if (change.table === "node") this.#nodeChanged(change);
   }
 
   async work(signal: AbortSignal): Promise<number> {
@@ -83,6 +93,16 @@ export class UpdateSupervisor implements Follower {
     else if (kind === "update" && old?.spec !== object.spec) {
       this.#running.delete(object.id);
       this.#services.add(object.id, object.id);
+    }
+  }
+
+  /** What was put off while the node was paused. */
+  #nodeChanged({ object: node, old }: Change & { readonly table: "node" }): void {
+    if (old?.spec?.availability !== "pause" || node.spec?.availability === "pause") return;
+    const view = this.#leadership.store.view();
+    for (const { serviceId } of view.find("task", "node", node.id)) {
+      if (isGlobal(view.get("service", serviceId)) && !this.#running.has(serviceId))
+        this.#services.add(serviceId, serviceId);
     }
   }
 

@@ -1,0 +1,145 @@
+/**
+ * Keeps global services on all their nodes: the leader's loop around `reconcile.ts` and `restart/policy.ts`.
+ *
+ * A change of a service has all nodes looked at, a change of a node all global services, the end of a task its own place.
+ * Every place is decided within the transaction that writes it.
+ */
+import type { Node, Service, Task } from "../../../src/common/api/generated/api.ts";
+import { newId } from "../../../src/common/ids/ids.ts";
+import { type NodeMatcher, nodeMatcher } from "../../constraint/match.ts";
+import { parseConstraints } from "../../constraint/parse.ts";
+import type { Change } from "../../state/change.ts";
+import { type Follower, Waiting } from "../../state/follow.ts";
+import type { Tx } from "../../state/transaction.ts";
+import type { Leadership, Tools } from "../leadership.ts";
+import { RunTimes, repairAt } from "../restart/repair.ts";
+import { hasEnded, isGlobal, isWanted, type Place, placeKey, tasksAt } from "../slot.ts";
+import { defaultLogDriver, newTask } from "../task-factory.ts";
+import { reconcileNode } from "./reconcile.ts";
+
+/** The loop of one leadership; run it with `follow`. */
+export class GlobalLoop implements Follower {
+  readonly component = "global";
+  readonly #leadership: Leadership;
+  readonly #tools: Tools;
+  readonly #services = new Waiting<string>();
+  readonly #nodes = new Waiting<string>();
+  readonly #places = new Waiting<Place>();
+  readonly #runTimes = new RunTimes();
+  /** Matchers of constraints, by the spec they are from. */
+  readonly #matchers = new WeakMap<object, NodeMatcher>();
+
+  constructor(leadership: Leadership, tools: Tools) {
+    this.#leadership = leadership;
+    this.#tools = tools;
+  }
+
+  lookAtAll(): void {
+    this.#runTimes.clear();
+    for (const service of this.#leadership.store.view().each("service")) {
+      if (isGlobal(service)) this.#services.add(service.id, service.id);
+    }
+  }
+
+  changed(change: Change): void {
+    switch (change.table) {
+      case "service":
+        if (change.kind === "remove" || !isGlobal(change.object)) return;
+        if (change.kind === "update" && change.old?.spec === change.object.spec) return;
+        this.#services.add(change.object.id, change.object.id);
+        return;
+      case "node":
+        if (change.kind !== "update" || mattersTo(change.object, change.old))
+          this.#nodes.add(change.object.id, change.object.id);
+        return;
+      case "task":
+        if (change.kind === "remove") this.#runTimes.forget(change.object.id);
+        else this.#taskChanged(change.object, change.old);
+        return;
+      default:
+        return;
+    }
+  }
+
+  async work(signal: AbortSignal): Promise<number> {
+    const { store, term } = this.#leadership;
+    await this.#services.drain(async (ids) => this.#placesOf(ids));
+    await this.#nodes.drain(async (ids) => this.#placesOn(ids));
+    await this.#places.drain((places) =>
+      store.batch(places, (tx, place) => this.#settle(tx, place), { term, signal }),
+    );
+    return Number.POSITIVE_INFINITY;
+  }
+
+  #taskChanged(task: Task, old: Task | undefined): void {
+    if (task.slot !== 0 || task.serviceId === "") return;
+    this.#runTimes.note(task, old);
+    if (hasEnded(task) && isWanted(task)) this.#note(task.serviceId, task.nodeId);
+  }
+
+  #note(serviceId: string, nodeId: string): void {
+    const place = { serviceId, slot: 0, nodeId };
+    this.#places.add(placeKey(place), place);
+  }
+
+  /** All nodes, and those that are gone and still have tasks of the service. */
+  #placesOf(serviceIds: readonly string[]): void {
+    const view = this.#leadership.store.view();
+    for (const id of serviceIds) {
+      for (const node of view.each("node")) this.#note(id, node.id);
+      for (const task of view.find("task", "service", id)) {
+        if (isWanted(task)) this.#note(id, task.nodeId);
+      }
+    }
+  }
+
+  #placesOn(nodeIds: readonly string[]): void {
+    for (const service of this.#leadership.store.view().each("service")) {
+      if (isGlobal(service)) for (const nodeId of nodeIds) this.#note(service.id, nodeId);
+    }
+  }
+
+  #settle(tx: Tx, place: Place): void {
+    const service = tx.get("service", place.serviceId);
+    if (service === undefined || !isGlobal(service)) return;
+    const view = this.#leadership.store.view();
+    const node = view.get("node", place.nodeId);
+    const now = this.#tools.clock.now();
+    const { stop, create, repair } = reconcileNode({
+      service,
+      node,
+      isMatch: node !== undefined && this.#matcherOf(service)(node),
+      tasks: tasksAt(view, place),
+      now,
+    });
+    for (const task of stop) tx.update("task", { ...task, desiredState: "shutdown" });
+    if (repair) repairAt({ tx, view, service, place, runTimes: this.#runTimes }, this.#tools);
+    if (create === undefined) return;
+    tx.require("service", service.id);
+    tx.require("node", place.nodeId);
+    const parts = { place, now, desiredState: create, logDriver: defaultLogDriver(view) };
+    tx.create("task", newTask(service, { ...parts, id: newId(this.#tools.random) }));
+  }
+
+  #matcherOf({ spec }: Service): NodeMatcher {
+    if (spec === undefined) return () => true;
+    let matcher = this.#matchers.get(spec);
+    if (matcher === undefined) {
+      matcher = nodeMatcher(parseConstraints(spec.task?.placement?.constraints ?? []));
+      this.#matchers.set(spec, matcher);
+    }
+    return matcher;
+  }
+}
+
+/** Whether something changed that a service may look at. */
+function mattersTo(node: Node, old: Node | undefined): boolean {
+  return (
+    old === undefined ||
+    node.spec !== old.spec ||
+    node.description !== old.description ||
+    node.role !== old.role ||
+    node.status?.state !== old.status?.state ||
+    node.status?.address !== old.status?.address
+  );
+}
