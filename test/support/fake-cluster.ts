@@ -233,6 +233,17 @@ export class FakeCluster {
     }
   }
 
+  /** Whether the node is silent, or was since the leader began. */
+  wasLost(nodeId: string): boolean {
+    return this.#silent.has(nodeId);
+  }
+
+  /** The state as a snapshot brings it: every object is another one, and watchers read everything again. */
+  async replaceState(): Promise<void> {
+    const frozen = this.store.freeze();
+    await this.store.restore(this.store.snapshot(frozen), frozen.index, frozen.term);
+  }
+
   /** Ends a running task as its command would. */
   fail(taskId: string, exitCode = 1): Promise<void> {
     return this.store.update((tx) => {
@@ -319,7 +330,7 @@ export class FakeCluster {
 /** What a test says of a service. */
 export interface ServiceParts {
   readonly image?: string;
-  readonly restart?: RestartPolicy;
+  readonly restart?: RestartPolicy | undefined;
   readonly constraints?: readonly string[];
   readonly spec?: Partial<ServiceSpec>;
 }

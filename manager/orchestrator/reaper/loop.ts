@@ -51,7 +51,10 @@ export class ReaperLoop implements Follower {
         return;
       }
       case "task":
-        if (change.kind !== "remove") this.#see(change.object);
+        if (change.kind === "remove") return;
+        this.#see(change.object);
+        // One more in its place.
+        if (change.kind === "create" && change.object.serviceId !== "") this.#note(change.object);
         return;
       default:
         return;
@@ -92,9 +95,13 @@ export class ReaperLoop implements Follower {
     } else if (this.#leadership.store.view().get("service", task.serviceId) === undefined) {
       if (task.desiredState !== "remove") this.#removed.add(task.serviceId, task.serviceId);
     } else if (hasStopped(task)) {
-      const place = placeOf(task);
-      this.#places.add(placeKey(place), place);
+      this.#note(task);
     }
+  }
+
+  #note(task: Task): void {
+    const place = placeOf(task);
+    this.#places.add(placeKey(place), place);
   }
 
   async #removeTasks(serviceId: string, signal: AbortSignal): Promise<void> {
