@@ -21,3 +21,13 @@ export const containerdPauseMsMax = 5_000;
 export const containerdSilentMs = 60_000;
 /** What it logs is for people; more than this nobody reads. */
 export const containerdLogBytesMax = 10 * mib;
+/** Events of containers that wait for one slow reader; it is cut beyond. */
+export const containerEventsWaitingMax = 4_096;
+/** A container that was sent the kill ends within milliseconds, unless the kernel holds it: then the call gives up. */
+export const containerKillMs = 10_000;
+/** How often tasks are compared with what is known of them, should an event ever be lost. */
+export const containerLookMs = 30_000;
+/** A call that broke off because containerd died is taken up again this often. */
+export const containerdRetriesMax = 3;
+/** Whole seconds between stop signal and kill when nothing is said, as with Docker. */
+export const stopTimeoutDefaultS = 10;

@@ -1,0 +1,71 @@
+/**
+ * The files a node makes for each container: /etc/hosts, /etc/hostname, /etc/resolv.conf. Their text is pure.
+ */
+import type { ContainerConfig } from "../../../src/common/container/types.ts";
+import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+
+/** Name servers when the node itself has none that a container could reach, as with Docker. */
+const publicNameServers = ["8.8.8.8", "8.8.4.4"];
+
+/** Text of /etc/hosts. @throws ClusterError invalid-argument for an entry that is none. */
+export function hostsText(config: Pick<ContainerConfig, "extraHosts">): string {
+  const lines = [
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::0\tip6-localnet",
+    "ff00::0\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+    ...config.extraHosts.map(extraHost),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/** The machine's /etc/hosts with what is added, for containers in its network. */
+export function hostsTextOfNode(
+  nodeText: string,
+  config: Pick<ContainerConfig, "extraHosts">,
+): string {
+  const added = config.extraHosts.map((entry) => `${extraHost(entry)}\n`).join("");
+  return nodeText === "" || nodeText.endsWith("\n") ? nodeText + added : `${nodeText}\n${added}`;
+}
+
+function extraHost(entry: string): string {
+  const at = entry.search(/[:=]/);
+  const [name, address] = [entry.slice(0, at), entry.slice(at + 1).replace(/^\[(.*)\]$/, "$1")];
+  if (at < 1 || address === "") {
+    throw new ClusterError("invalid-argument", `bad format for add-host: "${entry}"`);
+  }
+  return `${address}\t${name}`;
+}
+
+/**
+ * Text of /etc/resolv.conf.
+ *
+ * @param nodeText The machine's own.
+ * @param ownNetwork Whether the container has another loopback than the machine.
+ */
+export function resolvText(
+  nodeText: string,
+  config: Pick<ContainerConfig, "dns" | "dnsSearch" | "dnsOptions">,
+  ownNetwork: boolean,
+): string {
+  const lines = nodeText.split("\n").map((line) => line.trim());
+  const values = (word: string) =>
+    lines
+      .filter((line) => line.startsWith(`${word} `) || line.startsWith(`${word}\t`))
+      .map((line) => line.slice(word.length).trim());
+  const reachable = values("nameserver").filter(
+    (address) => !ownNetwork || !(address.startsWith("127.") || address === "::1"),
+  );
+  const found = reachable.length > 0 ? reachable : publicNameServers;
+  const servers = config.dns.length > 0 ? config.dns : found;
+  // A lone dot says that there is to be no search list.
+  const search = config.dnsSearch.length > 0 ? config.dnsSearch : values("search").slice(-1);
+  const options = config.dnsOptions.length > 0 ? config.dnsOptions : values("options").slice(-1);
+  return [
+    ...servers.map((address) => `nameserver ${address}\n`),
+    ...(search.length > 0 && search.join(" ") !== "." ? [`search ${search.join(" ")}\n`] : []),
+    ...(options.length > 0 ? [`options ${options.join(" ")}\n`] : []),
+  ].join("");
+}

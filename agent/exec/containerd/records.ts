@@ -1,0 +1,183 @@
+/**
+ * The containers' records in containerd: made, changed and removed there, and read back after a restart.
+ */
+import type { ContainerdClient } from "../../../src/common/containerd/client.ts";
+import { snapshotterName } from "../../../src/common/containerd/client.ts";
+import {
+  type Any,
+  type ContainerRecord,
+  ContainersService,
+} from "../../../src/common/containerd/generated/protocol.ts";
+import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
+import type { Log } from "../../../src/common/log/log.ts";
+import { Entry } from "./entry.ts";
+import {
+  decodeFacts,
+  decodeLife,
+  encodeFacts,
+  encodeLife,
+  factsKey,
+  lifeKey,
+  nameLabel,
+  taskLabel,
+} from "./record.ts";
+
+/** Form of `Any` for a spec; its bytes are JSON. */
+const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
+/** The one shim for runc and crun. */
+const shimName = "io.containerd.runc.v2";
+
+/** What all records have in common. */
+export interface RecordsOptions {
+  readonly client: ContainerdClient;
+  /** Options of the shim, `containerd.runc.v1.Options`. */
+  readonly runtimeOptions: () => Any;
+  readonly log: Log;
+}
+
+/** Records of containers. */
+export class Records {
+  readonly #o: RecordsOptions;
+  /** Containers whose life is to be written, or is being written. */
+  #dirty = new Set<Entry>();
+  #saving: Promise<void> | undefined;
+
+  constructor(options: RecordsOptions) {
+    this.#o = options;
+  }
+
+  /** Key of the container's file system; it is told from those of images by this. */
+  snapshotKey(id: string): string {
+    return `container-${id}`;
+  }
+
+  async create(entry: Entry): Promise<void> {
+    const { facts, life } = entry;
+    const task = facts.config.task?.taskId;
+    await this.#o.client.call(ContainersService.create, {
+      container: {
+        ...emptyRecord,
+        id: entry.id,
+        labels: { [nameLabel]: facts.name, ...(task !== undefined && { [taskLabel]: task }) },
+        image: facts.config.image,
+        runtime: { name: shimName, options: this.#o.runtimeOptions() },
+        spec: specAny(entry.specJson),
+        snapshotter: snapshotterName,
+        snapshotKey: this.snapshotKey(entry.id),
+        extensions: { [factsKey]: encodeFacts(facts), [lifeKey]: encodeLife(life) },
+      },
+    });
+  }
+
+  /** Gives the container another spec, and the runtime options of now. */
+  async saveSpec(entry: Entry, specJson: string): Promise<void> {
+    await this.#o.client.call(ContainersService.update, {
+      container: { ...emptyRecord, id: entry.id, spec: specAny(specJson) },
+      updateMask: { paths: ["spec"] },
+    });
+    entry.specJson = specJson;
+  }
+
+  async saveFacts(entry: Entry): Promise<void> {
+    const paths = [`extensions.${factsKey}`, `labels.${nameLabel}`];
+    await this.#o.client.call(ContainersService.update, {
+      container: {
+        ...emptyRecord,
+        id: entry.id,
+        labels: { [nameLabel]: entry.facts.name },
+        extensions: { [factsKey]: encodeFacts(entry.facts) },
+      },
+      updateMask: { paths },
+    });
+  }
+
+  /** Writes where the container stands, soon; what cannot be written now is kept for `flush`. */
+  saveLife(entry: Entry): void {
+    this.#dirty.add(entry);
+    void this.flush();
+  }
+
+  /** Writes what is to be written; resolves when it is, or cannot be now. Never rejects. */
+  flush(): Promise<void> {
+    this.#saving ??= this.#saveAll().finally(() => {
+      this.#saving = undefined;
+    });
+    return this.#saving;
+  }
+
+  async #saveAll(): Promise<void> {
+    for (const entry of this.#dirty) {
+      this.#dirty.delete(entry);
+      try {
+        await this.#o.client.call(ContainersService.update, {
+          container: {
+            ...emptyRecord,
+            id: entry.id,
+            extensions: { [lifeKey]: encodeLife(entry.life) },
+          },
+          updateMask: { paths: [`extensions.${lifeKey}`] },
+        });
+      } catch (error) {
+        // It was removed meanwhile.
+        if (hasCode(error, "not-found")) continue;
+        this.#dirty.add(entry);
+        this.#o.log.warn("state of a container not written yet", {
+          "container.id": entry.id,
+          err: errorText(error),
+        });
+        return;
+      }
+    }
+  }
+
+  /** Fine when it is gone. */
+  async delete(id: string): Promise<void> {
+    await this.#o.client.call(ContainersService.delete, { id }).catch(ignoreAbsent);
+  }
+
+  /** All records as entries, and the ids of those that cannot be read. */
+  async load(): Promise<{ entries: Entry[]; unreadable: string[] }> {
+    const { containers } = await this.#o.client.call(ContainersService.list, {});
+    const entries: Entry[] = [];
+    const unreadable: string[] = [];
+    for (const record of containers) {
+      try {
+        const facts = decodeFacts(record.extensions[factsKey]);
+        const life = decodeLife(record.extensions[lifeKey]);
+        const specJson = Buffer.from(record.spec?.value ?? []).toString("utf8");
+        entries.push(new Entry(facts, life, specJson));
+      } catch (error) {
+        this.#o.log.error("a container's record cannot be read", {
+          "container.id": record.id,
+          err: errorText(error),
+        });
+        unreadable.push(record.id);
+      }
+    }
+    entries.sort((a, b) => a.facts.createdAtMs - b.facts.createdAtMs);
+    return { entries, unreadable };
+  }
+}
+
+/** Lets an answer pass that says that what was to go is gone. @throws whatever else it is. */
+export function ignoreAbsent(error: unknown): undefined {
+  if (hasCode(error, "not-found")) return undefined;
+  throw error;
+}
+
+const emptyRecord: ContainerRecord = {
+  id: "",
+  labels: {},
+  image: "",
+  runtime: undefined,
+  spec: undefined,
+  snapshotter: "",
+  snapshotKey: "",
+  createdAt: undefined,
+  updatedAt: undefined,
+  extensions: {},
+};
+
+function specAny(json: string): Any {
+  return { typeUrl: specType, value: Buffer.from(json) };
+}

@@ -1,0 +1,441 @@
+/**
+ * The life of containers: start, end, restart, pause, signals. Ends are told by containerd's events and by `reconciler.ts`;
+ * both come through `exited`, which takes each end once.
+ */
+import type { Clock } from "../../../src/common/clock/clock.ts";
+import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
+import {
+  type Any,
+  type Mount,
+  SnapshotsService,
+  TasksService,
+} from "../../../src/common/containerd/generated/protocol.ts";
+import { ClusterError, errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
+import { containerdRetriesMax } from "../../../src/common/limits/runtime.ts";
+import type { Log } from "../../../src/common/log/log.ts";
+import type { Entry } from "./entry.ts";
+import type { Gate } from "./gate.ts";
+import type { TaskExit } from "./record.ts";
+import { ignoreAbsent, type Records } from "./records.ts";
+import { restartPause } from "./restart-policy.ts";
+import type { ContainerStreams } from "./seams.ts";
+import { signalNumber } from "./signals.ts";
+import type { SpecBuilder } from "./spec-builder.ts";
+import { startFailure } from "./start-failure.ts";
+
+/** What a runner is made with. */
+export interface RunnerOptions {
+  readonly client: ContainerdClient;
+  /** Resolves when containerd is up. @throws ClusterError unavailable with the reason. */
+  readonly ready: () => Promise<void>;
+  readonly streams: ContainerStreams;
+  readonly records: Records;
+  readonly specs: SpecBuilder;
+  readonly runtimeOptions: () => Any;
+  /** Bounds how many start at once. */
+  readonly gate: Gate;
+  readonly emit: (
+    entry: Entry,
+    action: string,
+    attributes?: Readonly<Record<string, string>>,
+  ) => void;
+  /** Removes a container that is to go with its end. */
+  readonly removeEnded: (entry: Entry) => Promise<void>;
+  /** Aborts when the daemon stops: nothing is started again then. */
+  readonly stopping: AbortSignal;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Runs the containers of a node. */
+export class Runner {
+  readonly #o: RunnerOptions;
+
+  constructor(options: RunnerOptions) {
+    this.#o = options;
+  }
+
+  /** Starts it unless it runs. @throws ClusterError; the container's state says the same then. */
+  async start(entry: Entry, signal: AbortSignal): Promise<void> {
+    entry.restarting?.abort();
+    await entry.serial(async () => {
+      if (entry.removing) {
+        throw new ClusterError(
+          "failed-precondition",
+          "container is marked for removal and cannot be started",
+        );
+      }
+      if (entry.state.phase === "paused") {
+        throw new ClusterError(
+          "failed-precondition",
+          "cannot start a paused container, try unpause instead",
+        );
+      }
+      if (entry.isRunning) return;
+      entry.setLife({ stopped: false });
+      entry.lastPauseMs = 0;
+      await this.#launch(entry, signal, 0);
+    });
+  }
+
+  async #launch(entry: Entry, signal: AbortSignal, restartCount: number): Promise<void> {
+    const { gate, log } = this.#o;
+    entry.runs++;
+    entry.oom = false;
+    try {
+      await gate.run(signal, () => this.#launchNow(entry, restartCount));
+    } catch (thrown) {
+      await this.#o.streams.stopped(entry.id);
+      if (signal.aborted) throw thrown;
+      const { exitCode, error } = startFailure(thrown);
+      const finishedAtMs = this.#o.clock.now();
+      entry.setState({
+        phase: entry.state.phase === "created" ? "created" : "exited",
+        pid: 0,
+        exitCode,
+        error: error.message,
+        finishedAtMs,
+      });
+      this.#o.records.saveLife(entry);
+      log.warn("container did not start", { "container.id": entry.id, err: error.message });
+      throw error;
+    }
+  }
+
+  async #launchNow(entry: Entry, restartCount: number): Promise<void> {
+    const { streams, records, specs, emit } = this.#o;
+    const rootfs = await this.rootfs(entry);
+    const user = specs.userIn(rootfs, entry.facts.user, entry.facts.config.groups);
+    const specJson = await specs.build(entry.facts, user, true);
+    if (specJson !== entry.specJson) await records.saveSpec(entry, specJson);
+    const stdio = await streams.prepare(entry.container);
+    const pid = await this.#startTask(entry, { rootfs, ...stdio });
+    entry.setState({
+      phase: "running",
+      pid,
+      exitCode: 0,
+      oomKilled: false,
+      error: "",
+      startedAtMs: this.#o.clock.now(),
+      finishedAtMs: 0,
+      restartCount,
+    });
+    entry.setLife({ lastExit: undefined });
+    records.saveLife(entry);
+    emit(entry, "start");
+    streams.started(entry.container);
+  }
+
+  /** Its root file system; the mounts are made by the shim. */
+  async rootfs(entry: Entry): Promise<readonly Mount[]> {
+    if (entry.rootfs === undefined) {
+      const { mounts } = await this.#o.client.call(SnapshotsService.mounts, {
+        snapshotter: snapshotterName,
+        key: this.#o.records.snapshotKey(entry.id),
+      });
+      entry.rootfs = mounts;
+    }
+    return entry.rootfs;
+  }
+
+  /** Creates and starts the task, over a death of containerd in between too. @returns The pid. */
+  async #startTask(
+    entry: Entry,
+    how: {
+      rootfs: readonly Mount[];
+      stdin: string;
+      stdout: string;
+      stderr: string;
+      terminal: boolean;
+    },
+  ): Promise<number> {
+    const { client, ready, runtimeOptions } = this.#o;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const { pid } = await client.call(TasksService.create, {
+          containerId: entry.id,
+          ...how,
+          options: runtimeOptions(),
+        });
+        await client.call(TasksService.start, { containerId: entry.id });
+        return pid;
+      } catch (error) {
+        const isLost = hasCode(error, "unavailable");
+        const mayRetry = isLost || hasCode(error, "already-exists");
+        if (!mayRetry || attempt >= containerdRetriesMax) {
+          if (!isLost) await this.#removeTask(entry.id);
+          throw error;
+        }
+        if (isLost) await ready();
+        // It may run by now, without that we were told.
+        const pid = await this.#runningPid(entry.id);
+        if (pid !== undefined) return pid;
+        await this.#removeTask(entry.id);
+      }
+    }
+  }
+
+  async #runningPid(id: string): Promise<number | undefined> {
+    const found = await this.#o.client
+      .call(TasksService.get, { containerId: id })
+      .catch(ignoreAbsent);
+    return found?.process?.status === "running" ? found.process.pid : undefined;
+  }
+
+  /** Ends and deletes a task, whatever it does; fine when there is none. */
+  async #removeTask(id: string): Promise<void> {
+    const { client, log } = this.#o;
+    try {
+      await client.call(TasksService.delete, { containerId: id });
+    } catch (error) {
+      if (hasCode(error, "not-found")) return;
+      // It runs still.
+      await client
+        .call(TasksService.kill, { containerId: id, signal: 9, all: true })
+        .catch(ignoreAbsent);
+      await client.call(TasksService.wait, { containerId: id }).catch(ignoreAbsent);
+      await client.call(TasksService.delete, { containerId: id }).catch((failure) => {
+        log.warn("task not removed", { "container.id": id, err: errorText(failure) });
+      });
+    }
+  }
+
+  /** Removes a task that no container of ours should have. */
+  async dropTask(id: string): Promise<void> {
+    await this.#removeTask(id);
+  }
+
+  /**
+   * Takes in that the task with this pid has ended; each end is taken once.
+   *
+   * @param run The start it belongs to, when that is known: a later one is left alone.
+   */
+  async exited(entry: Entry, exit: TaskExit, run?: number): Promise<void> {
+    await entry.serial(async () => {
+      if (run !== undefined && run !== entry.runs) return;
+      if (!entry.isRunning || entry.state.pid !== exit.pid) return;
+      await this.#takeIn(entry, exit);
+    });
+  }
+
+  /** Takes in a run that began and ended without that we were told. */
+  async exitedUnseen(entry: Entry, exit: TaskExit, run: number): Promise<void> {
+    await entry.serial(async () => {
+      if (run !== entry.runs || entry.isRunning) return;
+      entry.setState({ phase: "running", pid: exit.pid, startedAtMs: exit.atMs });
+      await this.#takeIn(entry, exit);
+    });
+  }
+
+  async #takeIn(entry: Entry, exit: TaskExit): Promise<void> {
+    entry.setLife({ lastExit: exit });
+    this.#o.records.saveLife(entry);
+    await this.#o.records.flush();
+    await this.#deleteTask(entry);
+    await this.#ended(entry, exit);
+  }
+
+  async #deleteTask(entry: Entry): Promise<void> {
+    const { client } = this.#o;
+    if (entry.facts.config.pidMode !== "") {
+      // In a PID namespace of others its children live on without it.
+      await client
+        .call(TasksService.kill, { containerId: entry.id, signal: 9, all: true })
+        .catch((error) => {
+          if (!hasCode(error, "not-found") && !hasCode(error, "unknown")) throw error;
+        });
+    }
+    await client.call(TasksService.delete, { containerId: entry.id }).catch(ignoreAbsent);
+  }
+
+  async #ended(entry: Entry, exit: TaskExit): Promise<void> {
+    const { streams, records, emit, clock } = this.#o;
+    await streams.stopped(entry.id);
+    const { state, facts, life } = entry;
+    const pauseMs = this.#o.stopping.aborted
+      ? undefined
+      : restartPause({
+          policy: facts.config.restartPolicy,
+          exitCode: exit.exitCode,
+          stopped: life.stopped || entry.removing,
+          restartCount: state.restartCount,
+          ranMs: clock.now() - state.startedAtMs,
+          lastPauseMs: entry.lastPauseMs,
+        });
+    entry.setState({
+      phase: entry.removing ? "removing" : pauseMs === undefined ? "exited" : "restarting",
+      pid: 0,
+      exitCode: exit.exitCode,
+      oomKilled: entry.oom,
+      finishedAtMs: exit.atMs,
+    });
+    records.saveLife(entry);
+    emit(entry, "die", { exitCode: String(exit.exitCode) });
+    entry.tellExit();
+    if (pauseMs !== undefined) this.#restartLater(entry, pauseMs);
+    else if (facts.config.autoRemove && !entry.removing) {
+      void this.#o.removeEnded(entry).catch((error) => {
+        this.#o.log.warn("container not removed with its end", {
+          "container.id": entry.id,
+          err: errorText(error),
+        });
+      });
+    }
+  }
+
+  /** Starts a container again after a pause, until it is stopped, started or removed by somebody. */
+  #restartLater(entry: Entry, pauseMs: number): void {
+    const { clock, stopping, log } = this.#o;
+    entry.lastPauseMs = pauseMs;
+    entry.restarting?.abort();
+    const over = new AbortController();
+    entry.restarting = over;
+    const signal = AbortSignal.any([over.signal, stopping]);
+    const again = async () => {
+      await clock.sleep(pauseMs, signal);
+      await entry.serial(async () => {
+        if (signal.aborted || entry.removing || entry.isRunning) return;
+        await this.#launch(entry, stopping, entry.state.restartCount + 1);
+      });
+    };
+    again().catch((error) => {
+      if (signal.aborted) return;
+      log.warn("container not started again", { "container.id": entry.id, err: errorText(error) });
+      // A start that fails counts as an end.
+      this.#restartFailed(entry);
+    });
+  }
+
+  #restartFailed(entry: Entry): void {
+    const { state, facts, life } = entry;
+    const pauseMs = restartPause({
+      policy: facts.config.restartPolicy,
+      exitCode: state.exitCode,
+      stopped: life.stopped || entry.removing,
+      restartCount: state.restartCount + 1,
+      ranMs: 0,
+      lastPauseMs: entry.lastPauseMs,
+    });
+    entry.setState({
+      phase: pauseMs === undefined ? "exited" : "restarting",
+      restartCount: state.restartCount + 1,
+    });
+    this.#o.records.saveLife(entry);
+    if (pauseMs !== undefined) this.#restartLater(entry, pauseMs);
+  }
+
+  /** Starts a container that its policy wants to run, in the background. */
+  startByPolicy(entry: Entry): void {
+    this.#restartLater(entry, 0);
+  }
+
+  /** No restart any more; one that waited for it has ended. */
+  giveUpRestart(entry: Entry): void {
+    if (entry.restarting === undefined) return;
+    entry.restarting.abort();
+    entry.restarting = undefined;
+    if (entry.state.phase !== "restarting") return;
+    entry.setState({ phase: "exited" });
+    this.#o.records.saveLife(entry);
+  }
+
+  /** Sends a signal. @throws ClusterError failed-precondition when it does not run. */
+  async kill(entry: Entry, signalName: string): Promise<void> {
+    const { client, emit, records } = this.#o;
+    const number = signalNumber(signalName);
+    const ends = number === 9 || number === signalNumber(entry.facts.stopSignal);
+    if (entry.state.phase === "restarting" && ends) {
+      entry.setLife({ stopped: true });
+      this.giveUpRestart(entry);
+      return;
+    }
+    if (!entry.isRunning) {
+      throw new ClusterError(
+        "failed-precondition",
+        `cannot kill container: ${entry.id}: container ${entry.id} is not running`,
+      );
+    }
+    if (ends && !entry.life.stopped) {
+      entry.setLife({ stopped: true });
+      records.saveLife(entry);
+    }
+    const wasPaused = entry.state.phase === "paused";
+    await this.#o.ready();
+    await client
+      .call(TasksService.kill, { containerId: entry.id, signal: number })
+      .catch((error) => {
+        // It ended on its own meanwhile.
+        if (hasCode(error, "not-found")) return;
+        throw error;
+      });
+    emit(entry, "kill", { signal: String(number) });
+    // A frozen process takes no signal.
+    if (wasPaused && ends) await this.#resume(entry);
+  }
+
+  async #resume(entry: Entry): Promise<void> {
+    await this.#o.client.call(TasksService.resume, { containerId: entry.id }).catch((error) => {
+      if (!hasCode(error, "not-found")) throw error;
+    });
+    if (entry.state.phase === "paused") entry.setState({ phase: "running" });
+  }
+
+  async pause(entry: Entry): Promise<void> {
+    await entry.serial(async () => {
+      requireRunning(entry);
+      if (entry.state.phase === "paused") {
+        throw new ClusterError("failed-precondition", `Container ${entry.id} is already paused`);
+      }
+      await this.#o.client.call(TasksService.pause, { containerId: entry.id });
+      entry.setState({ phase: "paused" });
+      this.#o.records.saveLife(entry);
+      this.#o.emit(entry, "pause");
+    });
+  }
+
+  async unpause(entry: Entry): Promise<void> {
+    await entry.serial(async () => {
+      requireRunning(entry);
+      if (entry.state.phase !== "paused") {
+        throw new ClusterError("failed-precondition", `Container ${entry.id} is not paused`);
+      }
+      await this.#resume(entry);
+      this.#o.records.saveLife(entry);
+      this.#o.emit(entry, "unpause");
+    });
+  }
+
+  /** Takes over a task that runs already. */
+  async adopt(entry: Entry, task: { pid: number; paused: boolean }, run: number): Promise<void> {
+    await entry.serial(async () => {
+      if (run !== entry.runs) return;
+      const phase = task.paused ? "paused" : "running";
+      const { state } = entry;
+      const isSame = state.pid === task.pid;
+      entry.setState({
+        phase,
+        pid: task.pid,
+        startedAtMs: isSame ? state.startedAtMs : this.#o.clock.now(),
+      });
+      if (!isSame) this.#o.records.saveLife(entry);
+      await this.#o.streams.adopted(entry.container);
+    });
+  }
+
+  /** Takes in that a container which should run has no task any more: its node went down under it. */
+  async lost(entry: Entry, run: number): Promise<void> {
+    await entry.serial(async () => {
+      if (run !== entry.runs || !entry.isRunning) return;
+      const { lastExit, state } = entry.life;
+      if (lastExit?.pid === state.pid) return this.#ended(entry, lastExit);
+      entry.setState({ error: "the node went down while the container ran" });
+      await this.#ended(entry, { pid: state.pid, exitCode: 255, atMs: this.#o.clock.now() });
+    });
+  }
+}
+
+/** @throws ClusterError failed-precondition in Docker's words. */
+export function requireRunning(entry: Entry): void {
+  if (entry.isRunning) return;
+  throw new ClusterError("failed-precondition", `Container ${entry.id} is not running`);
+}

@@ -1,0 +1,308 @@
+/**
+ * Gathers what a container's OCI spec depends on, at its creation and again at each start: user, volumes, files, devices,
+ * namespaces of other containers.
+ */
+import {
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { Container, ContainerConfig } from "../../../src/common/container/types.ts";
+import type { Volumes } from "../../../src/common/container/volumes.ts";
+import type { Mount } from "../../../src/common/containerd/generated/protocol.ts";
+import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { capabilitiesOf } from "./capabilities.ts";
+import { hostsText, hostsTextOfNode, resolvText } from "./container-files.ts";
+import { allDevices, mappedDevices } from "./devices.ts";
+import { layersOf, readInLayers } from "./layers.ts";
+import { invalidMount, ociMount, type PlannedMount } from "./mounts.ts";
+import type { NodeFacts } from "./node-facts.ts";
+import { nodeHostname } from "./node-facts.ts";
+import { ociSpec, type SpecInput, specJson } from "./oci-spec.ts";
+import type { OciMount } from "./oci-types.ts";
+import type { ContainerFacts } from "./record.ts";
+import { resourcesOf } from "./resources.ts";
+import type { ProcessUser } from "./seams.ts";
+import { seccompOf } from "./seccomp.ts";
+import { userFileBytesMax, userOf } from "./user-lookup.ts";
+
+/** What a builder is made with. */
+export interface SpecBuilderOptions {
+  readonly node: NodeFacts;
+  readonly volumes: Volumes;
+  /** Absolute in the cgroup tree, without slash at the end. */
+  readonly cgroupParent: string;
+  /** Folder of one container's own files. */
+  readonly folderOf: (id: string) => string;
+  /** Folder in memory for all secrets; undefined where there is none. */
+  readonly secretsFolder: string | undefined;
+  /** @throws ClusterError not-found. */
+  readonly find: (reference: string) => Container;
+}
+
+type Facts = ContainerFacts;
+
+/** Makes specs. */
+export class SpecBuilder {
+  readonly #o: SpecBuilderOptions;
+
+  constructor(options: SpecBuilderOptions) {
+    this.#o = options;
+  }
+
+  /** Where the secrets of one container are; undefined where no folder is in memory. */
+  secretsOf(id: string): string | undefined {
+    return this.#o.secretsFolder && join(this.#o.secretsFolder, id);
+  }
+
+  /** Looks the user up in the layers of a root file system. */
+  userIn(rootfs: readonly Mount[], user: string, groups: readonly string[]): ProcessUser {
+    const layers = layersOf(rootfs);
+    const text = (path: string) =>
+      readInLayers(layers, path, userFileBytesMax)?.toString("utf8") ?? "";
+    return userOf({ user, groups, passwd: text("/etc/passwd"), group: text("/etc/group") });
+  }
+
+  /**
+   * The spec as JSON.
+   *
+   * @param strict Whether what it refers to must be there, as at a start.
+   * @throws ClusterError invalid-argument or failed-precondition in Docker's words.
+   */
+  async build(facts: Facts, user: ProcessUser, strict: boolean): Promise<string> {
+    const { node } = this.#o;
+    const { config } = facts;
+    const shared = this.#shared(config, strict);
+    const mounts = [...(await this.#mounts(facts)), ...this.#secrets(facts), ...this.#files(facts)];
+    const capabilities = capabilitiesOf({
+      privileged: config.privileged,
+      add: config.capabilityAdd,
+      drop: config.capabilityDrop,
+      available: node.capabilities,
+    });
+    const input: SpecInput = {
+      config,
+      args: facts.args,
+      env: facts.env,
+      workingDir: facts.workingDir,
+      hostname: hostnameOf(facts.id, config),
+      user,
+      capabilities,
+      seccomp: seccompOf({
+        mode: config.privileges?.seccomp?.mode ?? "",
+        profile: config.privileges?.seccomp?.profile ?? new Uint8Array(),
+        capabilities,
+        nodeArch: node.arch,
+        kernel: node.kernel,
+      }),
+      shared,
+      mounts: withoutHidden(mounts),
+      shmSource: this.#shmSource(config, strict),
+      devices: config.privileged ? allDevices() : mappedDevices(config.devices),
+      resources: resourcesOf(config, node.cgroups).resources,
+      cgroupsPath: `${config.cgroupParent || this.#o.cgroupParent}/${facts.id}`,
+      cgroupVersion: node.cgroups.version,
+      initPath: config.init === true && shared.pid === undefined ? this.#init() : undefined,
+      annotations: {},
+    };
+    return specJson(ociSpec(input));
+  }
+
+  /** What the node cannot do of what the container asks for. */
+  warnings(config: ContainerConfig): string[] {
+    const { warnings } = resourcesOf(config, this.#o.node.cgroups);
+    if (networkOf(config) === "default") {
+      warnings.push("This node has no networks yet: the container has a loopback device only.");
+    }
+    return warnings;
+  }
+
+  /** Writes the contents of secrets and configs into memory. @throws ClusterError unavailable without such a place. */
+  writeSecrets(id: string, config: ContainerConfig): void {
+    if (config.files.length === 0) return;
+    const folder = this.secretsOf(id);
+    if (folder === undefined) {
+      throw new ClusterError(
+        "unavailable",
+        "secrets and configs are kept in memory only: mount a tmpfs on /run or /dev/shm",
+      );
+    }
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    for (const [position, file] of config.files.entries()) {
+      const path = join(folder, String(position));
+      writeFileSync(path, file.data, { mode: file.mode & 0o7777, flag: "wx" });
+      lchownSync(path, file.uid, file.gid);
+    }
+  }
+
+  removeSecrets(id: string): void {
+    const folder = this.secretsOf(id);
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+  }
+
+  #init(): string {
+    const { initPath } = this.#o.node;
+    if (initPath !== undefined) return initPath;
+    throw new ClusterError(
+      "failed-precondition",
+      "no init is installed on this node: install tini, or start the container without --init",
+    );
+  }
+
+  #shared(config: ContainerConfig, strict: boolean): SpecInput["shared"] {
+    const place = (kind: string, mode: string, file: string): string | undefined => {
+      if (mode === "host") return "host";
+      const reference = /^container:(.+)$/.exec(mode)?.[1];
+      if (reference === undefined) return undefined;
+      const other = this.#o.find(reference);
+      if (other.state.pid === 0 && strict) {
+        throw new ClusterError(
+          "failed-precondition",
+          `cannot join ${kind} of a non running container: ${other.id}`,
+        );
+      }
+      return `/proc/${other.state.pid}/ns/${file}`;
+    };
+    return {
+      network: place("network", networkOf(config), "net"),
+      pid: place("PID namespace", config.pidMode, "pid"),
+      ipc: place("IPC namespace", config.ipcMode, "ipc"),
+      uts: config.utsMode === "host" ? "host" : undefined,
+      cgroup: config.cgroupnsMode === "host" || config.privileged ? "host" : undefined,
+    };
+  }
+
+  #shmSource(config: ContainerConfig, strict: boolean): string | undefined {
+    if (config.ipcMode === "host") return "/dev/shm";
+    const reference = /^container:(.+)$/.exec(config.ipcMode)?.[1];
+    if (reference === undefined) return undefined;
+    const other = this.#o.find(reference);
+    return other.state.pid === 0 && !strict ? "/dev/shm" : `/proc/${other.state.pid}/root/dev/shm`;
+  }
+
+  async #mounts(facts: Facts): Promise<OciMount[]> {
+    const mounts: OciMount[] = [];
+    for (const mount of facts.planned) {
+      mounts.push(ociMount(mount, await this.sourceOf(facts.id, mount)));
+    }
+    return mounts;
+  }
+
+  /** Where the content of a mount is on this node; empty for a tmpfs. @throws ClusterError when it is not there. */
+  async sourceOf(id: string, mount: PlannedMount): Promise<string> {
+    if (mount.type === "tmpfs") return "";
+    if (mount.type === "bind") {
+      if (existsSync(mount.source)) return mount.source;
+      throw invalidMount("bind", `bind source path does not exist: ${mount.source}`);
+    }
+    const { volumes } = this.#o;
+    const folder = volumes.usersOf(mount.source).includes(id)
+      ? volumes.find(mount.source).mountpoint
+      : await volumes.acquire(mount.source, id);
+    return mount.subpath === "" ? folder : subfolder(folder, mount);
+  }
+
+  #secrets({ id, config }: Facts): OciMount[] {
+    const folder = this.secretsOf(id);
+    return config.files.map((file, position) => {
+      const source = join(folder ?? "", String(position));
+      if (!existsSync(source)) {
+        throw new ClusterError(
+          "failed-precondition",
+          "the secrets and configs of this container were in memory and are gone: it has to be made anew",
+        );
+      }
+      return {
+        destination: file.target,
+        type: "bind",
+        source,
+        options: ["bind", "ro", "nosuid", "nodev", "noexec", "rprivate"],
+      };
+    });
+  }
+
+  /** Writes /etc/hosts and its like, unless they are there: who changed them in the container keeps them. */
+  #files({ id, config }: Facts): OciMount[] {
+    const network = networkOf(config);
+    const reference = /^container:(.+)$/.exec(network)?.[1];
+    const owner = reference === undefined ? undefined : this.#o.find(reference).id;
+    const folder = this.#o.folderOf(owner ?? id);
+    const options = ["rbind", config.readOnly ? "ro" : "rw", "rprivate"];
+    const texts: readonly (readonly [string, () => string])[] = [
+      ["hostname", () => `${hostnameOf(id, config)}\n`],
+      [
+        "hosts",
+        () =>
+          network === "host" ? hostsTextOfNode(readText("/etc/hosts"), config) : hostsText(config),
+      ],
+      ["resolv.conf", () => resolvText(nodeResolv(), config, network !== "host")],
+    ];
+    return texts.map(([name, text]) => {
+      const source = join(folder, name);
+      if (!existsSync(source)) {
+        mkdirSync(folder, { recursive: true, mode: 0o711 });
+        writeFileSync(source, text(), { mode: 0o644 });
+      }
+      return { destination: `/etc/${name}`, type: "bind", source, options };
+    });
+  }
+}
+
+/** The network a container starts in: none, host, container:REF, or default. @throws ClusterError for others. */
+export function networkOf(config: Pick<ContainerConfig, "networks">): string {
+  const name = config.networks[0] ?? "default";
+  if (["none", "host", "default"].includes(name) || name.startsWith("container:")) return name;
+  if (name === "bridge") return "default";
+  throw new ClusterError("not-found", `network ${name} not found`);
+}
+
+/** The name inside: what was said, else the node's in its network, else the start of the id. */
+export function hostnameOf(id: string, config: ContainerConfig): string {
+  if (config.hostname !== "") return config.hostname;
+  const ofNode = config.utsMode === "host" || networkOf(config) === "host";
+  return ofNode ? nodeHostname() : id.slice(0, 12);
+}
+
+/** One mount per place; the user's come first and win over the node's files. */
+function withoutHidden(mounts: readonly OciMount[]): OciMount[] {
+  const seen = new Set<string>();
+  return mounts.filter(({ destination }) => {
+    if (seen.has(destination)) return false;
+    seen.add(destination);
+    return true;
+  });
+}
+
+/** The path inside a volume, which must not lead out of it. */
+function subfolder(folder: string, mount: PlannedMount): string {
+  try {
+    const path = realpathSync(join(folder, mount.subpath));
+    const root = realpathSync(folder);
+    if (path === root || path.startsWith(`${root}/`)) return statSync(path) && path;
+  } catch {
+    // Absent: said below.
+  }
+  throw invalidMount("volume", `cannot access path ${mount.subpath} of volume ${mount.source}`);
+}
+
+/** What programs on this machine ask, or behind the local cache of systemd-resolved what that asks. */
+function nodeResolv(): string {
+  const text = readText("/etc/resolv.conf");
+  const upstream = "/run/systemd/resolve/resolv.conf";
+  return /^nameserver\s+127\.0\.0\.53$/m.test(text) ? readText(upstream) || text : text;
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    // Absent on this machine.
+    return "";
+  }
+}

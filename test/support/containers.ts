@@ -1,0 +1,193 @@
+/**
+ * Containers of a test's own: a containerd, the class over it, and stand-ins for volumes, streams and files that hold only
+ * what the test of the containers themselves needs. Output goes to plain files.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { ContainerdContainers } from "../../agent/exec/containerd/containers.ts";
+import {
+  memoryFolder,
+  type NodeFacts,
+  readNodeFacts,
+} from "../../agent/exec/containerd/node-facts.ts";
+import { emptyContainerConfig } from "../../agent/exec/containerd/record.ts";
+import { runtimeOptions } from "../../agent/exec/containerd/runtime-options.ts";
+import type {
+  ContainerFiles,
+  ContainerStreams,
+  RuntimeCore,
+} from "../../agent/exec/containerd/seams.ts";
+import { systemClock } from "../../src/common/clock/clock.ts";
+import type { Image } from "../../src/common/container/images.ts";
+import type { ContainerConfig } from "../../src/common/container/types.ts";
+import type { Volumes } from "../../src/common/container/volumes.ts";
+import { type Log, newLog, silentLog } from "../../src/common/log/log.ts";
+import { systemRandom } from "../../src/common/random/random.ts";
+import { imagesOf } from "./busybox-image.ts";
+import { TestContainerd } from "./containerd.ts";
+
+const log: Log =
+  process.env["SKEP_TEST_LOG"] === undefined
+    ? silentLog
+    : newLog((line) => process.stderr.write(`${line}\n`), { level: "debug" });
+
+/** Signal for calls that nobody gives up. */
+export const patient = new AbortController().signal;
+
+/** One node's containers. */
+export class TestContainers {
+  readonly containerd = new TestContainerd(log);
+  readonly images: Image[] = [];
+  readonly node: NodeFacts = readNodeFacts();
+  readonly instance = basename(this.containerd.dir);
+  readonly cgroupParent = `/skep/${this.instance}`;
+  /** Runtime to be used. */
+  program = "runc";
+  #stop = new AbortController();
+  #running: Promise<void> | undefined;
+  #containers: ContainerdContainers | undefined;
+
+  get it(): ContainerdContainers {
+    if (this.#containers === undefined) throw new Error("start it first");
+    return this.#containers;
+  }
+
+  get client() {
+    return this.containerd.supervisor().client;
+  }
+
+  /** Starts containerd and the class, as the daemon does. */
+  async start(): Promise<void> {
+    const supervisor = await this.containerd.start();
+    this.#stop = new AbortController();
+    const folder = join(this.containerd.dir, "containers");
+    mkdirSync(folder, { recursive: true });
+    const root = join(this.containerd.dir, "runtime");
+    this.#containers = new ContainerdContainers({
+      client: supervisor.client,
+      ready: () => supervisor.ready(),
+      images: imagesOf(this.images),
+      volumes: folderVolumes(join(this.containerd.dir, "volumes")),
+      streams: fileStreams,
+      files: noFiles,
+      node: this.node,
+      runtime: () => ({
+        name: this.program,
+        options: runtimeOptions({ program: this.program, root }),
+      }),
+      folder,
+      secretsFolder: memoryFolder(["/run"], this.instance),
+      cgroupParent: this.cgroupParent,
+      clock: systemClock,
+      random: systemRandom,
+      log,
+    });
+    this.#running = this.#containers.run(this.#stop.signal);
+    await this.#containers.loaded;
+  }
+
+  /** Stops the class and containerd as the daemon does at its end; containers run on. */
+  async stop(): Promise<void> {
+    await this.stopClass();
+    await this.containerd.stop();
+  }
+
+  /** Stops the class alone. */
+  async stopClass(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  /** Removes all containers and everything else. */
+  async remove(): Promise<void> {
+    for (const { id } of this.it.list()) await this.it.remove(id, { force: true, volumes: true });
+    await this.stop();
+    await this.containerd.remove();
+    rmSync(join("/run", this.instance), { recursive: true, force: true });
+  }
+
+  /** Creates and starts. @returns The id. */
+  async run(config: Partial<ContainerConfig>): Promise<string> {
+    const { id } = await this.it.create(this.config(config), patient);
+    await this.it.start(id, patient);
+    return id;
+  }
+
+  /** Runs to the end. @returns Exit code and output. */
+  async runToEnd(config: Partial<ContainerConfig>): Promise<{ exitCode: number; output: string }> {
+    const { id } = await this.it.create(this.config(config), patient);
+    const ended = this.it.wait(id, "next-exit", patient);
+    await this.it.start(id, patient);
+    const { exitCode } = await ended;
+    const output = this.output(id);
+    await this.it.remove(id, { force: false, volumes: true });
+    return { exitCode, output };
+  }
+
+  config(config: Partial<ContainerConfig>): ContainerConfig {
+    const image = this.images[0]?.tags[0] ?? "";
+    return { ...emptyContainerConfig, image, networks: ["none"], ...config };
+  }
+
+  output(id: string): string {
+    return readFileSync(join(this.containerd.dir, "containers", id, "stdout"), "utf8");
+  }
+}
+
+/** Streams that only write output into a file. */
+function fileStreams(core: RuntimeCore): ContainerStreams {
+  const streams: Partial<ContainerStreams> = {
+    checkLogDriver: () => undefined,
+    logPathOf: () => "",
+    prepare: async ({ id }) => {
+      const path = join(core.folderOf(id), "stdout");
+      writeFileSync(path, "", { flag: "a" });
+      return { stdin: "", stdout: path, stderr: path, terminal: false };
+    },
+    started: () => undefined,
+    adopted: async () => undefined,
+    stopped: async () => undefined,
+    removed: async () => undefined,
+    execExited: () => undefined,
+    close: async () => undefined,
+  };
+  return streams as ContainerStreams;
+}
+
+function noFiles(): ContainerFiles {
+  return { copyUp: async () => undefined } as unknown as ContainerFiles;
+}
+
+/** Volumes that are plain folders. */
+function folderVolumes(folder: string): Volumes {
+  const users = new Map<string, Set<string>>();
+  const all = () => (existsSync(folder) ? readdirSync(folder) : []);
+  const find = (name: string) => ({
+    name,
+    driver: "local",
+    createdAtMs: 0,
+    labels: {},
+    options: {},
+    mountpoint: join(folder, name),
+    anonymous: name.startsWith("anonymous-"),
+  });
+  const volumes: Partial<Volumes> = {
+    list: () => all().map(find),
+    find,
+    create: async ({ name }) => {
+      const chosen = name === "" ? `anonymous-${systemRandom.int(2 ** 31)}` : name;
+      mkdirSync(join(folder, chosen), { recursive: true });
+      return find(chosen);
+    },
+    remove: async (name) => rmSync(join(folder, name), { recursive: true }),
+    acquire: async (name, id) => {
+      users.set(name, new Set([...(users.get(name) ?? []), id]));
+      return join(folder, name);
+    },
+    release: async (name, id) => {
+      users.get(name)?.delete(id);
+    },
+    usersOf: (name) => [...(users.get(name) ?? [])],
+  };
+  return volumes as Volumes;
+}
