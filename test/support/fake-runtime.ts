@@ -49,6 +49,8 @@ export class Feed<T> {
     signal?.addEventListener("abort", () => this.end(), { once: true });
     for (;;) {
       yield* this.#waiting.splice(0);
+      // What came while that was handed out.
+      if (this.#waiting.length > 0) continue;
       if (this.#ended || signal?.aborted === true) return;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
@@ -309,6 +311,11 @@ export class FakeContainers implements Containers {
     }
   }
 
+  /** Tells those who listen that something happened to a container. */
+  tell(reference: string, action: string): void {
+    this.#tell(action, this.find(reference));
+  }
+
   #tell(action: string, container: Container): void {
     const timeNs = BigInt(Date.now()) * 1_000_000n;
     for (const feed of this.#feeds) feed.push({ timeNs, action, container, attributes: {} });
@@ -335,6 +342,7 @@ export class FakeContainers implements Containers {
     const done = box.waiters.filter(({ condition }) => condition !== "removed");
     box.waiters = box.waiters.filter(({ condition }) => condition === "removed");
     for (const { resolve } of done) resolve({ exitCode, error: "" });
+    this.#tell("die", this.find(id));
   }
 
   #echo(box: Box, tty: boolean, signal?: AbortSignal, ended?: () => void): Attachment {

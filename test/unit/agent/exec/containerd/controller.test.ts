@@ -1,0 +1,261 @@
+/**
+ * Drives task containers over a runtime in memory: pulls, adoption, health, ends, and what is left behind.
+ */
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { containerExecutor } from "../../../../../agent/exec/containerd/executor.ts";
+import type { Controller } from "../../../../../agent/exec/controller.ts";
+import type { Executor } from "../../../../../agent/exec/executor.ts";
+import {
+  Annotations,
+  ContainerSpec,
+  NodeDescription,
+  PullOptions,
+  Task,
+  TaskSpec,
+} from "../../../../../src/common/api/generated/api.ts";
+import { FakeClock } from "../../../../../src/common/clock/clock.ts";
+import { noRuntime } from "../../../../../src/common/container/runtime.ts";
+import { ClusterError } from "../../../../../src/common/errors/cluster-error.ts";
+import { silentLog } from "../../../../../src/common/log/log.ts";
+import { type FakeRuntime, fakeRuntime } from "../../../../support/fake-runtime.ts";
+import { settled } from "../../../../support/message-queue.ts";
+
+const never = new AbortController().signal;
+
+function task(id: string, container: Partial<ContainerSpec> = {}): Task {
+  return Task.create({
+    id,
+    slot: 1,
+    nodeId: "n",
+    serviceAnnotations: Annotations.create({ name: "web" }),
+    spec: TaskSpec.create({
+      container: ContainerSpec.create({ image: "busybox", ...container }),
+    }),
+  });
+}
+
+describe("agent/exec/containerd/controller", () => {
+  let runtime: FakeRuntime;
+  let executor: Executor;
+  let clock: FakeClock;
+
+  beforeEach(() => {
+    [runtime, clock] = [fakeRuntime(), new FakeClock()];
+    executor = executorOf();
+  });
+
+  function executorOf(over: FakeRuntime | ReturnType<typeof noRuntime> = runtime): Executor {
+    return containerExecutor({
+      runtime: over,
+      describe: () => NodeDescription.create({ hostname: "h" }),
+      startsMax: 2,
+      clock,
+      log: silentLog,
+    });
+  }
+
+  function controller(one: Task): Controller {
+    const dependencies = { secret: () => undefined, config: () => undefined };
+    return executor.controller({ task: one, nodeId: "n", dependencies });
+  }
+
+  async function running(one = task("t")): Promise<Controller> {
+    const made = controller(one);
+    await made.prepare(never);
+    equal(await made.start(never), undefined);
+    return made;
+  }
+
+  it("pulls, makes and starts the container of the task", async () => {
+    const one = await running();
+    const [container] = runtime.containers.list();
+    equal(container?.name, "web.1.t");
+    equal(container?.state.phase, "running");
+    deepEqual(one.status(), { containerId: container?.id, pid: 42, exitCode: 0 });
+    deepEqual(executor.taskIds(), ["t"]);
+  });
+
+  it("goes on with what is there instead of making it a second time", async () => {
+    await running();
+    const again = await running();
+    equal(runtime.containers.list().length, 1);
+    equal(again.isSettled(), true);
+  });
+
+  it("tells how it ended", async () => {
+    const one = await running();
+    const end = one.wait(never);
+    await runtime.containers.kill("web.1.t", "KILL");
+    const { exitCode, lost, error } = await end;
+    deepEqual([exitCode, lost, error], [137, false, ""]);
+  });
+
+  it("tells at once of an end that came before", async () => {
+    await running();
+    await runtime.containers.stop("web.1.t");
+    const { exitCode } = await controller(task("t")).wait(never);
+    equal(exitCode, 143);
+  });
+
+  it("counts a container that was removed as lost", async () => {
+    const one = await running();
+    const end = one.wait(never);
+    await runtime.containers.remove("web.1.t", { force: true });
+    equal((await end).lost, true);
+    equal(one.isSettled(), false);
+    equal((await controller(task("other")).wait(never)).lost, true);
+  });
+
+  it("stops it, and has nothing to stop otherwise", async () => {
+    const one = await running();
+    await one.shutdown(never);
+    equal(one.status()?.exitCode, 143);
+    await one.shutdown(never);
+    await controller(task("other")).shutdown(never);
+  });
+
+  it("removes it, and has nothing to remove otherwise", async () => {
+    const one = await running();
+    await one.remove();
+    await one.remove();
+    deepEqual(executor.taskIds(), []);
+    await running();
+    await executor.discard("t");
+    deepEqual(runtime.containers.list(), []);
+  });
+
+  it("uses the image that is here when it cannot be pulled", async () => {
+    runtime.images.add("missing:1");
+    await controller(task("t", { image: "missing:1" })).prepare(never);
+    equal(runtime.containers.list().length, 1);
+  });
+
+  it("says why it cannot be pulled when it is not here", async () => {
+    await rejects(controller(task("t", { image: "missing:2" })).prepare(never), /missing/);
+    deepEqual(runtime.containers.list(), []);
+  });
+
+  it("pulls with the credentials of the service", async () => {
+    const auth = { username: "u", password: "p", serveraddress: "r" };
+    const registryAuth = Buffer.from(JSON.stringify(auth)).toString("base64url");
+    await running(task("t", { pull: PullOptions.create({ registryAuth }) }));
+    equal(runtime.images.lastAuth?.username, "u");
+    const pull = PullOptions.create({ registryAuth: "{" });
+    const bad = task("v", { image: "other", pull });
+    await rejects(controller(bad).prepare(never), /credentials/);
+  });
+
+  it("gives a pull up when the task is to stop", async () => {
+    const stop = new AbortController();
+    runtime.images.pull = ({ signal }) =>
+      new Promise((_, reject) => {
+        signal.addEventListener("abort", () => reject(new Error("cut")), { once: true });
+      });
+    const preparing = controller(task("t")).prepare(stop.signal);
+    stop.abort(new Error("to stop"));
+    await rejects(preparing, /to stop/);
+    deepEqual(runtime.containers.list(), []);
+  });
+
+  describe("with a health check", () => {
+    const { containers } = fakeRuntime();
+    type Health = NonNullable<ReturnType<typeof containers.find>["state"]["health"]>;
+    let health: Health["status"];
+    let tell: () => void;
+
+    beforeEach(() => {
+      health = "starting";
+      const list = runtime.containers.list.bind(runtime.containers);
+      runtime.containers.list = () =>
+        list().map((container) => ({
+          ...container,
+          state: {
+            ...container.state,
+            health: { status: health, failingStreak: 0, probes: [] },
+          },
+        }));
+      tell = () => runtime.containers.tell("web.1.t", `health_status: ${health}`);
+    });
+
+    it("has started once it is healthy", async () => {
+      const one = controller(task("t"));
+      await one.prepare(never);
+      let isUp = false;
+      const up = one.start(never).then((exit) => {
+        isUp = true;
+        return exit;
+      });
+      await settled();
+      equal(isUp, false);
+      health = "healthy";
+      tell();
+      equal(await up, undefined);
+    });
+
+    it("is stopped when it is unhealthy, whenever that is", async () => {
+      const one = controller(task("t"));
+      await one.prepare(never);
+      health = "unhealthy";
+      const early = await one.start(never);
+      deepEqual([early?.exitCode, early?.error], [143, "unhealthy container"]);
+      await one.remove();
+      health = "healthy";
+      const two = await running();
+      const end = two.wait(never);
+      await settled();
+      health = "unhealthy";
+      tell();
+      const late = await end;
+      deepEqual([late.exitCode, late.error], [143, "unhealthy container"]);
+    });
+  });
+
+  describe("while the runtime is away", () => {
+    it("tries again for a while what needs it", async () => {
+      const start = runtime.containers.start.bind(runtime.containers);
+      let refusals = 2;
+      runtime.containers.start = async (id) => {
+        if (refusals-- > 0) throw new ClusterError("unavailable", "containerd is away");
+        await start(id);
+      };
+      const one = controller(task("t"));
+      await one.prepare(never);
+      const started = one.start(never);
+      await settled();
+      await clock.advance(500);
+      equal(await started, undefined);
+    });
+
+    it("gives up after 15 s", async () => {
+      runtime.containers.create = () =>
+        Promise.reject(new ClusterError("unavailable", "containerd is away"));
+      const preparing = controller(task("t")).prepare(never);
+      const failed = rejects(preparing, /containerd is away/);
+      await settled();
+      await clock.advance(15_000);
+      await failed;
+    });
+
+    it("does not wait for one that is not there at all", async () => {
+      executor = executorOf(noRuntime("containerd is not installed"));
+      deepEqual(executor.taskIds(), []);
+      await rejects(controller(task("t")).prepare(never), (error: Error) => {
+        match(error.message, /containerd is not installed/);
+        return true;
+      });
+    });
+  });
+
+  it("makes and starts no more at a time than it may", async () => {
+    let [now, most] = [0, 0];
+    const start = runtime.containers.start.bind(runtime.containers);
+    runtime.containers.start = async (id) => {
+      most = Math.max(most, ++now);
+      await settled();
+      await start(id);
+      now--;
+    };
+    await Promise.all(["a", "b", "c", "d"].map((id) => running(task(id))));
+    equal(most, 2);
+  });
+});
