@@ -1,21 +1,16 @@
 /**
- * What the API has and this daemon has not yet: containers, images, volumes, plugins, builds, registries.
+ * What the API has and this daemon has not yet: plugins, builds, registries.
  *
  * Lists are truthfully empty, objects truthfully not found, and all else says that it is not implemented yet, so that
- * `docker ps`, `docker info` and `docker stack deploy` work beside it.
+ * `docker info` and `docker stack deploy` work beside it.
  */
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { json } from "./reply.ts";
 import { type EngineRequest, param } from "./request.ts";
 import type { Handler, Route } from "./router.ts";
 
-const nothing: Handler = () => json([]);
-
 /** Everything else the API has. */
 const areas = [
-  "/containers/{rest...}",
-  "/images/{rest...}",
-  "/volumes/{rest...}",
   "/plugins/{rest...}",
   "/networks/{id}/connect",
   "/networks/{id}/disconnect",
@@ -24,26 +19,19 @@ const areas = [
   "/build",
   "/build/cancel",
   "/session",
-  "/commit",
   "/auth",
 ];
 
 /** Routes without a thing behind them. */
 export const absentRoutes: readonly Route[] = [
-  { method: "GET", pattern: "/images/json", handler: nothing },
-  { method: "GET", pattern: "/plugins", handler: nothing },
-  {
-    method: "GET",
-    pattern: "/volumes",
-    handler: () => json({ Volumes: [], Warnings: null }),
-  },
-  { method: "GET", pattern: "/images/{id...}/json", handler: missing("No such image: ") },
-  { method: "GET", pattern: "/volumes/{id}", handler: missing("no such volume: ") },
+  { method: "GET", pattern: "/plugins", handler: () => json([]) },
   { method: "GET", pattern: "/plugins/{id...}/json", handler: missing("no such plugin: ") },
   { method: "GET", pattern: "/distribution/{id...}/json", handler: noRegistry },
-  ...["images", "volumes", "build"].map(
-    (kind): Route => ({ method: "POST", pattern: `/${kind}/prune`, handler: pruned(kind) }),
-  ),
+  {
+    method: "POST",
+    pattern: "/build/prune",
+    handler: () => json({ CachesDeleted: null, SpaceReclaimed: 0 }),
+  },
   ...(["GET", "POST", "PUT", "DELETE", "HEAD"] as const).flatMap((method) =>
     areas.map((area): Route => ({ method, pattern: area, handler: notYet })),
   ),
@@ -61,12 +49,6 @@ function noRegistry(request: EngineRequest): never {
     "unimplemented",
     `asking the registry for ${param(request, "id")} is not implemented yet; the image is not pinned by digest`,
   );
-}
-
-function pruned(kind: string): Handler {
-  const key =
-    kind === "build" ? "CachesDeleted" : `${kind[0]?.toUpperCase()}${kind.slice(1)}Deleted`;
-  return () => json({ [key]: null, SpaceReclaimed: 0 });
 }
 
 function notYet(request: EngineRequest): never {

@@ -78,21 +78,33 @@ async function* run(
   }
 }
 
-/** Whether an event passes the filters; names of objects match by part or id. Pure. */
+/** Whether an event passes the filters; names of objects match from their beginning, or by id. Pure. */
 export function isWanted(event: EventMessage, filters: Filters): boolean {
-  if (!matchesExactly(filters, "event", event.Action)) return false;
+  if (!matchesAction(event, filters)) return false;
   if (!matchesExactly(filters, "type", event.Type)) return false;
   if (!matchesExactly(filters, "scope", event.scope)) return false;
   if (!matchesLabels(filters, "label", event.Actor.Attributes)) return false;
   return kinds.every((kind) => {
     const values = valuesFor(filters, kind);
     if (values.length === 0) return true;
-    const name = event.Actor.Attributes["name"] ?? "";
-    return (
-      event.Type === kind &&
-      values.some((value) => event.Actor.ID.startsWith(value) || name.startsWith(value))
-    );
+    const names = namesOf(event, kind);
+    return values.some((value) => names.some((name) => name.startsWith(value)));
   });
+}
+
+/** `exec_start` also means `exec_start: sh -c …`. */
+function matchesAction(event: EventMessage, filters: Filters): boolean {
+  const values = valuesFor(filters, "event");
+  const [word] = event.Action.split(":");
+  return values.length === 0 || values.includes(event.Action) || values.includes(word ?? "");
+}
+
+/** What an object of this kind is called in the event; an image also stands in events of its containers. */
+function namesOf(event: EventMessage, kind: string): readonly string[] {
+  const { ID, Attributes } = event.Actor;
+  if (event.Type === kind) return [ID, Attributes["name"] ?? ""];
+  if (kind === "image" && event.Type === "container") return [Attributes["image"] ?? ""];
+  return [];
 }
 
 /** Milliseconds: from Unix seconds with fraction, or a date. */

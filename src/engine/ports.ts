@@ -219,7 +219,6 @@ export interface DaemonFacts {
   readonly noProxy: string;
   readonly insecureRegistries: readonly string[];
   readonly registryMirrors: readonly string[];
-  readonly cgroupVersion: "1" | "2";
   /** Lines shown at the end of `docker info`. */
   readonly warnings: readonly string[];
 }

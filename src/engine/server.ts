@@ -15,7 +15,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../common/clock/clock.ts";
-import { ClusterError } from "../common/errors/cluster-error.ts";
+import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import {
   apiRequestTimeoutMs,
   eventsRetryMs,
@@ -26,11 +26,14 @@ import {
 import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
 import { absentRoutes } from "./absent.ts";
+import { archiveRoutes } from "./archive.ts";
 import { carry } from "./carry.ts";
 import { configRoutes } from "./configs.ts";
+import { containerStatsRoutes } from "./container-stats.ts";
 import { containerStreamRoutes } from "./container-streams.ts";
 import { containerRoutes } from "./containers.ts";
 import type { EngineContext } from "./context.ts";
+import { diskUseRoutes } from "./disk-use.ts";
 import { errorReply } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import { eventRoutes } from "./events.ts";
@@ -38,6 +41,8 @@ import { execRoutes } from "./exec.ts";
 import { Far } from "./far.ts";
 import { mayTravel } from "./far-routes.ts";
 import { converseUpgraded } from "./hijack.ts";
+import { imageTransferRoutes } from "./image-transfer.ts";
+import { imageRoutes } from "./images.ts";
 import { networkRoutes } from "./networks.ts";
 import { nodeRoutes } from "./nodes.ts";
 import { piecesOf } from "./pieces.ts";
@@ -45,6 +50,7 @@ import type { EnginePorts, SwarmStatus } from "./ports.ts";
 import { writeReply } from "./reply.ts";
 import { type EngineRequest, readBody } from "./request.ts";
 import { type Route, Router, splitVersion } from "./router.ts";
+import { runtimeFeeds } from "./runtime-events.ts";
 import { secretRoutes } from "./secrets.ts";
 import { serviceRoutes } from "./services.ts";
 import { listenOnSocket } from "./socket.ts";
@@ -52,6 +58,7 @@ import { swarmRoutes } from "./swarm.ts";
 import { systemRoutes } from "./system.ts";
 import { taskRoutes } from "./tasks.ts";
 import { apiVersion, requireServed } from "./versions.ts";
+import { volumeRoutes } from "./volumes.ts";
 
 /** What the server is made of. */
 export interface EngineOptions {
@@ -131,7 +138,13 @@ export class EngineServer {
     const local: readonly Route[] = [
       ...containerStreamRoutes(context),
       ...execRoutes(context),
+      ...containerStatsRoutes(context),
+      ...archiveRoutes(context),
       ...containerRoutes(context),
+      ...imageTransferRoutes(context),
+      ...imageRoutes(context),
+      ...volumeRoutes(context),
+      ...diskUseRoutes(context),
       ...absentRoutes,
     ];
     this.#router = new Router([
@@ -199,22 +212,28 @@ export class EngineServer {
 
   /** Feeds events and serves until the signal aborts; then cuts what is still open and returns. */
   async run(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) await this.#feedEvents(signal);
+    const feeds = runtimeFeeds(this.#options.ports.runtime, this.#events);
+    const sources = [(until: AbortSignal) => this.#events.run(until), ...feeds];
+    await Promise.all(sources.map((source) => this.#feedEvents(source, signal)));
     for (const request of this.#underWay) request.stop.abort(left);
     for (const stream of this.#farStreams) stream.destroy();
     await Promise.all(this.#servers.map(closeServer));
   }
 
-  /** A failing source of events costs events, not the API. */
-  async #feedEvents(signal: AbortSignal): Promise<void> {
+  /** A failing source of events costs events, not the API: it is asked again. */
+  async #feedEvents(source: (signal: AbortSignal) => Promise<void>, signal: AbortSignal) {
     const { clock, log } = this.#options;
-    try {
-      await this.#events.run(signal);
-    } catch (error) {
-      if (!signal.aborted) log.error("events stopped", { err: error });
+    while (!signal.aborted) {
+      try {
+        await source(signal);
+      } catch (error) {
+        // Without a runtime there is nothing to be told, and `docker info` says why.
+        const expected = hasCode(error, "unavailable");
+        if (!signal.aborted && !expected) log.error("events stopped", { err: error });
+      }
+      // Ends early with the signal, and then there is nothing more to do.
+      if (!signal.aborted) await clock.sleep(eventsRetryMs, signal).catch(() => {});
     }
-    // Ends early with the signal, and then there is nothing more to do.
-    if (!signal.aborted) await clock.sleep(eventsRetryMs, signal).catch(() => {});
   }
 
   #prepare(server: Server): void {

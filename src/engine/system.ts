@@ -1,12 +1,18 @@
 /**
- * The daemon over HTTP: ping, version, info, disk use.
+ * The daemon over HTTP: ping, version, info.
  */
+import { hasCode } from "../common/errors/cluster-error.ts";
 import { type EngineContext, readView } from "./context.ts";
 import { json, type Reply } from "./reply.ts";
 import type { EngineRequest } from "./request.ts";
 import type { Route } from "./router.ts";
 import { clusterOf } from "./swarm.ts";
-import { infoToJson, type SwarmNumbers, versionToJson } from "./translate/info.ts";
+import {
+  infoToJson,
+  type RuntimeNumbers,
+  type SwarmNumbers,
+  versionToJson,
+} from "./translate/info.ts";
 
 /** Routes of the daemon. */
 export function systemRoutes(context: EngineContext): readonly Route[] {
@@ -20,28 +26,35 @@ export function systemRoutes(context: EngineContext): readonly Route[] {
     {
       method: "GET",
       pattern: "/version",
-      handler: () => json(versionToJson(context.ports.facts, `node ${process.versions.node}`)),
+      handler: () => {
+        const { facts, runtime } = context.ports;
+        return json(versionToJson(facts, runtime.facts(), `node ${process.versions.node}`));
+      },
     },
     { method: "GET", pattern: "/info", handler: (request) => info(context, request) },
-    { method: "GET", pattern: "/system/df", handler: () => json(diskUse) },
   ];
 }
-
-const diskUse = {
-  LayersSize: 0,
-  Images: [],
-  Containers: [],
-  Volumes: [],
-  BuildCache: [],
-  BuilderSize: 0,
-};
 
 /** Never fails for the swarm's sake: what is wrong with it stands in `Swarm.Error`. */
 async function info(context: EngineContext, request: EngineRequest): Promise<Reply> {
   const { swarm, facts } = context.ports;
   const status = swarm.status();
   const numbers = status.controlAvailable ? await swarmNumbers(context, request) : undefined;
-  return json(infoToJson(facts, status, numbers, context.clock.now()));
+  const runtime = await runtimeNumbers(context);
+  return json(infoToJson({ facts, status, numbers, runtime, now: context.clock.now() }));
+}
+
+/** A runtime that does not work is told by its warnings, not by a failure. */
+async function runtimeNumbers(context: EngineContext): Promise<RuntimeNumbers> {
+  const { runtime } = context.ports;
+  const facts = runtime.facts();
+  try {
+    const images = (await runtime.images.list()).length;
+    return { facts, containers: runtime.containers.list(), images };
+  } catch (error) {
+    if (!hasCode(error, "unavailable")) throw error;
+    return { facts, containers: [], images: 0 };
+  }
 }
 
 async function swarmNumbers(

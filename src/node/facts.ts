@@ -40,7 +40,6 @@ export function readDaemonFacts(config: DaemonConfig): DaemonFacts {
     noProxy: process.env["NO_PROXY"] ?? process.env["no_proxy"] ?? "",
     insecureRegistries: [],
     registryMirrors: [],
-    cgroupVersion: existsSync("/sys/fs/cgroup/cgroup.controllers") ? "2" : "1",
     warnings: [],
   };
 }

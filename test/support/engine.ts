@@ -63,7 +63,6 @@ export const testFacts: DaemonFacts = {
   noProxy: "",
   insecureRegistries: [],
   registryMirrors: [],
-  cgroupVersion: "2",
   warnings: [],
 };
 

@@ -10,6 +10,7 @@ import type {
   CommitOptions,
   ContainerEvent,
   ContainerExit,
+  ContainerStats,
   Containers,
   ContainerUpdate,
   ExecConfig,
@@ -256,7 +257,7 @@ export class FakeContainers implements Containers {
 
   async resizeExec(): Promise<void> {}
 
-  stats(): never {
+  async stats(): Promise<ContainerStats> {
     throw new ClusterError("unimplemented", "no stats");
   }
 

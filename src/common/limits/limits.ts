@@ -135,6 +135,8 @@ export const httpRequestTimeoutMs = 60_000;
 export const hijackLingerMs = 5_000;
 /** Processes that wait to be started and have detach keys of their own; older ones fall back to the default keys. */
 export const execKeysMax = 1_000;
+/** How often `docker stats` is told what a container uses, as Docker does it. */
+export const statsPeriodMs = 1_000;
 /** Head of an HTTP request; registry credentials travel in headers. */
 export const httpHeadBytesMax = 256 * kib;
 /** Open connections to one listener of the Engine API; each waiting CLI holds one or two. */

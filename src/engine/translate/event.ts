@@ -7,6 +7,10 @@ import { updateStateText } from "./service.ts";
 
 /** One event; sent as it is. */
 export interface EventMessage {
+  /** Action, id and image once more, as clients of old read them; for containers and images only. */
+  readonly status?: string;
+  readonly id?: string;
+  readonly from?: string;
   readonly Type: string;
   readonly Action: string;
   readonly Actor: {

@@ -2,6 +2,8 @@
  * `GET /info` and `GET /version` from the daemon's facts and the state of the swarm. Pure.
  */
 import type { Cluster } from "../../common/api/generated/api.ts";
+import type { RuntimeFacts } from "../../common/container/runtime.ts";
+import type { Container } from "../../common/container/types.ts";
 import type { DaemonFacts, SwarmStatus } from "../ports.ts";
 import { apiVersion, apiVersionMin } from "../versions.ts";
 import { type Json, listOrNothing, numberOrNothing } from "./common.ts";
@@ -19,15 +21,25 @@ const twoManagersText = `WARNING: Running Swarm in a two-manager configuration. 
          Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the
          Swarm for fault-tolerance.`;
 
-/** `GET /version`. @param runtime What the daemon runs on, shown where Docker shows its Go version. */
-export function versionToJson(facts: DaemonFacts, runtime: string): Json {
+/** What the node's runtime adds to the answer: its facts, and how much there is. */
+export interface RuntimeNumbers {
+  readonly facts: RuntimeFacts;
+  readonly containers: readonly Container[];
+  readonly images: number;
+}
+
+/**
+ * `GET /version`.
+ * @param platform What the daemon itself runs on, shown where Docker shows its Go version.
+ */
+export function versionToJson(facts: DaemonFacts, runtime: RuntimeFacts, platform: string): Json {
   const arch = facts.platforms[0]?.architecture ?? "";
   const common = {
     ApiVersion: apiVersion,
     Arch: arch,
     BuildTime: facts.buildTime,
     GitCommit: facts.gitCommit,
-    GoVersion: runtime,
+    GoVersion: platform,
     KernelVersion: facts.kernelVersion,
     MinAPIVersion: apiVersionMin,
     Os: "linux",
@@ -40,6 +52,7 @@ export function versionToJson(facts: DaemonFacts, runtime: string): Json {
         Version: facts.version,
         Details: { ...common, Experimental: String(facts.experimental) },
       },
+      ...componentsOf(runtime),
     ],
     Version: facts.version,
     ...common,
@@ -47,24 +60,45 @@ export function versionToJson(facts: DaemonFacts, runtime: string): Json {
   };
 }
 
-/** `GET /info`. Containers and images are counted once there is a runtime. */
-export function infoToJson(
-  facts: DaemonFacts,
-  status: SwarmStatus,
-  numbers: SwarmNumbers | { readonly error: string } | undefined,
-  now: number,
-): Json {
+/** The programs beside the daemon that run containers. */
+function componentsOf(runtime: RuntimeFacts): readonly Json[] {
+  const { containerdVersion, containerdCommit, programs, init } = runtime;
+  const containerd = {
+    Name: "containerd",
+    Version: containerdVersion,
+    Details: { GitCommit: containerdCommit },
+  };
+  return [
+    ...(containerdVersion === "" ? [] : [containerd]),
+    ...[...programs, init].flatMap(({ name, path, version }) =>
+      path === "" ? [] : [{ Name: name, Version: version, Details: { GitCommit: "" } }],
+    ),
+  ];
+}
+
+/** What an answer to `GET /info` is made of. */
+export interface InfoParts {
+  readonly facts: DaemonFacts;
+  readonly status: SwarmStatus;
+  readonly numbers: SwarmNumbers | { readonly error: string } | undefined;
+  readonly runtime: RuntimeNumbers;
+  readonly now: number;
+}
+
+/** `GET /info`. */
+export function infoToJson({ facts, status, numbers, runtime, now }: InfoParts): Json {
   const swarmWarnings =
     numbers !== undefined && "managers" in numbers && numbers.managers === 2
       ? [twoManagersText]
       : [];
   return {
     ID: facts.engineId,
-    ...containerCounts,
-    ...machine(facts),
+    ...counts(runtime),
+    ...machine(facts, runtime.facts),
     Debug: facts.debug,
     SystemTime: new Date(now).toISOString(),
-    ...features(facts),
+    ...features(runtime.facts),
+    ...registries(facts),
     DockerRootDir: facts.dataDir,
     HttpProxy: facts.httpProxy,
     HttpsProxy: facts.httpsProxy,
@@ -75,19 +109,26 @@ export function infoToJson(
     ServerVersion: facts.version,
     Swarm: swarmToInfo(status, numbers, swarmWarnings),
     LiveRestoreEnabled: facts.liveRestore,
-    Warnings: [...facts.warnings, ...swarmWarnings],
+    Warnings: [...facts.warnings, ...runtime.facts.warnings, ...swarmWarnings],
   };
 }
 
-const containerCounts = {
-  Containers: 0,
-  ContainersRunning: 0,
-  ContainersPaused: 0,
-  ContainersStopped: 0,
-  Images: 0,
-};
+function counts({ containers, images }: RuntimeNumbers): Json {
+  const inPhase = (...phases: readonly string[]) =>
+    containers.filter(({ state }) => phases.includes(state.phase)).length;
+  const running = inPhase("running", "restarting");
+  const paused = inPhase("paused");
+  return {
+    Containers: containers.length,
+    ContainersRunning: running,
+    ContainersPaused: paused,
+    ContainersStopped: containers.length - running - paused,
+    Images: images,
+  };
+}
 
-function machine(facts: DaemonFacts): Json {
+function machine(facts: DaemonFacts, runtime: RuntimeFacts): Json {
+  const { limits } = runtime;
   return {
     KernelVersion: facts.kernelVersion,
     OperatingSystem: facts.operatingSystem,
@@ -96,41 +137,64 @@ function machine(facts: DaemonFacts): Json {
     Architecture: facts.machine,
     NCPU: facts.cpus,
     MemTotal: facts.memoryBytes,
-    CgroupDriver: "cgroupfs",
-    CgroupVersion: facts.cgroupVersion,
-    MemoryLimit: true,
-    SwapLimit: true,
-    CpuCfsPeriod: true,
-    CpuCfsQuota: true,
-    CPUShares: true,
-    CPUSet: true,
-    PidsLimit: true,
+    CgroupDriver: runtime.cgroupDriver,
+    CgroupVersion: runtime.cgroupVersion,
+    MemoryLimit: limits.memory,
+    SwapLimit: limits.swap,
+    CpuCfsPeriod: limits.cpuQuota,
+    CpuCfsQuota: limits.cpuQuota,
+    CPUShares: limits.cpuShares,
+    CPUSet: limits.cpuset,
+    PidsLimit: limits.pids,
     IPv4Forwarding: true,
     BridgeNfIptables: false,
     BridgeNfIp6tables: false,
-    OomKillDisable: false,
+    OomKillDisable: limits.oomKillDisable,
     NFd: 0,
     NGoroutines: 0,
     NEventsListener: 0,
   };
 }
 
-function features(facts: DaemonFacts): Json {
+function features(runtime: RuntimeFacts): Json {
+  const [main] = runtime.programs;
   return {
-    Driver: "overlayfs",
+    Driver: runtime.snapshotter,
     DriverStatus: [["driver-type", "io.containerd.snapshotter.v1"]],
     Plugins: {
       Volume: ["local"],
       Network: ["bridge", "host", "null", "overlay"],
       Authorization: null,
-      Log: ["json-file"],
+      Log: ["json-file", "none"],
     },
     LoggingDriver: "json-file",
+    GenericResources: null,
+    Runtimes: Object.fromEntries(runtime.programs.map(({ name, path }) => [name, { path }])),
+    DefaultRuntime: main?.name ?? "",
+    Isolation: "",
+    InitBinary: runtime.init.path,
+    ContainerdCommit: {
+      ID: runtime.containerdCommit || runtime.containerdVersion,
+      Expected: runtime.containerdCommit || runtime.containerdVersion,
+    },
+    RuncCommit: { ID: main?.version ?? "", Expected: main?.version ?? "" },
+    InitCommit: { ID: runtime.init.version, Expected: runtime.init.version },
+    SecurityOptions: runtime.securityOptions.length === 0 ? null : runtime.securityOptions,
+    CDISpecDirs: null,
+  };
+}
+
+function registries(facts: DaemonFacts): Json {
+  const [networks, names] = [
+    facts.insecureRegistries.filter((name) => name.includes("/")),
+    facts.insecureRegistries.filter((name) => !name.includes("/")),
+  ];
+  return {
     IndexServerAddress: "https://index.docker.io/v1/",
     RegistryConfig: {
       AllowNondistributableArtifactsCIDRs: null,
       AllowNondistributableArtifactsHostnames: null,
-      InsecureRegistryCIDRs: ["127.0.0.0/8"],
+      InsecureRegistryCIDRs: [...networks, "::1/128", "127.0.0.0/8"],
       IndexConfigs: {
         "docker.io": {
           Name: "docker.io",
@@ -139,24 +203,11 @@ function features(facts: DaemonFacts): Json {
           Official: true,
         },
         ...Object.fromEntries(
-          facts.insecureRegistries.map((name) => [
-            name,
-            { Name: name, Mirrors: [], Secure: false, Official: false },
-          ]),
+          names.map((name) => [name, { Name: name, Mirrors: [], Secure: false, Official: false }]),
         ),
       },
       Mirrors: facts.registryMirrors,
     },
-    GenericResources: null,
-    Runtimes: { runc: { path: "runc" } },
-    DefaultRuntime: "runc",
-    Isolation: "",
-    InitBinary: "",
-    ContainerdCommit: { ID: "", Expected: "" },
-    RuncCommit: { ID: "", Expected: "" },
-    InitCommit: { ID: "", Expected: "" },
-    SecurityOptions: null,
-    CDISpecDirs: null,
   };
 }
 
