@@ -282,7 +282,8 @@ function check(store: Store, { tasks, services, networkDriver }: Problem): void 
   const counts = fitting.map(({ id }) => perNode.get(id) ?? 0);
   const most = counts.reduce((a, b) => Math.max(a, b), 0);
   const least = counts.reduce((a, b) => Math.min(a, b), tasks);
-  assert.ok(most - least <= 1, `nodes have ${least} to ${most} tasks`);
+  // A group that is cut by the end of a slice goes on later, on nodes that have no task of its service yet.
+  assert.ok(most - least <= 2, `nodes have ${least} to ${most} tasks`);
   const most1 = Math.ceil(tasks / Math.max(1, services) / fitting.length);
   for (const nodes of services === 0 ? [] : perService.values()) {
     assert.ok(Math.max(...nodes.values()) <= most1, "a service is spread evenly");

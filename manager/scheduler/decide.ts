@@ -44,7 +44,7 @@ export class GroupDecision {
   /** Places a task on the best node and charges it there; undefined when none will do, for this task or any other of the group. */
   place(task: Task): Placement | undefined {
     this.#candidates ??= this.#open();
-    const best = this.#candidates.best();
+    const best = this.#nodes.list()[this.#candidates.best()];
     if (best === undefined) return undefined;
     const next = this.#assigned(task, best, "scheduler assigned task to node");
     if (next === undefined) return undefined;
@@ -77,13 +77,18 @@ export class GroupDecision {
   }
 
   #open(): Candidates {
-    const ranking = rankingOf(this.#group, this.#nodes, this.#now);
+    const list = this.#nodes.list();
+    const infoAt = (position: number) => list[position] as NodeInfo;
     const levels = (this.#group.spec.placement?.preferences ?? []).flatMap((preference) => {
       const read = labelReader(preference.spreadOver);
-      return read === undefined ? [] : [(info: NodeInfo) => read(info.node)];
+      return read === undefined ? [] : [(position: number) => read(infoAt(position).node)];
     });
-    const passes = (info: NodeInfo) => passesAll(this.#filters, info);
-    return candidatesOf({ nodes: this.#nodes.list(), ranking, passes, levels });
+    return candidatesOf({
+      size: list.length,
+      ranking: rankingOf(this.#group, this.#nodes, this.#now),
+      passes: (position) => passesAll(this.#filters, infoAt(position)),
+      levels,
+    });
   }
 
   #assigned(task: Task, info: NodeInfo, message: string): Task | undefined {
@@ -102,17 +107,11 @@ export interface Assignment {
   readonly now: number;
 }
 
-/** The task with a node. */
+/** The task with a node. What its status said before is over. */
 export function assignTask(task: Task, { nodeId, given, message, now }: Assignment): Task {
-  const status = TaskStatus.create({
-    ...task.status,
-    state: "assigned",
-    message,
-    error: "",
-    timestampMs: now,
-  });
+  const status = TaskStatus.create({ state: "assigned", message, timestampMs: now });
   const assignedGeneric = given.length === 0 ? task.assignedGeneric : given;
-  return Task.create({ ...task, nodeId, status, assignedGeneric });
+  return { ...task, nodeId, status, assignedGeneric };
 }
 
 /** The task with the reason why it waits; undefined when it has that already. */

@@ -16,7 +16,7 @@ import type { Store } from "../state/store.ts";
 import type { Watch, WatchItem } from "../state/watch.ts";
 import { GroupDecision, isWaiting, type Placement } from "./decide.ts";
 import { type Group, groupOf } from "./group.ts";
-import type { NodeInfo } from "./node-info.ts";
+import { isWanted, type NodeInfo } from "./node-info.ts";
 import { NodeSet } from "./node-set.ts";
 import { ImageBook, surroundingsOf } from "./surroundings.ts";
 import { Waiting, type WaitingGroup } from "./waiting.ts";
@@ -27,7 +27,7 @@ const settleMs = 50;
 /** ... but at most for this long. */
 const settleMaxMs = 1_000;
 /** Longest piece of work before others have a turn, milliseconds; the commit of a batch may add a few. */
-const sliceMs = 10;
+const sliceMs = 6;
 /** Tasks between two looks at the clock. */
 const tasksPerLook = 16;
 /** How often at most the reason of a waiting group is written anew, milliseconds. */
@@ -53,6 +53,9 @@ export class SchedulerLoop {
   #hasEnded = false;
   /** Nodes that have more room than when resting groups were looked at. */
   readonly #freed = new Set<NodeInfo>();
+  #suspended:
+    | { readonly group: WaitingGroup; readonly decision: GroupDecision; readonly version: number }
+    | undefined;
   #firstWakeMs: number | undefined;
   #lastWakeMs = 0;
   /** When to look again without a change; undefined when that is not needed. */
@@ -128,6 +131,7 @@ export class SchedulerLoop {
   }
 
   #put(change: Change): void {
+    if (change.table !== "task") this.#suspended = undefined;
     switch (change.table) {
       case "task":
         this.#taskChanged(change);
@@ -164,7 +168,11 @@ export class SchedulerLoop {
     const next = change.kind === "remove" ? undefined : change.object;
     const old = change.kind === "remove" ? change.object : change.old;
     const flying = this.#writes?.arrived(change.object.id);
-    if (flying !== undefined) this.#nodes.release(flying.next);
+    if (flying !== undefined) {
+      // Most often what comes is what was decided, and charged then.
+      if (next !== undefined && isSamePlace(flying.next, next)) return;
+      this.#nodes.release(flying.next);
+    }
     const freed = this.#nodes.taskChanged(
       { old, next },
       this.#tools.clock.now(),
@@ -267,7 +275,7 @@ export class SchedulerLoop {
     const [first] = group.tasks.values();
     if (first === undefined) return;
     const { clock } = this.#tools;
-    const decision = this.#open(first);
+    const decision = this.#resumed(group) ?? this.#open(first);
     let count = 0;
     for (const task of group.tasks.values()) {
       const placement = group.isFixed ? decision.confirm(task) : decision.place(task);
@@ -278,10 +286,19 @@ export class SchedulerLoop {
       }
       if (++count % tasksPerLook === 0 && clock.monotonic() - begin >= sliceMs) {
         this.#waiting.again(group);
+        this.#suspended = { group, decision, version: this.#nodes.version };
         return;
       }
     }
     if (group.tasks.size > 0) this.#explain(group, decision, writes);
+  }
+
+  /** The decision on a group that the end of a slice cut, if nothing has happened since that it should know. */
+  #resumed(group: WaitingGroup): GroupDecision | undefined {
+    const suspended = this.#suspended;
+    this.#suspended = undefined;
+    if (suspended?.group !== group || suspended.version !== this.#nodes.version) return undefined;
+    return suspended.decision;
   }
 
   #explain(group: WaitingGroup, decision: GroupDecision, writes: Writes): void {
@@ -330,6 +347,15 @@ export class SchedulerLoop {
     if (error === undefined) this.#wake();
     else this.#lookAgain(clock.monotonic() + retryMs);
   }
+}
+
+/** Whether a task takes the same of the same node as what was decided. */
+function isSamePlace(decided: Task, next: Task): boolean {
+  return (
+    decided.nodeId === next.nodeId &&
+    next.status?.state === "assigned" &&
+    isWanted(decided) === isWanted(next)
+  );
 }
 
 /** Whether a node may suit more tasks than before. */

@@ -43,8 +43,6 @@ const wantedStates: ReadonlySet<TaskState> = new Set<TaskState>([
 /** One node and what is left of it. */
 export class NodeInfo {
   readonly id: string;
-  /** Place of the node in the order of ids, for ties. */
-  rank = 0;
   /** Place of the node in its set. */
   position = 0;
   /** Wanted tasks on the node. */

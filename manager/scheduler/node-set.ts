@@ -15,16 +15,36 @@ export const failureWindowMs = 5 * 60_000;
 const sweepEvery = 1_000;
 const noTasks: ReadonlyMap<NodeInfo, number> = new Map();
 
+/** What ranking compares of all nodes, by position: close together in memory, as every group looks at all of it. */
+export interface Columns {
+  /** Places of the nodes in the order of ids, for ties. */
+  readonly ranks: Float64Array;
+  /** Wanted tasks. */
+  readonly tasks: Float64Array;
+  /** Nano CPUs and bytes: reserved by tasks, and there at all. */
+  readonly usedCpus: Float64Array;
+  readonly totalCpus: Float64Array;
+  readonly usedMemory: Float64Array;
+  readonly totalMemory: Float64Array;
+}
+
 /** The nodes of the cluster. */
 export class NodeSet {
   readonly #byId = new Map<string, NodeInfo>();
   readonly #list: NodeInfo[] = [];
-  #ranked = true;
+  /** Undefined after a node came or went. */
+  #columns: Columns | undefined;
   /** Wanted tasks per service and node. */
   readonly #services = new Map<string, Map<NodeInfo, number>>();
   /** Per version of a service and node: when its latest tasks failed there, at most `failuresMax`. */
   readonly #failures = new Map<string, Map<string, number[]>>();
   #sinceSweep = 0;
+  #version = 0;
+
+  /** Changes with everything that changes in the set. */
+  get version(): number {
+    return this.#version;
+  }
 
   get size(): number {
     return this.#list.length;
@@ -39,38 +59,54 @@ export class NodeSet {
     return this.#list;
   }
 
-  /** Brings the ranks of all nodes up to date: their places in the order of ids. */
-  rank(): void {
-    if (this.#ranked) return;
+  /** What ranking compares; kept up as long as no node comes or goes. */
+  columns(): Columns {
+    if (this.#columns !== undefined) return this.#columns;
+    const column = () => new Float64Array(this.#list.length);
+    const columns = {
+      ranks: column(),
+      tasks: column(),
+      usedCpus: column(),
+      totalCpus: column(),
+      usedMemory: column(),
+      totalMemory: column(),
+    };
+    this.#columns = columns;
     const sorted = this.#list.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-    for (const [rank, info] of sorted.entries()) info.rank = rank;
-    this.#ranked = true;
+    for (const [rank, info] of sorted.entries()) {
+      columns.ranks[info.position] = rank;
+      this.#note(info);
+    }
+    return columns;
   }
 
   /** A node is there, or has changed. */
   put(node: Node): NodeInfo {
+    this.#version++;
     const known = this.#byId.get(node.id);
     if (known !== undefined) {
       known.update(node);
+      this.#note(known);
       return known;
     }
     const info = new NodeInfo(node);
     info.position = this.#list.push(info) - 1;
     this.#byId.set(info.id, info);
-    this.#ranked = false;
+    this.#columns = undefined;
     return info;
   }
 
   remove(id: string): void {
     const info = this.#byId.get(id);
     if (info === undefined) return;
+    this.#version++;
     this.#byId.delete(id);
     const last = this.#list.pop();
     if (last !== undefined && last !== info) {
       this.#list[info.position] = last;
       last.position = info.position;
     }
-    this.#ranked = false;
+    this.#columns = undefined;
     for (const counts of this.#services.values()) counts.delete(info);
     for (const nodes of this.#failures.values()) nodes.delete(id);
   }
@@ -81,6 +117,7 @@ export class NodeSet {
     if (info === undefined) return;
     info.charge(task);
     this.#countService(info, task, 1);
+    this.#note(info);
   }
 
   /** A task that was charged is on its node no longer. */
@@ -89,6 +126,7 @@ export class NodeSet {
     if (info === undefined) return;
     info.release(task);
     this.#countService(info, task, -1);
+    this.#note(info);
   }
 
   /**
@@ -132,7 +170,20 @@ export class NodeSet {
     return failing;
   }
 
+  #note(info: NodeInfo): void {
+    this.#version++;
+    const columns = this.#columns;
+    if (columns === undefined) return;
+    const { position } = info;
+    columns.tasks[position] = info.tasks;
+    columns.usedCpus[position] = info.usedCpus;
+    columns.totalCpus[position] = info.totalCpus;
+    columns.usedMemory[position] = info.usedMemory;
+    columns.totalMemory[position] = info.totalMemory;
+  }
+
   #failed(task: Task, now: number): void {
+    this.#version++;
     const at = Math.min(now, task.status?.timestampMs || now);
     if (task.serviceId === "" || at <= now - failureWindowMs) return;
     const key = versionKey(task.serviceId, task.specVersion);

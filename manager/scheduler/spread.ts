@@ -6,25 +6,29 @@
  * node. Since a placement only makes the node it chose less attractive, nothing but the way from the root to it has to be
  * ordered anew: a task costs the logarithm of the nodes, not their number. Nodes are only filtered once they are the best.
  */
+import type { Resources } from "../../src/common/api/generated/api.ts";
 import type { Group } from "./group.ts";
-import type { NodeInfo } from "./node-info.ts";
-import type { NodeSet } from "./node-set.ts";
+import type { Columns, NodeSet } from "./node-set.ts";
 
-/** How nodes compare for a group: lower is better, by `high` first. */
+/** How nodes compare for a group; nodes are named by their positions in the set. Lower keys are better, `high` first. */
 export interface Ranking {
+  readonly high: Float64Array;
+  readonly low: Float64Array;
   /** Reads the keys of a node anew, after a task was placed on it. */
-  update(info: NodeInfo): void;
-  /** Whether the first node is better. */
-  isBetter(a: NodeInfo, b: NodeInfo): boolean;
-  isFailing(info: NodeInfo): boolean;
+  update(position: number): void;
+  isFailing(position: number): boolean;
   /** Tasks of the service on the node. */
-  tasksOn(info: NodeInfo): number;
+  tasksOn(position: number): number;
 }
 
-/** More than any number of tasks on a node, or any share of it. */
+/** More than any number of tasks on a node. */
 const failingWeight = 2 ** 40;
+/** More than any share of a node that can be taken: a share is 1 at most, unless a node shrank. */
 const usedWeight = 2 ** 10;
+/** More than the number of nodes. */
 const rankWeight = 2 ** 20;
+/** More than the number of tasks on a node. */
+const ownWeight = 2 ** 13;
 
 /**
  * The order of nodes for a group:
@@ -36,191 +40,224 @@ const rankWeight = 2 ** 20;
  * 3. the fewest tasks at all; 4. the lower id.
  */
 export function rankingOf(group: Group, nodes: NodeSet, now: number): Ranking {
-  nodes.rank();
   const { serviceId, specVersion, reserved } = group;
-  const failing = nodes.failing(serviceId, specVersion, now);
+  const { ranks, tasks } = nodes.columns();
   const high = new Float64Array(nodes.size);
   const low = new Float64Array(nodes.size);
-  const tasksOn = (info: NodeInfo) => nodes.tasksOf(serviceId).get(info) ?? 0;
-  const update = (info: NodeInfo) => {
-    const own = tasksOn(info);
-    const { position } = info;
-    const last = failing.size > 0 && failing.has(info) ? failingWeight : 0;
-    if (reserved === undefined) {
-      high[position] = last + own;
-      low[position] = info.tasks * rankWeight + info.rank;
-      return;
+  const shares = reserved === undefined ? undefined : sharesOf(reserved, nodes.columns());
+  const set = (at: number, own: number) => {
+    const all = tasks[at] ?? 0;
+    const rank = ranks[at] ?? 0;
+    if (shares === undefined) {
+      high[at] = own;
+      low[at] = all * rankWeight + rank;
+    } else {
+      high[at] = (own > 0 ? usedWeight : 0) + shares(at);
+      low[at] = (all + own * ownWeight) * rankWeight + rank;
     }
-    const share = Math.max(
-      shareOf(info.usedCpus + reserved.nanoCpus, info.totalCpus, reserved.nanoCpus),
-      shareOf(info.usedMemory + reserved.memoryBytes, info.totalMemory, reserved.memoryBytes),
-    );
-    high[position] = last + (own > 0 ? usedWeight : 0) + share;
-    low[position] = (own * 2 ** 13 + info.tasks) * rankWeight + info.rank;
   };
-  for (const info of nodes.list()) update(info);
+  // Most nodes have no task of the service: only the others have to be looked up.
+  for (let at = 0; at < nodes.size; at++) set(at, 0);
+  for (const [info, own] of nodes.tasksOf(serviceId)) set(info.position, own);
+  const failing = new Set<number>();
+  for (const { position } of nodes.failing(serviceId, specVersion, now)) failing.add(position);
+  for (const at of failing) high[at] = (high[at] ?? 0) + failingWeight;
+  const list = nodes.list();
+  const tasksOn = (at: number) => {
+    const info = list[at];
+    return info === undefined ? 0 : (nodes.tasksOf(serviceId).get(info) ?? 0);
+  };
   return {
-    update,
+    high,
+    low,
     tasksOn,
-    isFailing: (info) => failing.has(info),
-    isBetter: (a, b) => {
-      const difference = (high[a.position] ?? 0) - (high[b.position] ?? 0);
-      return difference !== 0 ? difference < 0 : (low[a.position] ?? 0) < (low[b.position] ?? 0);
+    update: (at) => {
+      set(at, tasksOn(at));
+      if (failing.has(at)) high[at] = (high[at] ?? 0) + failingWeight;
     },
+    isFailing: (at) => failing.has(at),
   };
 }
 
-/** Share of a resource taken; 0 where the group does not want any of it. */
-function shareOf(used: number, total: number, wanted: number): number {
-  if (wanted <= 0) return 0;
-  return total > 0 ? used / total : 1;
+/** The largest share of a node, of what the group reserves, that would be taken with one more of its tasks. */
+function sharesOf({ nanoCpus, memoryBytes }: Resources, columns: Columns): (at: number) => number {
+  const { usedCpus, totalCpus, usedMemory, totalMemory } = columns;
+  return (at) => {
+    const cpus =
+      nanoCpus > 0 ? ((usedCpus[at] ?? 0) + nanoCpus) / Math.max(1, totalCpus[at] ?? 0) : 0;
+    const memory =
+      memoryBytes > 0
+        ? ((usedMemory[at] ?? 0) + memoryBytes) / Math.max(1, totalMemory[at] ?? 0)
+        : 0;
+    return Math.max(cpus, memory);
+  };
 }
 
-/** Nodes to choose from. */
+/** Whether the first node is better. */
+function isBetter({ high, low }: Ranking, a: number, b: number): boolean {
+  const difference = (high[a] ?? 0) - (high[b] ?? 0);
+  return difference !== 0 ? difference < 0 : (low[a] ?? 0) < (low[b] ?? 0);
+}
+
+/** Nodes to choose from, by their positions. */
 export interface Candidates {
-  /** The best node that will do; undefined when none does. */
-  best(): NodeInfo | undefined;
+  /** The best node that will do; -1 when none does. */
+  best(): number;
   /** The best node got a task. */
   taken(): void;
 }
 
 /** What a tree is made from. */
 export interface TreeOptions {
-  readonly nodes: readonly NodeInfo[];
+  /** How many nodes there are. */
+  readonly size: number;
   readonly ranking: Ranking;
-  readonly passes: (info: NodeInfo) => boolean;
+  readonly passes: (position: number) => boolean;
   /** One per spread preference: a node's branch. */
-  readonly levels: readonly ((info: NodeInfo) => string)[];
+  readonly levels: readonly ((position: number) => string)[];
 }
 
-/** The tree over the nodes. */
+/** The tree over all nodes. */
 export function candidatesOf(options: TreeOptions): Candidates {
-  return treeOf(options, options.nodes, 0);
+  const positions = new Int32Array(options.size);
+  for (let at = 0; at < options.size; at++) positions[at] = at;
+  return treeOf(options, positions, 0);
 }
 
-function treeOf(options: TreeOptions, nodes: readonly NodeInfo[], level: number): Candidates {
+function treeOf(options: TreeOptions, positions: Int32Array, level: number): Candidates {
   const branchOf = options.levels[level];
-  if (branchOf === undefined) return new Leaf(options, nodes);
-  const branches = new Map<string, NodeInfo[]>();
-  for (const info of nodes) {
-    const value = branchOf(info);
+  if (branchOf === undefined) return new Leaf(options, positions);
+  const branches = new Map<string, number[]>();
+  for (const at of positions) {
+    const value = branchOf(at);
     const branch = branches.get(value);
-    if (branch === undefined) branches.set(value, [info]);
-    else branch.push(info);
+    if (branch === undefined) branches.set(value, [at]);
+    else branch.push(at);
   }
   const { ranking } = options;
   const parts: Part[] = [];
   for (const members of branches.values()) {
-    const candidates = treeOf(options, members, level + 1);
+    const candidates = treeOf(options, Int32Array.from(members), level + 1);
     const best = candidates.best();
-    if (best === undefined) continue;
+    if (best < 0) continue;
     let tasks = 0;
-    for (const info of members) tasks += ranking.tasksOn(info);
+    for (const at of members) tasks += ranking.tasksOn(at);
     parts.push({ candidates, best, tasks });
   }
   return new Branches(ranking, parts);
 }
 
-/** Nodes between which no preference distinguishes: a heap. */
+/** Nodes between which no preference distinguishes: a heap of their positions. */
 class Leaf implements Candidates {
   readonly #o: TreeOptions;
-  readonly #heap: NodeInfo[];
+  readonly #heap: Int32Array;
+  #size: number;
   #isChecked = false;
 
-  constructor(options: TreeOptions, nodes: readonly NodeInfo[]) {
+  constructor(options: TreeOptions, positions: Int32Array) {
     this.#o = options;
-    this.#heap = [...nodes];
-    heapify(this.#heap, options.ranking.isBetter);
+    this.#heap = positions;
+    this.#size = positions.length;
+    for (let at = (this.#size >> 1) - 1; at >= 0; at--) this.#siftDown(at);
   }
 
-  best(): NodeInfo | undefined {
-    const { passes, ranking } = this.#o;
-    for (;;) {
-      const [top] = this.#heap;
-      if (top === undefined || this.#isChecked || passes(top)) {
-        this.#isChecked = top !== undefined;
+  best(): number {
+    while (this.#size > 0) {
+      const top = this.#heap[0] ?? 0;
+      if (this.#isChecked || this.#o.passes(top)) {
+        this.#isChecked = true;
         return top;
       }
       // What does not pass now will not pass after further placements either.
-      removeTop(this.#heap, ranking.isBetter);
+      this.#heap[0] = this.#heap[--this.#size] ?? 0;
+      this.#siftDown(0);
     }
+    return -1;
   }
 
   taken(): void {
-    const [top] = this.#heap;
-    if (top === undefined) return;
     this.#isChecked = false;
-    this.#o.ranking.update(top);
-    siftDown(this.#heap, 0, this.#o.ranking.isBetter);
+    this.#o.ranking.update(this.#heap[0] ?? 0);
+    this.#siftDown(0);
+  }
+
+  #siftDown(from: number): void {
+    const heap = this.#heap;
+    const size = this.#size;
+    const { ranking } = this.#o;
+    const item = heap[from] ?? 0;
+    let at = from;
+    for (;;) {
+      let child = 2 * at + 1;
+      if (child >= size) break;
+      if (child + 1 < size && isBetter(ranking, heap[child + 1] ?? 0, heap[child] ?? 0)) child++;
+      if (!isBetter(ranking, heap[child] ?? 0, item)) break;
+      heap[at] = heap[child] ?? 0;
+      at = child;
+    }
+    heap[at] = item;
   }
 }
 
 interface Part {
   readonly candidates: Candidates;
-  best: NodeInfo;
+  best: number;
   tasks: number;
 }
 
 /** Branches of one level: a heap of those that have a node left. */
 class Branches implements Candidates {
-  readonly #isBefore: (a: Part, b: Part) => boolean;
-  readonly #parts: Part[];
+  readonly #ranking: Ranking;
+  readonly #heap: Part[];
 
   constructor(ranking: Ranking, parts: Part[]) {
-    this.#isBefore = (a, b) => {
-      const [last, otherLast] = [ranking.isFailing(a.best), ranking.isFailing(b.best)];
-      if (last !== otherLast) return otherLast;
-      return a.tasks !== b.tasks ? a.tasks < b.tasks : ranking.isBetter(a.best, b.best);
-    };
-    this.#parts = parts;
-    heapify(this.#parts, this.#isBefore);
+    this.#ranking = ranking;
+    this.#heap = parts;
+    for (let at = (parts.length >> 1) - 1; at >= 0; at--) this.#siftDown(at);
   }
 
-  best(): NodeInfo | undefined {
-    return this.#parts[0]?.best;
+  best(): number {
+    return this.#heap[0]?.best ?? -1;
   }
 
   taken(): void {
-    const [top] = this.#parts;
+    const [top] = this.#heap;
     if (top === undefined) return;
     top.candidates.taken();
     top.tasks++;
-    const best = top.candidates.best();
-    if (best === undefined) removeTop(this.#parts, this.#isBefore);
-    else {
-      top.best = best;
-      siftDown(this.#parts, 0, this.#isBefore);
+    top.best = top.candidates.best();
+    if (top.best < 0) {
+      const last = this.#heap.pop();
+      if (last !== undefined && last !== top) this.#heap[0] = last;
     }
+    this.#siftDown(0);
   }
-}
 
-function heapify<T>(heap: T[], isBefore: (a: T, b: T) => boolean): void {
-  for (let at = (heap.length >> 1) - 1; at >= 0; at--) siftDown(heap, at, isBefore);
-}
+  /** A branch in which only failing nodes are left comes last; then the fewest tasks count, then the best node. */
+  #isBefore(a: Part, b: Part): boolean {
+    const [last, otherLast] = [this.#ranking.isFailing(a.best), this.#ranking.isFailing(b.best)];
+    if (last !== otherLast) return otherLast;
+    return a.tasks !== b.tasks ? a.tasks < b.tasks : isBetter(this.#ranking, a.best, b.best);
+  }
 
-function removeTop<T>(heap: T[], isBefore: (a: T, b: T) => boolean): void {
-  const last = heap.pop();
-  if (last === undefined || heap.length === 0) return;
-  heap[0] = last;
-  siftDown(heap, 0, isBefore);
-}
-
-function siftDown<T>(heap: T[], from: number, isBefore: (a: T, b: T) => boolean): void {
-  const item = heap[from];
-  if (item === undefined) return;
-  let at = from;
-  for (;;) {
-    let next = 2 * at + 1;
-    let child = heap[next];
-    if (child === undefined) break;
-    const right = heap[next + 1];
-    if (right !== undefined && isBefore(right, child)) {
-      next++;
-      child = right;
+  #siftDown(from: number): void {
+    const heap = this.#heap;
+    const item = heap[from];
+    if (item === undefined) return;
+    let at = from;
+    for (;;) {
+      let next = 2 * at + 1;
+      let child = heap[next];
+      if (child === undefined) break;
+      const right = heap[next + 1];
+      if (right !== undefined && this.#isBefore(right, child)) {
+        next++;
+        child = right;
+      }
+      if (!this.#isBefore(child, item)) break;
+      heap[at] = child;
+      at = next;
     }
-    if (!isBefore(child, item)) break;
-    heap[at] = child;
-    at = next;
+    heap[at] = item;
   }
-  heap[at] = item;
 }
