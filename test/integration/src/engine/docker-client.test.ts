@@ -380,11 +380,22 @@ describe("engine with a stock docker client", () => {
         );
       });
 
-      it("answers for containers, images and volumes that there are none", async () => {
+      it("makes, lists and removes containers and volumes beside the swarm's objects", async () => {
         assert.equal(await docker("ps -q"), "");
-        assert.equal(await docker("images -q"), "");
-        assert.equal(await docker("volume ls -q"), "");
-        assert.match(await refused("run --rm nginx"), /not implemented yet/);
+        const id = await docker("create --name box --label a=b --network none busybox cat");
+        assert.equal(await docker("ps -aq --no-trunc --filter label=a=b"), id);
+        assert.equal(
+          await docker("ps -a --format", "{{.Names}} {{.Image}} {{.Status}}"),
+          "box busybox Created",
+        );
+        assert.equal(await docker("inspect --format", "{{.Config.Cmd}}", "box"), "[cat]");
+        assert.equal(await docker("rm box"), "box");
+        assert.match(await refused("rm box"), /No such container: box/);
+        assert.equal(await docker("images --format {{.Repository}}:{{.Tag}}"), "busybox:latest");
+        assert.equal(await docker("volume create data"), "data");
+        assert.equal(await docker("volume ls -q"), "data");
+        assert.equal(await docker("volume rm data"), "data");
+        assert.match(await refused("create --gpus all busybox"), /could not select device driver/);
       });
 
       it("says why without a swarm, on a worker, and when locked", async () => {
