@@ -84,6 +84,8 @@ export interface PullRequest {
   readonly reference: string;
   /** The node's own when undefined. */
   readonly platform: Platform | undefined;
+  /** Without a platform: those that the node only emulates will do too, after its own. */
+  readonly emulated?: boolean;
   readonly auth: RegistryAuth | undefined;
   readonly onProgress: (progress: TransferProgress) => void;
   readonly signal: AbortSignal;

@@ -31,3 +31,27 @@ export const containerLookMs = 30_000;
 export const containerdRetriesMax = 3;
 /** Whole seconds between stop signal and kill when nothing is said, as with Docker. */
 export const stopTimeoutDefaultS = 10;
+/** A manifest or configuration that is read whole; those of registries are bounded more strictly. */
+export const imageBlobBytesMax = 8 * mib;
+/** One message of a write to the content store; its size makes no difference to speed from 256 KiB on. */
+export const contentMessageBytes = 1 * mib;
+/** Messages of one write that containerd has not answered yet: memory per layer under way. */
+export const contentMessagesUnderWayMax = 8;
+/** What a pull, load or commit that never ends keeps from the collector is let go after this. */
+export const imageLeaseMs = 24 * 60 * 60 * 1000;
+/** Unpacking one layer: gigabytes onto the card of a small board. */
+export const layerUnpackMs = 60 * 60 * 1000;
+/** How old what is known of the images may be; after changes of our own it is asked anew at once. */
+export const imagesCatalogMs = 2_000;
+/** Layers of one image that are downloaded at once, as Docker. */
+export const layerDownloadsMax = 3;
+/** Attempts to go on with a layer without a byte more between them, as Docker. */
+export const layerAttemptsMax = 5;
+/** Pause before the second such attempt; it grows with each. */
+export const layerRetryMs = 1_000;
+/** What a failed pull has downloaded is kept this long for the next one. */
+export const pullLingerMs = 2 * 60 * 1000;
+/** Least time between two reports of a transfer's progress, as Docker's client draws them. */
+export const progressPeriodMs = 100;
+/** How often leases that nobody uses any more are looked for. */
+export const imagesSweepMs = 30_000;

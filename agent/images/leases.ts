@@ -1,0 +1,57 @@
+/**
+ * Leases: what holds content and snapshots while nothing else refers to them yet.
+ *
+ * Their ids begin with a word of ours, so that those a former life of the daemon left are known for what they are.
+ */
+import type { ContainerdClient } from "../../src/common/containerd/client.ts";
+import { snapshotterName } from "../../src/common/containerd/client.ts";
+import { type LeaseRecord, LeasesService } from "../../src/common/containerd/generated/protocol.ts";
+import { hasCode } from "../../src/common/errors/cluster-error.ts";
+import { imageLeaseMs } from "../../src/common/limits/runtime.ts";
+
+const prefix = "skep-image-";
+
+/** Makes a lease, or finds the one with this name from before. Resolves with its id. */
+export async function takeLease(
+  client: ContainerdClient,
+  o: { readonly name: string; readonly nowMs: number },
+): Promise<string> {
+  const id = `${prefix}${o.name}`;
+  // Should nobody ever end it, containerd does.
+  const end = new Date(o.nowMs + imageLeaseMs).toISOString();
+  try {
+    await client.call(LeasesService.create, { id, labels: { "containerd.io/gc.expire": end } });
+  } catch (error) {
+    if (!hasCode(error, "already-exists")) throw error;
+  }
+  return id;
+}
+
+/** Ends a lease; with `sync` when the collector has been through. */
+export async function endLease(
+  client: ContainerdClient,
+  id: string,
+  o: { readonly sync: boolean },
+): Promise<void> {
+  try {
+    await client.call(LeasesService.delete, { id, sync: o.sync });
+  } catch (error) {
+    if (!hasCode(error, "not-found")) throw error;
+  }
+}
+
+/** The leases of images there are. */
+export async function imageLeases(client: ContainerdClient): Promise<readonly LeaseRecord[]> {
+  const { leases } = await client.call(LeasesService.list, {});
+  return leases.filter(({ id }) => id.startsWith(prefix));
+}
+
+/** Puts a blob or a committed snapshot that is there under the lease too. */
+export async function holdFor(
+  client: ContainerdClient,
+  lease: string,
+  resource: { readonly kind: "content" | "snapshot"; readonly id: string },
+): Promise<void> {
+  const type = resource.kind === "content" ? "content" : `snapshots/${snapshotterName}`;
+  await client.call(LeasesService.addResource, { id: lease, resource: { id: resource.id, type } });
+}
