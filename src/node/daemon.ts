@@ -64,7 +64,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
       runtime,
       describe: () =>
         describeNode(readHostFacts(), { version: facts.version, labels: config.engineLabels }),
-      startsMax: 2 * facts.cpus,
+      loaded: Promise.resolve(),
       clock: systemClock,
       log,
     }),

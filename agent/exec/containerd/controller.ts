@@ -5,6 +5,7 @@
  * with the same steps, and adopts what it finds.
  */
 import { ContainerStatus, type Task } from "../../../src/common/api/generated/api.ts";
+import { aborting } from "../../../src/common/clock/aborting.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { Runtime } from "../../../src/common/container/runtime.ts";
 import type { Container } from "../../../src/common/container/types.ts";
@@ -14,14 +15,13 @@ import type { Controller, TaskExit } from "../controller.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
 import type { ContainerWatch } from "./container-watch.ts";
 import { registryAuthOf } from "./pull-auth.ts";
-import type { Turns } from "./turns.ts";
 
 /** What all controllers of a node share. */
 export interface ControllerTools {
   readonly runtime: Runtime;
+  /** Resolves when the containers of earlier lives of the daemon are known: before, none says nothing. */
+  readonly loaded: Promise<void>;
   readonly watch: ContainerWatch;
-  /** Bounds how many containers are made and started at a time. */
-  readonly turns: Turns;
   /** The container of a task; undefined when there is none, or nothing can be known. */
   readonly find: (taskId: string) => Container | undefined;
   readonly clock: Clock;
@@ -58,26 +58,25 @@ export class ContainerController implements Controller {
   }
 
   async prepare(signal: AbortSignal): Promise<void> {
+    await aborting(this.#tools.loaded, signal);
     if (this.#find() !== undefined) return;
     await this.#pull(signal);
-    const { runtime, turns } = this.#tools;
+    const { containers } = this.#tools.runtime;
     const config = containerConfigFromTask(this.#task, this.#place());
-    await turns.take(signal, () =>
-      this.#whileAway(signal, async () => {
-        if (this.#find() === undefined) await runtime.containers.create(config, signal);
-      }),
-    );
+    await this.#whileAway(signal, async () => {
+      if (this.#find() === undefined) await containers.create(config, signal);
+    });
   }
 
   async start(signal: AbortSignal): Promise<TaskExit | undefined> {
     // An earlier life of the daemon may have come as far as this, and its container been removed since.
     await this.prepare(signal);
-    const { runtime, turns } = this.#tools;
-    const id = this.#find()?.id ?? "";
-    if (this.#find()?.state.phase === "created") {
-      await turns.take(signal, () =>
-        this.#whileAway(signal, () => runtime.containers.start(id, signal)),
-      );
+    const { containers } = this.#tools.runtime;
+    const container = this.#find();
+    if (container === undefined) return gone;
+    const { id } = container;
+    if (container.state.phase === "created") {
+      await this.#whileAway(signal, () => containers.start(id, signal));
     }
     const outcome = await this.#tools.watch.until(id, () => this.#outcome(), signal);
     if (outcome === "unhealthy") return this.#endUnhealthy(signal);
@@ -85,6 +84,7 @@ export class ContainerController implements Controller {
   }
 
   async wait(signal: AbortSignal): Promise<TaskExit> {
+    await aborting(this.#tools.loaded, signal);
     const container = this.#find();
     if (container === undefined) return gone;
     const outcome = await this.#tools.watch.until(container.id, () => this.#end(), signal);
@@ -92,12 +92,14 @@ export class ContainerController implements Controller {
   }
 
   async shutdown(signal: AbortSignal): Promise<void> {
+    await aborting(this.#tools.loaded, signal);
     const container = this.#find();
     if (container === undefined || !isUp(container)) return;
     await this.#whileAway(signal, () => this.#stop(container.id));
   }
 
   async remove(): Promise<void> {
+    await this.#tools.loaded;
     const container = this.#find();
     if (container === undefined) return;
     try {

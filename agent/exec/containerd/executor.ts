@@ -11,18 +11,20 @@ import type { Controller } from "../controller.ts";
 import type { ControllerRequest, Executor } from "../executor.ts";
 import { ContainerWatch } from "./container-watch.ts";
 import { ContainerController, type ControllerTools } from "./controller.ts";
-import { Turns } from "./turns.ts";
 
 /** What an executor is made with. */
 export interface ContainerExecutorOptions {
   readonly runtime: Runtime;
   /** Reads the node's description anew. */
   readonly describe: () => NodeDescription;
-  /** Containers made or started at a time: more than twice the cores only makes each of them later. */
-  readonly startsMax: number;
+  /** Resolves when the containers of earlier lives of the daemon are known. */
+  readonly loaded: Promise<void>;
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** How long the containers of earlier lives are waited for, milliseconds. */
+const loadMsMax = 15_000;
 
 /** Makes the executor of a node. */
 export function containerExecutor(options: ContainerExecutorOptions): Executor {
@@ -30,8 +32,8 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
   const list = () => containersOf(runtime);
   const tools: ControllerTools = {
     runtime,
+    loaded: options.loaded,
     watch: new ContainerWatch(runtime.containers, clock),
-    turns: new Turns(options.startsMax),
     find: (taskId) => list().find(({ config }) => config.task?.taskId === taskId),
     clock,
     log,
@@ -45,9 +47,10 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
   return {
     describe,
     controller,
-    ready: async () => {},
+    ready: (signal) => known(options, signal),
     taskIds: () => [...new Set(list().flatMap(({ config }) => config.task?.taskId ?? []))],
     discard: async (taskId) => {
+      await options.loaded;
       for (const container of list()) {
         if (container.config.task?.taskId !== taskId) continue;
         await runtime.containers
@@ -58,6 +61,24 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
       }
     },
   };
+}
+
+/** A containerd that does not come up is not waited for longer than it should take. */
+async function known({ loaded, clock }: ContainerExecutorOptions, signal: AbortSignal) {
+  const stop = new AbortController();
+  const end = () => stop.abort(signal.reason);
+  if (signal.aborted) end();
+  signal.addEventListener("abort", end, { once: true });
+  const late = clock.sleep(loadMsMax, stop.signal);
+  try {
+    await Promise.race([loaded, late]);
+  } finally {
+    signal.removeEventListener("abort", end);
+    stop.abort();
+    late.catch(() => {
+      // Not needed any more.
+    });
+  }
 }
 
 /** All containers of the node; none while the runtime cannot say. */

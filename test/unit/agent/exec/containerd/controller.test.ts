@@ -44,11 +44,14 @@ describe("agent/exec/containerd/controller", () => {
     executor = executorOf();
   });
 
-  function executorOf(over: FakeRuntime | ReturnType<typeof noRuntime> = runtime): Executor {
+  function executorOf(
+    over: FakeRuntime | ReturnType<typeof noRuntime> = runtime,
+    loaded = Promise.resolve(),
+  ): Executor {
     return containerExecutor({
       runtime: over,
       describe: () => NodeDescription.create({ hostname: "h" }),
-      startsMax: 2,
+      loaded,
       clock,
       log: silentLog,
     });
@@ -95,6 +98,35 @@ describe("agent/exec/containerd/controller", () => {
     await runtime.containers.stop("web.1.t");
     const { exitCode } = await controller(task("t")).wait(never);
     equal(exitCode, 143);
+  });
+
+  it("takes none for lost before it is known which there are", async () => {
+    await running();
+    let know = () => {};
+    executor = executorOf(
+      runtime,
+      new Promise((resolve) => {
+        know = resolve;
+      }),
+    );
+    const list = runtime.containers.list.bind(runtime.containers);
+    runtime.containers.list = () => [];
+    const end = controller(task("t")).wait(never);
+    const ready = executor.ready(never);
+    await settled();
+    runtime.containers.list = list;
+    know();
+    await ready;
+    await settled();
+    await runtime.containers.kill("web.1.t", "KILL");
+    equal((await end).exitCode, 137);
+  });
+
+  it("waits 15 s at most for that before the node says hello", async () => {
+    executor = executorOf(runtime, new Promise(() => {}));
+    const ready = executor.ready(never);
+    await clock.advance(15_000);
+    await ready;
   });
 
   it("counts a container that was removed as lost", async () => {
@@ -244,18 +276,5 @@ describe("agent/exec/containerd/controller", () => {
         return true;
       });
     });
-  });
-
-  it("makes and starts no more at a time than it may", async () => {
-    let [now, most] = [0, 0];
-    const start = runtime.containers.start.bind(runtime.containers);
-    runtime.containers.start = async (id) => {
-      most = Math.max(most, ++now);
-      await settled();
-      await start(id);
-      now--;
-    };
-    await Promise.all(["a", "b", "c", "d"].map((id) => running(task(id))));
-    equal(most, 2);
   });
 });
