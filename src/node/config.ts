@@ -6,6 +6,11 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import type { LogLevel } from "../common/log/log.ts";
+import {
+  checkInsecureRegistry,
+  checkMirror,
+  type RegistrySettings,
+} from "../common/registry/settings.ts";
 import { parsePrefix } from "../common/spec/cidr.ts";
 import { parseHostPort } from "./address.ts";
 import { type ParsedFlags, parseFlags, withConfigFile } from "./flags.ts";
@@ -38,6 +43,8 @@ export interface DaemonConfig {
   readonly defaultAdvertiseAddress: string | undefined;
   readonly defaultAddressPools: readonly { readonly base: string; readonly size: number }[];
   readonly raftProfile: "normal" | "slow-disk";
+  /** As given; registries on this machine itself are trusted besides. */
+  readonly registries: RegistrySettings;
   readonly ignoredFlags: readonly string[];
 }
 
@@ -66,6 +73,10 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
     defaultAdvertiseAddress: last(flags, "swarm-default-advertise-addr"),
     defaultAddressPools: (flags.values.get("default-address-pool") ?? []).map(addressPool),
     raftProfile: profile(last(flags, "raft-profile") ?? "normal"),
+    registries: {
+      insecure: (flags.values.get("insecure-registry") ?? []).map(checkInsecureRegistry),
+      mirrors: (flags.values.get("registry-mirror") ?? []).map(checkMirror),
+    },
     ignoredFlags: flags.ignored,
   };
 }

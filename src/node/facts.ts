@@ -38,8 +38,8 @@ export function readDaemonFacts(config: DaemonConfig): DaemonFacts {
     httpProxy: process.env["HTTP_PROXY"] ?? process.env["http_proxy"] ?? "",
     httpsProxy: process.env["HTTPS_PROXY"] ?? process.env["https_proxy"] ?? "",
     noProxy: process.env["NO_PROXY"] ?? process.env["no_proxy"] ?? "",
-    insecureRegistries: [],
-    registryMirrors: [],
+    insecureRegistries: config.registries.insecure,
+    registryMirrors: config.registries.mirrors,
     warnings: [],
   };
 }

@@ -28,6 +28,7 @@ describe("src/node/config", () => {
         defaultAdvertiseAddress: undefined,
         defaultAddressPools: [],
         raftProfile: "normal",
+        registries: { insecure: [], mirrors: [] },
         ignoredFlags: [],
       },
     );
@@ -53,6 +54,16 @@ describe("src/node/config", () => {
       "takes the other settings as they are",
       ["-p", "/p", "--raft-profile=slow-disk", "--swarm-default-advertise-addr=eth1"],
       { pidFile: "/p", raftProfile: "slow-disk", defaultAdvertiseAddress: "eth1" },
+    ],
+    [
+      "takes registries",
+      [
+        "--insecure-registry=10.0.0.0/8",
+        "--insecure-registry",
+        "r:5000",
+        "--registry-mirror=http://m",
+      ],
+      { registries: { insecure: ["10.0.0.0/8", "r:5000"], mirrors: ["http://m"] } },
     ],
     [
       "reads address pools of both families",
@@ -110,6 +121,12 @@ describe("src/node/config", () => {
       ["-H", "fd://"],
       "--host fd://: give unix:///PATH or tcp://ADDRESS:PORT",
     ],
+    [
+      "a registry with a scheme",
+      ["--insecure-registry=http://r"],
+      /--insecure-registry http:\/\/r: give/,
+    ],
+    ["a mirror without one", ["--registry-mirror=m:5000"], /^--registry-mirror m:5000: give/],
     ["a relative socket", ["-H", "unix://a"], /^--host unix:\/\/a: give/],
     ["a TCP host without port", ["-H", "tcp://1.2.3.4"], /^--host tcp:\/\/1\.2\.3\.4: give/],
     ["a port beyond 65535", ["-H", "tcp://1.2.3.4:65536"], /^invalid --host "1\.2\.3\.4:65536"/],
