@@ -97,6 +97,11 @@ export class ContainerOutput {
     return this.#hub.subscribe(o, o.unfinished ? (this.#pump?.pending() ?? []) : []);
   }
 
+  /** Time of the last record that was not handed to those who attach now. */
+  get lastTimeNs(): bigint | undefined {
+    return this.#pump?.lastTimeNs;
+  }
+
   /** Takes in what a run left that ended while there was no daemon. */
   async #takeInRest(container: Container): Promise<void> {
     const left = await readPosition(this.#positionPath());

@@ -23,6 +23,11 @@ export class LogTimes {
     this.#nanos = nanos - 1;
   }
 
+  /** The last one given out, or the one before the first; nanoseconds since the epoch. */
+  get last(): bigint {
+    return BigInt(this.#second) * 1_000_000_000n + BigInt(this.#nanos);
+  }
+
   /** The next time, as RFC 3339 with nanoseconds. */
   next(): string {
     this.#nanos++;

@@ -95,6 +95,7 @@ export class OutputPump {
   private constructor(setup: PumpSetup) {
     this.#setup = setup;
     this.#alarm = new Alarm(setup.clock);
+    this.#times.advance(setup.clock.now());
     this.#noted = setup.start;
     this.#logged = new Promise((resolve) => {
       this.#logIsOver = resolve;
@@ -120,6 +121,11 @@ export class OutputPump {
       setup.logger.warn("the output of a container ended early", { err: error });
     });
     return pump;
+  }
+
+  /** Time of the last record in the log. */
+  get lastTimeNs(): bigint {
+    return this.#times.last;
   }
 
   /** What was read but is not in the log yet: unfinished lines. */
