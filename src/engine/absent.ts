@@ -14,8 +14,6 @@ const areas = [
   "/plugins/{rest...}",
   "/networks/{id}/connect",
   "/networks/{id}/disconnect",
-  "/services/{id}/logs",
-  "/tasks/{id}/logs",
   "/build",
   "/build/cancel",
   "/session",

@@ -149,7 +149,8 @@ function ask({ message, carried }: Carriage, tunnel: Duplex): Promise<IncomingMe
       headers: passedOn(message.headers),
     });
     outgoing.once("response", resolve);
-    outgoing.once("error", (error) => reject(goneError(carried.nodeId, tunnel.errored ?? error)));
+    // Not once: it fails anew when the tunnel breaks while the answer is read, which the answer tells as well.
+    outgoing.on("error", (error) => reject(goneError(carried.nodeId, tunnel.errored ?? error)));
     const hasBody =
       message.headers["transfer-encoding"] !== undefined ||
       Number(message.headers["content-length"] ?? 0) > 0;

@@ -7,6 +7,7 @@ import { relay } from "./attached.ts";
 import type { EngineContext } from "./context.ts";
 import { detachKeys, frame, logTime, nanosecondsFrom } from "./frames.ts";
 import { type Connection, streamType } from "./hijack.ts";
+import { framesHeader } from "./log-frames.ts";
 import type { Reply } from "./reply.ts";
 import { type EngineRequest, flag, param } from "./request.ts";
 import type { Route } from "./router.ts";
@@ -109,6 +110,7 @@ async function logs(context: EngineContext, request: EngineRequest): Promise<Rep
   });
   const details = flag(request, "details") ? `${attributesText(container)} ` : "";
   const timestamps = flag(request, "timestamps");
+  const isBare = tty && request.header(framesHeader) === "";
   return {
     kind: "bytes",
     // Before frames had a media type the answer named none.
@@ -117,20 +119,20 @@ async function logs(context: EngineContext, request: EngineRequest): Promise<Rep
       for await (const { stream, timeNs, data } of records) {
         const head = `${timestamps ? `${logTime(timeNs)} ` : ""}${details}`;
         const line = head === "" ? data : Buffer.concat([Buffer.from(head), data]);
-        yield tty ? line : frame(stream, line);
+        yield isBare ? line : frame(stream, line);
       }
     })(),
   };
 }
 
-/** Anything but a number means all, as with Docker. */
-function tailOf(request: EngineRequest): number | undefined {
+/** How many records of the end of a log are wanted: anything but a number means all, as with Docker. */
+export function tailOf(request: EngineRequest): number | undefined {
   const text = request.query.get("tail") ?? "";
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 /** The labels and variables that the log options `labels` and `env` name. */
-function attributesText(container: Container): string {
+export function attributesText(container: Container): string {
   const options = container.config.logDriver?.options ?? {};
   const names = (key: string) => (options[key] ?? "").split(",").filter((name) => name !== "");
   const env = new Map(

@@ -4,10 +4,11 @@
  */
 import { ClusterError } from "../common/errors/cluster-error.ts";
 
-const streamNumbers = { stdin: 0, stdout: 1, stderr: 2 } as const;
+/** Clients fail with what comes as `error`: it is the daemon's own. */
+const streamNumbers = { stdin: 0, stdout: 1, stderr: 2, error: 3 } as const;
 
 /** One frame: number of the stream, three zeros, length as a big-endian number of four bytes, then the bytes. */
-export function frame(stream: "stdout" | "stderr", data: Uint8Array): Uint8Array {
+export function frame(stream: "stdout" | "stderr" | "error", data: Uint8Array): Uint8Array {
   const bytes = Buffer.allocUnsafe(8 + data.length);
   bytes.writeUInt32BE(streamNumbers[stream] * 2 ** 24, 0);
   bytes.writeUInt32BE(data.length, 4);

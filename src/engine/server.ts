@@ -52,6 +52,7 @@ import { type EngineRequest, readBody } from "./request.ts";
 import { type Route, Router, splitVersion } from "./router.ts";
 import { runtimeFeeds } from "./runtime-events.ts";
 import { secretRoutes } from "./secrets.ts";
+import { serviceLogRoutes } from "./service-logs.ts";
 import { serviceRoutes } from "./services.ts";
 import { listenOnSocket } from "./socket.ts";
 import { swarmRoutes } from "./swarm.ts";
@@ -154,6 +155,7 @@ export class EngineServer {
       ...nodeRoutes(context),
       ...serviceRoutes(context),
       ...taskRoutes(context),
+      ...serviceLogRoutes(context),
       ...secretRoutes(context),
       ...configRoutes(context),
       ...networkRoutes(context),

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { Control } from "../../manager/control/control.ts";
 import { findOne, type NamedTable } from "../../manager/state/find.ts";
 import type { Store } from "../../manager/state/store.ts";
@@ -34,6 +35,7 @@ import type {
   ObjectView,
   SwarmPort,
   SwarmStatus,
+  TunnelsPort,
 } from "../../src/engine/ports.ts";
 import { EngineServer } from "../../src/engine/server.ts";
 import { type FakeRuntime, fakeRuntime } from "./fake-runtime.ts";
@@ -96,6 +98,10 @@ export interface TestEngine {
   readonly selfId: string;
   /** Sets what the node says of its swarm. */
   setStatus(status: Partial<SwarmStatus>): void;
+  /** Sets the way to other nodes; without it none can be reached. */
+  setTunnels(tunnels: TunnelsPort): void;
+  /** Serves what a manager sends through a tunnel. */
+  serveTunnel(stream: Duplex): void;
   send(method: string, path: string, sending?: Sending): Promise<Answer>;
   stop(): Promise<void>;
 }
@@ -108,8 +114,17 @@ export async function startEngine(): Promise<TestEngine> {
   const selfId = newId(systemRandom);
   await seed(store, selfId);
   let status = managerStatus(selfId);
+  let tunnels: TunnelsPort = {
+    open: async (nodeId) => {
+      throw new ClusterError("unavailable", `node ${nodeId} is not available`);
+    },
+  };
   const runtime = fakeRuntime();
-  const ports = portsOver(store, selfId, { status: () => status, runtime });
+  const ports = portsOver(store, selfId, {
+    status: () => status,
+    runtime,
+    tunnels: { open: (nodeId, signal) => tunnels.open(nodeId, signal) },
+  });
   const server = new EngineServer({
     ports,
     clock: systemClock,
@@ -124,6 +139,10 @@ export async function startEngine(): Promise<TestEngine> {
     store,
     runtime,
     selfId,
+    setTunnels: (port) => {
+      tunnels = port;
+    },
+    serveTunnel: (stream) => server.serveTunnel(stream),
     setStatus: (change) => {
       status = { ...status, ...change };
     },
@@ -230,9 +249,13 @@ export function testNode(
 function portsOver(
   store: Store,
   selfId: string,
-  rest: { readonly status: () => SwarmStatus; readonly runtime: FakeRuntime },
+  rest: {
+    readonly status: () => SwarmStatus;
+    readonly runtime: FakeRuntime;
+    readonly tunnels: TunnelsPort;
+  },
 ): EnginePorts {
-  const { status, runtime } = rest;
+  const { status, runtime, tunnels } = rest;
   const member = { raftId: 1, nodeId: selfId, reachable: true, learner: false };
   const control = new Control({
     store,
@@ -253,11 +276,7 @@ function portsOver(
       call: (method, message, signal) => control.call(method, message, signal),
     },
     events: { changes: (signal) => changesOf(store, signal) },
-    tunnels: {
-      open: async (nodeId) => {
-        throw new ClusterError("unavailable", `node ${nodeId} is not available`);
-      },
-    },
+    tunnels,
     runtime,
     facts: testFacts,
   };

@@ -24,3 +24,13 @@ export const tunnelsPerManagerMax = 4_096;
 export const rpcClientsKeptMax = 16;
 /** Tunnels one node has open: one connection carries a thousand calls. */
 export const tunnelsPerNodeMax = 1_000;
+/** Records of followed logs wait this long for older ones of other nodes: several ways round a cluster. */
+export const logHoldMs = 200;
+/** Records of one log that wait so. */
+export const logReorderRecordsMax = 1_000;
+/** Bytes of all records that wait so; beyond, the oldest go at once. */
+export const logReorderBytesMax = 8 * 1024 * kib;
+/** Tasks whose logs are shown at once, the newest: each takes a stream to its node. */
+export const logTasksMax = 1_000;
+/** Pause before the log of a task on a node that could not be reached is asked for again. */
+export const logRetryMs = 2_000;
