@@ -1,5 +1,5 @@
 /**
- * The benchmarks: `npm run bench -- raft|store|ca|api|failover|idle|schedule … [--quick] [--json]`; all of them when none is named.
+ * The benchmarks: `npm run bench -- raft|store|ca|api|failover|idle|schedule|dispatch … [--quick] [--json]`; all of them when none is named.
  *
  * Every benchmark is a file beside this one that exports `run`, and gives numbers under stable keys which carry their unit
  * (`raft_n3_c100_commits_per_s`). With `--json` one object with all of them is the only thing on standard output.
@@ -17,7 +17,7 @@ export type BenchResult = Readonly<Record<string, number>>;
 
 type Bench = (options: BenchOptions) => Promise<BenchResult>;
 
-const names = ["raft", "store", "ca", "api", "failover", "idle", "schedule"] as const;
+const names = ["raft", "store", "ca", "api", "failover", "idle", "schedule", "dispatch"] as const;
 
 /** Files of a benchmark, where they are not the one of its name. */
 const parts: Readonly<Record<string, readonly string[]>> = { raft: ["raft", "etcd"] };
