@@ -87,6 +87,11 @@ export class Staging implements Tx {
     return kept;
   }
 
+  ids<K extends TableKey>(table: K, index: IndexName<K>, key: IndexKey): readonly string[] {
+    if (!this.#staged.has(table)) return this.#view.ids(table, index, key);
+    return this.find(table, index, key).map(({ id }) => id);
+  }
+
   list<K extends TableKey>(table: K): TableTypes[K][] {
     const staged = this.#staged.get(table);
     const all = this.#view.list(table);

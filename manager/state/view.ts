@@ -14,6 +14,8 @@ export interface View {
   get<K extends TableKey>(table: K, id: string): TableTypes[K] | undefined;
   /** Objects whose index has the key. */
   find<K extends TableKey>(table: K, index: IndexName<K>, key: IndexKey): TableTypes[K][];
+  /** Ids of the objects `find` would return: for those that are many, and looked at in slices. */
+  ids<K extends TableKey>(table: K, index: IndexName<K>, key: IndexKey): readonly string[];
   /** All objects of a table; for large tables iterate `each` instead. */
   list<K extends TableKey>(table: K): TableTypes[K][];
   each<K extends TableKey>(table: K): Iterable<TableTypes[K]>;
@@ -39,6 +41,7 @@ export function viewOf(state: State): View {
       }
       return found;
     },
+    ids: (table, index, key) => [...(state.table(table).indexes.get(index)?.map.ids(key) ?? [])],
     list: <K extends TableKey>(table: K) =>
       Array.from(state.table(table).objects.values()) as TableTypes[K][],
     each: <K extends TableKey>(table: K) =>

@@ -106,10 +106,7 @@ export class ReaperLoop implements Follower {
 
   async #removeTasks(serviceId: string, signal: AbortSignal): Promise<void> {
     const { store, term } = this.#leadership;
-    const ids = store
-      .view()
-      .find("task", "service", serviceId)
-      .map(({ id }) => id);
+    const ids = store.view().ids("task", "service", serviceId);
     const remove = (tx: Tx, id: string) => {
       const task = tx.get("task", id);
       // A service never comes back under its id.

@@ -113,26 +113,21 @@ export class ReplicatedLoop implements Follower {
     }
   }
 
-  /** Looks through all tasks of a service; others get their turns meanwhile. */
+  /** Looks through all slots of a service; others get their turns meanwhile. */
   async #summaries(service: Service): Promise<SlotSummary[]> {
     const { store } = this.#leadership;
     const now = this.#tools.clock.now();
-    const slots = new Map<number, Task[]>();
-    const pause = slices(this.#tools.clock);
-    for (const task of store.view().find("task", "service", service.id)) {
-      const tasks = slots.get(task.slot);
-      if (tasks === undefined) slots.set(task.slot, [task]);
-      else tasks.push(task);
-      if (pause()) await nap();
-    }
     const isGone = (task: Task) => fateOf(store.view(), task.nodeId) !== "up";
-    const summaries: SlotSummary[] = [];
-    for (const slot of slots.keys()) {
-      const tasks = tasksAt(store.view(), { serviceId: service.id, slot, nodeId: "" });
-      summaries.push(summaryOf(service, slot, tasks, { now, isGone }));
+    const summaries = new Map<number, SlotSummary>();
+    const pause = slices(this.#tools.clock);
+    for (const id of store.view().ids("task", "service", service.id)) {
       if (pause()) await nap();
+      const slot = store.view().get("task", id)?.slot;
+      if (slot === undefined || summaries.has(slot)) continue;
+      const tasks = tasksAt(store.view(), { serviceId: service.id, slot, nodeId: "" });
+      summaries.set(slot, summaryOf(service, slot, tasks, { now, isGone }));
     }
-    return summaries;
+    return [...summaries.values()];
   }
 
   async #fillAndEmpty(service: Service, steps: SlotSteps, signal: AbortSignal): Promise<void> {

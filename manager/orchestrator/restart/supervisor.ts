@@ -8,14 +8,13 @@
 import type { Task } from "../../../src/common/api/generated/api.ts";
 import type { Change } from "../../state/change.ts";
 import type { Follower } from "../../state/follow.ts";
+import type { Tx } from "../../state/transaction.ts";
+import { Deadlines } from "../deadlines.ts";
 import type { Leadership, Tools } from "../leadership.ts";
 import { fateOf, hasStopped, placeKey, placeOf, tasksAt } from "../slot.ts";
 import { heldFor, startsIn } from "./policy.ts";
 
 interface Held {
-  readonly taskId: string;
-  /** When to look again, by the monotonic clock. */
-  dueMs: number;
   /** When this leader first saw it, and when its delay is over, by the monotonic clock. */
   readonly seenMs: number;
   readonly startMs: number;
@@ -27,6 +26,8 @@ export class RestartSupervisor implements Follower {
   readonly #leadership: Leadership;
   readonly #tools: Tools;
   readonly #held = new Map<string, Held>();
+  /** When to look at them again, by the monotonic clock. */
+  readonly #deadlines = new Deadlines();
   /** Tasks that are held back, by place. */
   readonly #byPlace = new Map<string, Set<string>>();
 
@@ -37,6 +38,7 @@ export class RestartSupervisor implements Follower {
 
   lookAtAll(): void {
     this.#held.clear();
+    this.#deadlines.clear();
     this.#byPlace.clear();
     for (const task of this.#leadership.store.view().find("task", "desired-state", "ready")) {
       this.#hold(task);
@@ -61,21 +63,24 @@ export class RestartSupervisor implements Follower {
   async work(signal: AbortSignal): Promise<number> {
     const { store, term } = this.#leadership;
     const now = this.#tools.clock.monotonic();
-    const due = [...this.#held.values()].filter(({ dueMs }) => dueMs <= now);
-    await store.batch(
-      due,
-      (tx, held) => {
-        const task = tx.get("task", held.taskId);
-        if (task?.desiredState !== "ready") return;
-        const waitMs = this.#startsIn(task, held, now);
-        held.dueMs = now + waitMs;
-        if (waitMs === 0) tx.update("task", { ...task, desiredState: "running" });
-      },
-      { term, signal },
-    );
-    let nextMs = Number.POSITIVE_INFINITY;
-    for (const { dueMs } of this.#held.values()) nextMs = Math.min(nextMs, dueMs);
-    return Math.max(0, nextMs - this.#tools.clock.monotonic());
+    const due = this.#deadlines.take(now);
+    try {
+      await store.batch(due, (tx, id) => this.#start(tx, id, now), { term, signal });
+    } catch (error) {
+      for (const id of due) this.#wake(id);
+      throw error;
+    }
+    return Math.max(0, this.#deadlines.nextMs() - this.#tools.clock.monotonic());
+  }
+
+  /** Starts a task, or finds out when to look at it again. */
+  #start(tx: Tx, id: string, now: number): void {
+    const held = this.#held.get(id);
+    const task = tx.get("task", id);
+    if (held === undefined || task?.desiredState !== "ready") return;
+    const waitMs = this.#startsIn(task, held, now);
+    if (waitMs === 0) tx.update("task", { ...task, desiredState: "running" });
+    else this.#deadlines.set(id, now + waitMs);
   }
 
   #startsIn(task: Task, { startMs, seenMs }: Held, now: number): number {
@@ -92,8 +97,9 @@ export class RestartSupervisor implements Follower {
   #hold(task: Task): void {
     const now = this.#tools.clock.monotonic();
     const startMs = now + heldFor(task, this.#tools.clock.now());
+    this.#held.set(task.id, { seenMs: now, startMs });
     // Looked at at once: `work` finds out how long it has to wait.
-    this.#held.set(task.id, { taskId: task.id, dueMs: 0, seenMs: now, startMs });
+    this.#wake(task.id);
     const key = placeKey(placeOf(task));
     const ids = this.#byPlace.get(key);
     if (ids === undefined) this.#byPlace.set(key, new Set([task.id]));
@@ -102,6 +108,7 @@ export class RestartSupervisor implements Follower {
 
   #release(task: Task): void {
     this.#held.delete(task.id);
+    this.#deadlines.delete(task.id);
     const key = placeKey(placeOf(task));
     const ids = this.#byPlace.get(key);
     ids?.delete(task.id);
@@ -122,7 +129,6 @@ export class RestartSupervisor implements Follower {
   }
 
   #wake(taskId: string): void {
-    const held = this.#held.get(taskId);
-    if (held !== undefined) held.dueMs = 0;
+    if (this.#held.has(taskId)) this.#deadlines.set(taskId, 0);
   }
 }

@@ -23,14 +23,15 @@ export async function openRollout(
 ): Promise<Rollout> {
   const { service, clock } = options;
   const pause = slices(clock);
-  const found = new Map<string, Found>();
-  for (const task of store.view().find("task", "service", service.id)) {
-    const place = placeOf(task);
-    const key = placeKey(place);
-    const one = found.get(key);
-    if (one === undefined) found.set(key, { place, tasks: [task] });
-    else one.tasks.push(task);
+  const found = new Map<string | number, Found>();
+  for (const id of store.view().ids("task", "service", service.id)) {
     if (pause()) await nap();
+    const task = store.view().get("task", id);
+    if (task === undefined) continue;
+    const key = task.slot === 0 ? task.nodeId : task.slot;
+    const one = found.get(key);
+    if (one === undefined) found.set(key, { place: placeOf(task), tasks: [task] });
+    else one.tasks.push(task);
   }
   const now = clock.monotonic();
   const rollout = {
