@@ -11,7 +11,7 @@ import {
   readNodeFacts,
 } from "../../agent/exec/containerd/node-facts.ts";
 import { emptyContainerConfig } from "../../agent/exec/containerd/record.ts";
-import { runtimeOptions } from "../../agent/exec/containerd/runtime-options.ts";
+import { runtimePrograms } from "../../agent/exec/containerd/runtime-programs.ts";
 import type {
   ContainerFiles,
   ContainerStreams,
@@ -41,8 +41,10 @@ export class TestContainers {
   readonly node: NodeFacts = readNodeFacts();
   readonly instance = basename(this.containerd.dir);
   readonly cgroupParent = `/skep/${this.instance}`;
-  /** Runtime to be used. */
-  program = "runc";
+  /** Folder in memory. */
+  readonly memory = memoryFolder(["/run", "/dev/shm"], this.instance) ?? "";
+  /** Runtimes that may be used, the one for new containers first. */
+  programs = ["runc"];
   #stop = new AbortController();
   #running: Promise<void> | undefined;
   #containers: ContainerdContainers | undefined;
@@ -62,7 +64,6 @@ export class TestContainers {
     this.#stop = new AbortController();
     const folder = join(this.containerd.dir, "containers");
     mkdirSync(folder, { recursive: true });
-    const root = join(this.containerd.dir, "runtime");
     this.#containers = new ContainerdContainers({
       client: supervisor.client,
       ready: () => supervisor.ready(),
@@ -71,12 +72,12 @@ export class TestContainers {
       streams: fileStreams,
       files: noFiles,
       node: this.node,
-      runtime: () => ({
-        name: this.program,
-        options: runtimeOptions({ program: this.program, root }),
-      }),
+      programs: runtimePrograms(
+        this.programs.map((name) => ({ name, path: name, version: "" })),
+        join(this.containerd.dir, "runtime"),
+      ),
       folder,
-      secretsFolder: memoryFolder(["/run"], this.instance),
+      secretsFolder: this.memory,
       cgroupParent: this.cgroupParent,
       clock: systemClock,
       random: systemRandom,
@@ -103,7 +104,7 @@ export class TestContainers {
     for (const { id } of this.it.list()) await this.it.remove(id, { force: true, volumes: true });
     await this.stop();
     await this.containerd.remove();
-    rmSync(join("/run", this.instance), { recursive: true, force: true });
+    rmSync(this.memory, { recursive: true, force: true });
   }
 
   /** Creates and starts. @returns The id. */

@@ -10,6 +10,8 @@ export interface CgroupFacts {
   readonly controllers: ReadonlySet<string>;
   /** Where each controller's tree is mounted; under version 2 the same place for all. */
   readonly mountOf: ReadonlyMap<string, string>;
+  /** Mount points of all trees, also of those without a controller: containers have cgroups in each. */
+  readonly trees: readonly string[];
   /** Whether swap can be limited too. */
   readonly swapLimit: boolean;
   /**
@@ -25,6 +27,9 @@ export type ReadText = (path: string) => string | undefined;
 /** The machine's cgroups, as the kernel lists them. */
 export function readCgroups(read: ReadText = readText): CgroupFacts {
   const mounts = (read("/proc/self/mounts") ?? "").split("\n").map((line) => line.split(" "));
+  const trees = mounts
+    .filter(([, , type]) => type === "cgroup" || type === "cgroup2")
+    .map(([, path = ""]) => path);
   const unified = mounts.find(([, , type]) => type === "cgroup2")?.[1];
   const mountOf = new Map<string, string>();
   for (const [, path = "", type, options = ""] of mounts) {
@@ -40,6 +45,7 @@ export function readCgroups(read: ReadText = readText): CgroupFacts {
       version: 2,
       controllers: new Set(unifiedControllers),
       mountOf,
+      trees,
       // The file is in every cgroup but the root.
       swapLimit: unifiedControllers.includes("memory") && (read("/proc/swaps") ?? "") !== "",
       hybridMount: undefined,
@@ -50,9 +56,21 @@ export function readCgroups(read: ReadText = readText): CgroupFacts {
     version: 1,
     controllers: new Set(mountOf.keys()),
     mountOf,
+    trees,
     swapLimit: memory !== undefined && read(`${memory}/memory.memsw.limit_in_bytes`) !== undefined,
     hybridMount: unifiedControllers.length > 0 ? unified : undefined,
   };
+}
+
+/** How many processes of a cgroup the kernel ended for want of memory. @param path Of the cgroup, in the tree. */
+export function oomKills(
+  cgroups: Pick<CgroupFacts, "version" | "mountOf">,
+  path: string,
+  read: ReadText = readText,
+): number {
+  const folder = `${cgroups.mountOf.get("memory")}${path}`;
+  const file = cgroups.version === 1 ? "memory.oom_control" : "memory.events";
+  return Number(/^oom_kill (\d+)$/m.exec(read(`${folder}/${file}`) ?? "")?.[1] ?? 0);
 }
 
 /** Version 1 mounts have other options besides, such as `rw` and `name=systemd`. */

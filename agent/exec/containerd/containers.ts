@@ -29,7 +29,7 @@ import type { Images } from "../../../src/common/container/images.ts";
 import type { Container, ContainerConfig } from "../../../src/common/container/types.ts";
 import type { Volumes } from "../../../src/common/container/volumes.ts";
 import type { ContainerdClient } from "../../../src/common/containerd/client.ts";
-import { type Any, TasksService } from "../../../src/common/containerd/generated/protocol.ts";
+import { TasksService } from "../../../src/common/containerd/generated/protocol.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { containerKillMs, stopTimeoutDefaultS } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
@@ -44,6 +44,7 @@ import { Reconciler } from "./reconciler.ts";
 import { Records } from "./records.ts";
 import { resourcesOf } from "./resources.ts";
 import { Runner, requireRunning } from "./runner.ts";
+import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerFiles, ContainerStreams, RuntimeCore } from "./seams.ts";
 import { SpecBuilder } from "./spec-builder.ts";
 import { ContainerTable } from "./table.ts";
@@ -58,8 +59,7 @@ export interface ContainersOptions {
   readonly streams: (core: RuntimeCore) => ContainerStreams;
   readonly files: (core: RuntimeCore) => ContainerFiles;
   readonly node: NodeFacts;
-  /** Name and shim options of the runtime for containers started from now on. */
-  readonly runtime: () => { readonly name: string; readonly options: Any };
+  readonly programs: RuntimePrograms;
   /** Holds one folder per container. */
   readonly folder: string;
   /** In memory; undefined where the node has no such place. */
@@ -94,8 +94,7 @@ export class ContainerdContainers implements Containers {
     const core = this.#core();
     this.#streams = options.streams(core);
     this.#files = options.files(core);
-    const runtimeOptions = () => options.runtime().options;
-    this.#records = new Records({ client, runtimeOptions, log });
+    this.#records = new Records({ client, programs: options.programs, log });
     this.#specs = new SpecBuilder({
       ...options,
       folderOf: core.folderOf,
@@ -110,10 +109,9 @@ export class ContainerdContainers implements Containers {
       files: this.#files,
       folderOf: core.folderOf,
     };
-    this.#creator = new Creator({ ...shared, runtimeName: () => options.runtime().name, random });
+    this.#creator = new Creator({ ...shared, random });
     this.#runner = new Runner({
       ...shared,
-      runtimeOptions,
       // More at once only make each slower: starting is bound by processors.
       gate: new Gate(2 * availableParallelism()),
       emit: (entry, action, attributes) => this.#emit(entry, action, attributes ?? {}),

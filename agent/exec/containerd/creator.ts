@@ -22,6 +22,7 @@ import { mountPoint, type PlannedMount, planMounts } from "./mounts.ts";
 import { type ContainerFacts, containerLabel, withoutContents } from "./record.ts";
 import type { Records } from "./records.ts";
 import { ignoreAbsent } from "./records.ts";
+import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerFiles, ContainerStreams, ProcessUser } from "./seams.ts";
 import { signalNumber } from "./signals.ts";
 import { hostnameOf, networkOf, type SpecBuilder } from "./spec-builder.ts";
@@ -38,7 +39,7 @@ export interface CreatorOptions {
   readonly records: Records;
   readonly specs: SpecBuilder;
   readonly folderOf: (id: string) => string;
-  readonly runtimeName: () => string;
+  readonly programs: RuntimePrograms;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -115,7 +116,7 @@ export class Creator {
       imagePlatform: image.platform,
       ...runs,
       mounts: [],
-      runtime: this.#o.runtimeName(),
+      runtime: this.#o.programs.nameOfNew(),
       logPath: "",
       planned,
     };

@@ -161,7 +161,7 @@ disabled_plugins = [${disabledPlugins.map(text).join(", ")}]
 }
 
 /** The program in a mount namespace of its own, which mounts made later reach, without one of the mounts. */
-function withoutMount(path: string, words: readonly string[]): string[] {
+export function withoutMount(path: string, words: readonly string[]): string[] {
   const script = 'umount -n "$1" && shift && exec "$@"';
   return [
     "unshare",

@@ -235,7 +235,7 @@ function systemMounts({ config, shmSource, cgroupVersion }: SpecInput): OciMount
           destination: "/dev/shm",
           type: "bind",
           source: shmSource,
-          options: ["rbind", "rprivate"],
+          options: ["rbind", "rprivate", ...quiet],
         },
   ];
 }

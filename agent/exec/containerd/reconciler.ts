@@ -26,6 +26,7 @@ import { containerLabel } from "./record.ts";
 import { ignoreAbsent, type Records } from "./records.ts";
 import { startsWithDaemon } from "./restart-policy.ts";
 import type { Runner } from "./runner.ts";
+import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerStreams } from "./seams.ts";
 import type { SpecBuilder } from "./spec-builder.ts";
 import type { ContainerTable } from "./table.ts";
@@ -45,6 +46,7 @@ export interface ReconcilerOptions {
   /** Holds one folder per container, named by its id. */
   readonly folder: string;
   readonly secretsFolder: string | undefined;
+  readonly programs: RuntimePrograms;
   /** Adds a loaded container. */
   readonly adopt: (entry: Entry) => void;
   /** Goes on with a removal that was cut off. */
@@ -53,6 +55,7 @@ export interface ReconcilerOptions {
   readonly log: Log;
 }
 
+const containerId = /^[0-9a-f]{64}$/;
 /** Pause before a connection that broke is taken up again, milliseconds. */
 const againMs = 100;
 /** A subscription is not confirmed: what happened while it came about is found by a second look, milliseconds later. */
@@ -243,7 +246,8 @@ export class Reconciler {
 
   /** Removes file systems, folders and cgroups that belong to no container. */
   async #sweep(): Promise<void> {
-    const { client, table, creator, folder, secretsFolder, cgroups, cgroupParent, log } = this.#o;
+    const { client, table, creator, folder, secretsFolder, programs, log } = this.#o;
+    const { cgroups, cgroupParent } = this.#o;
     const known = new Set(table.list().map((entry) => entry.id));
     const left = new Set<string>();
     for await (const { info } of client.list(SnapshotsService.list, {
@@ -262,8 +266,15 @@ export class Reconciler {
       await creator.discard(id, []).catch(ignoreAbsent);
       rmSync(join(folder, id), { recursive: true, force: true });
     }
-    const running = table.list().filter((entry) => entry.isRunning);
-    removeEmptyCgroups(cgroups, cgroupParent, new Set(running.map((entry) => entry.id)));
+    const running = new Set(table.list().flatMap((entry) => (entry.isRunning ? [entry.id] : [])));
+    removeEmptyCgroups(cgroups, cgroupParent, running);
+    // State of containers that went down with the node would keep their ids from being used again.
+    for (const root of programs.folders.map((path) => join(path, client.namespace))) {
+      for (const id of namesIn(root)) {
+        if (!containerId.test(id) || running.has(id)) continue;
+        rmSync(join(root, id), { recursive: true, force: true });
+      }
+    }
   }
 
   #failed(id: string, error: unknown): void {
@@ -306,10 +317,9 @@ function removeEmptyCgroups(
   running: ReadonlySet<string>,
 ): void {
   const above = parent.split("/").slice(0, -1).join("/");
-  for (const mount of new Set(cgroups.mountOf.values())) {
+  for (const mount of cgroups.trees) {
     for (const entry of namesIn(mount + parent)) {
-      if (/^[0-9a-f]{64}$/.test(entry) && !running.has(entry))
-        removeCgroup(join(mount + parent, entry));
+      if (containerId.test(entry) && !running.has(entry)) removeCgroup(join(mount + parent, entry));
     }
     removeCgroup(mount + parent);
     if (above !== "") removeCgroup(mount + above);

@@ -21,6 +21,7 @@ import {
   nameLabel,
   taskLabel,
 } from "./record.ts";
+import type { RuntimePrograms } from "./runtime-programs.ts";
 
 /** Form of `Any` for a spec; its bytes are JSON. */
 const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
@@ -30,8 +31,7 @@ const shimName = "io.containerd.runc.v2";
 /** What all records have in common. */
 export interface RecordsOptions {
   readonly client: ContainerdClient;
-  /** Options of the shim, `containerd.runc.v1.Options`. */
-  readonly runtimeOptions: () => Any;
+  readonly programs: RuntimePrograms;
   readonly log: Log;
 }
 
@@ -60,7 +60,7 @@ export class Records {
         id: entry.id,
         labels: { [nameLabel]: facts.name, ...(task !== undefined && { [taskLabel]: task }) },
         image: facts.config.image,
-        runtime: { name: shimName, options: this.#o.runtimeOptions() },
+        runtime: { name: shimName, options: this.#o.programs.optionsOf(facts.runtime) },
         spec: specAny(entry.specJson),
         snapshotter: snapshotterName,
         snapshotKey: this.snapshotKey(entry.id),
@@ -69,7 +69,7 @@ export class Records {
     });
   }
 
-  /** Gives the container another spec, and the runtime options of now. */
+  /** Gives the container another spec. */
   async saveSpec(entry: Entry, specJson: string): Promise<void> {
     await this.#o.client.call(ContainersService.update, {
       container: { ...emptyRecord, id: entry.id, spec: specAny(specJson) },

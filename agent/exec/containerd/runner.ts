@@ -5,7 +5,6 @@
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
-  type Any,
   type Mount,
   SnapshotsService,
   TasksService,
@@ -13,11 +12,14 @@ import {
 import { ClusterError, errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { containerdRetriesMax } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { oomKills } from "./cgroups.ts";
 import type { Entry } from "./entry.ts";
 import type { Gate } from "./gate.ts";
+import type { NodeFacts } from "./node-facts.ts";
 import type { TaskExit } from "./record.ts";
 import { ignoreAbsent, type Records } from "./records.ts";
 import { restartPause } from "./restart-policy.ts";
+import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerStreams } from "./seams.ts";
 import { signalNumber } from "./signals.ts";
 import type { SpecBuilder } from "./spec-builder.ts";
@@ -31,7 +33,8 @@ export interface RunnerOptions {
   readonly streams: ContainerStreams;
   readonly records: Records;
   readonly specs: SpecBuilder;
-  readonly runtimeOptions: () => Any;
+  readonly programs: RuntimePrograms;
+  readonly node: NodeFacts;
   /** Bounds how many start at once. */
   readonly gate: Gate;
   readonly emit: (
@@ -149,13 +152,13 @@ export class Runner {
       terminal: boolean;
     },
   ): Promise<number> {
-    const { client, ready, runtimeOptions } = this.#o;
+    const { client, ready, programs } = this.#o;
     for (let attempt = 0; ; attempt++) {
       try {
         const { pid } = await client.call(TasksService.create, {
           containerId: entry.id,
           ...how,
-          options: runtimeOptions(),
+          options: programs.optionsOf(entry.facts.runtime),
         });
         await client.call(TasksService.start, { containerId: entry.id });
         return pid;
@@ -231,6 +234,8 @@ export class Runner {
     entry.setLife({ lastExit: exit });
     this.#o.records.saveLife(entry);
     await this.#o.records.flush();
+    // The event may come late; the cgroup goes with the task.
+    if (oomKills(this.#o.node.cgroups, this.#o.specs.cgroupOf(entry.facts)) > 0) entry.oom = true;
     await this.#deleteTask(entry);
     await this.#ended(entry, exit);
   }
@@ -369,8 +374,12 @@ export class Runner {
         throw error;
       });
     emit(entry, "kill", { signal: String(number) });
-    // A frozen process takes no signal.
-    if (wasPaused && ends) await this.#resume(entry);
+    // A frozen process takes no signal; runc lets it go by itself when it is killed.
+    if (wasPaused && ends) {
+      await this.#resume(entry).catch((error) => {
+        if (!hasCode(error, "unknown")) throw error;
+      });
+    }
   }
 
   async #resume(entry: Entry): Promise<void> {

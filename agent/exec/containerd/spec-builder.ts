@@ -3,6 +3,7 @@
  * namespaces of other containers.
  */
 import {
+  chmodSync,
   existsSync,
   lchownSync,
   mkdirSync,
@@ -61,6 +62,12 @@ export class SpecBuilder {
     return this.#o.secretsFolder && join(this.#o.secretsFolder, id);
   }
 
+  /** Path of a container's cgroup in the tree. */
+  cgroupOf({ id, config }: Pick<Facts, "id" | "config">): string {
+    const parent = config.cgroupParent || this.#o.cgroupParent;
+    return `${parent.startsWith("/") ? parent : `/${parent}`}/${id}`;
+  }
+
   /** Looks the user up in the layers of a root file system. */
   userIn(rootfs: readonly Mount[], user: string, groups: readonly string[]): ProcessUser {
     const layers = layersOf(rootfs);
@@ -103,10 +110,10 @@ export class SpecBuilder {
       }),
       shared,
       mounts: withoutHidden(mounts),
-      shmSource: this.#shmSource(config, strict),
+      shmSource: this.#shmSource(facts.id, config),
       devices: config.privileged ? allDevices() : mappedDevices(config.devices),
       resources: resourcesOf(config, node.cgroups).resources,
-      cgroupsPath: `${config.cgroupParent || this.#o.cgroupParent}/${facts.id}`,
+      cgroupsPath: this.cgroupOf(facts),
       cgroupVersion: node.cgroups.version,
       initPath: config.init === true && shared.pid === undefined ? this.#init() : undefined,
       annotations: {},
@@ -126,13 +133,7 @@ export class SpecBuilder {
   /** Writes the contents of secrets and configs into memory. @throws ClusterError unavailable without such a place. */
   writeSecrets(id: string, config: ContainerConfig): void {
     if (config.files.length === 0) return;
-    const folder = this.secretsOf(id);
-    if (folder === undefined) {
-      throw new ClusterError(
-        "unavailable",
-        "secrets and configs are kept in memory only: mount a tmpfs on /run or /dev/shm",
-      );
-    }
+    const folder = this.#memoryOf(id);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     for (const [position, file] of config.files.entries()) {
       const path = join(folder, String(position));
@@ -178,12 +179,32 @@ export class SpecBuilder {
     };
   }
 
-  #shmSource(config: ContainerConfig, strict: boolean): string | undefined {
+  /** Source of /dev/shm where it is not the container's alone. One to be shared is a folder in memory of this node. */
+  #shmSource(id: string, config: ContainerConfig): string | undefined {
     if (config.ipcMode === "host") return "/dev/shm";
     const reference = /^container:(.+)$/.exec(config.ipcMode)?.[1];
-    if (reference === undefined) return undefined;
-    const other = this.#o.find(reference);
-    return other.state.pid === 0 && !strict ? "/dev/shm" : `/proc/${other.state.pid}/root/dev/shm`;
+    const owner = reference === undefined ? undefined : this.#o.find(reference);
+    if (owner !== undefined && owner.config.ipcMode !== "shareable") {
+      throw new ClusterError(
+        "invalid-argument",
+        `cannot join IPC of container ${owner.id}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)`,
+      );
+    }
+    if (owner === undefined && config.ipcMode !== "shareable") return undefined;
+    const folder = join(this.#memoryOf(owner?.id ?? id), "shm");
+    mkdirSync(folder, { recursive: true });
+    chmodSync(folder, 0o1777);
+    return folder;
+  }
+
+  /** @throws ClusterError unavailable without such a place. */
+  #memoryOf(id: string): string {
+    const folder = this.secretsOf(id);
+    if (folder !== undefined) return folder;
+    throw new ClusterError(
+      "unavailable",
+      "secrets, configs and shared memory are kept in memory only: mount a tmpfs on /run or /dev/shm",
+    );
   }
 
   async #mounts(facts: Facts): Promise<OciMount[]> {

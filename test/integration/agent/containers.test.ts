@@ -1,7 +1,10 @@
 /**
  * Containers over a real containerd: what runs inside, how it ends, and what is left.
  */
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Mount } from "../../../src/common/api/generated/api.ts";
 import { snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
   ContainersService,
@@ -9,38 +12,349 @@ import {
   SnapshotsService,
   TasksService,
 } from "../../../src/common/containerd/generated/protocol.ts";
+import { hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { makeImage } from "../../support/busybox-image.ts";
-import { TestContainers } from "../../support/containers.ts";
+import { patient, TestContainers } from "../../support/containers.ts";
+import { until } from "../../support/wait.ts";
 
-describe("agent/exec/containerd/containers", () => {
-  const test = new TestContainers();
+const megabyte = 1024 * 1024;
 
-  before(async () => {
-    await test.start();
-    test.images.push(await makeImage(test.client, "busybox:1"));
-  });
+for (const program of ["crun", "runc"]) {
+  describe(`agent/exec/containerd/containers by ${program}`, () => {
+    const test = new TestContainers();
+    test.programs = [program];
+    const within = async (command: string, config: Parameters<typeof test.runToEnd>[0] = {}) =>
+      (await test.runToEnd({ command: ["sh", "-c", command], ...config })).output.trim();
 
-  after(() => test.remove());
-
-  it("runs a program to its end, with output and exit code", async () => {
-    const { exitCode, output } = await test.runToEnd({
-      command: ["sh", "-c", "echo $GREETING; exit 7"],
-      env: ["GREETING=hello"],
+    before(async () => {
+      await test.start();
+      test.images.push(
+        await makeImage(test.client, "busybox:1", {}, [
+          [
+            { path: "etc", folder: true },
+            { path: "etc/passwd", text: "root:x:0:0::/root:\nbee:x:1000:1001::/hive/bee:\n" },
+            { path: "etc/group", text: "root:x:0:\nbee:x:1001:\nhive:x:2000:bee\n" },
+            { path: "shared", folder: true },
+          ],
+        ]),
+      );
     });
-    deepEqual({ exitCode, output }, { exitCode: 7, output: "hello\n" });
-  });
 
-  it("leaves nothing of a container that was removed", async () => {
-    const { client } = test;
-    deepEqual((await client.call(ContainersService.list, {})).containers, []);
-    deepEqual((await client.call(TasksService.list, {})).tasks, []);
-    const keys: string[] = [];
-    for await (const { info } of client.list(SnapshotsService.list, {
-      snapshotter: snapshotterName,
-    })) {
-      keys.push(...info.filter(({ kind }) => kind === "active").map(({ name }) => name));
+    after(() => test.remove());
+
+    it("runs a program to its end, with output and exit code", async () => {
+      const { exitCode, output } = await test.runToEnd({
+        command: ["sh", "-c", "echo $GREETING; exit 7"],
+        env: ["GREETING=hello"],
+      });
+      deepEqual({ exitCode, output }, { exitCode: 7, output: "hello\n" });
+    });
+
+    it("gives it Docker's restrictions", async () => {
+      const status = await within("cat /proc/self/status; cat /sys/x /proc/kcore 2>&1 | wc -c");
+      match(status, /CapEff:\s+00000000a80425fb/);
+      match(status, /CapBnd:\s+00000000a80425fb/);
+      match(status, /CapInh:\s+0000000000000000/);
+      match(status, /Seccomp:\s+2/);
+      match(status, /NoNewPrivs:\s+0/);
+    });
+
+    it("runs as the user the image knows by name, with that user's groups and home", async () => {
+      equal(
+        await within("id; echo $HOME; cat /proc/self/status | head -40", { user: "bee" }).then(
+          (text) => text.split("\n").slice(0, 2).join("|"),
+        ),
+        "uid=1000(bee) gid=1001(bee) groups=1001(bee),2000(hive)|/hive/bee",
+      );
+      match(await within("cat /proc/self/status", { user: "bee" }), /CapEff:\s+0{16}/);
+    });
+
+    it("refuses a user that the image does not know, and leaves nothing", async () => {
+      await rejects(
+        test.it.create(test.config({ user: "wasp" }), patient),
+        /unable to find user wasp: no matching entries in passwd file/,
+      );
+      deepEqual(test.it.list(), []);
+    });
+
+    it("makes hosts, hostname and resolv.conf", async () => {
+      const text = await within("hostname; cat /etc/hosts /etc/resolv.conf", {
+        hostname: "cell",
+        extraHosts: ["queen:10.1.2.3"],
+        dns: ["10.9.9.9"],
+        dnsSearch: ["hive.test"],
+      });
+      match(text, /^cell\n127\.0\.0\.1\tlocalhost\n/);
+      match(text, /\n10\.1\.2\.3\tqueen\n/);
+      match(text, /\nnameserver 10\.9\.9\.9\nsearch hive\.test$/);
+    });
+
+    it("mounts binds, tmpfs and volumes, and keeps what a volume holds", async () => {
+      const folder = join(test.containerd.dir, "bound");
+      mkdirSync(folder);
+      writeFileSync(join(folder, "file"), "from the node\n");
+      const mount = (fields: Partial<Mount>) => Mount.create(fields);
+      const mounts = [
+        mount({ type: "bind", source: folder, target: "/bound", readOnly: true }),
+        mount({
+          type: "tmpfs",
+          target: "/scratch",
+          tmpfs: { sizeBytes: megabyte, mode: 0o750, options: [] },
+        }),
+        mount({ type: "volume", source: "honey", target: "/shared/honey" }),
+      ];
+      const text = await within(
+        "cat /bound/file; touch /bound/y 2>/dev/null; stat -c %a /scratch; echo kept > /shared/honey/jar; mount | grep -c 'shm.*size=65536k'",
+        { mounts },
+      );
+      equal(text, "from the node\n750\n1");
+      ok(!existsSync(join(folder, "y")));
+      equal(await within("cat /shared/honey/jar", { mounts: mounts.slice(2) }), "kept");
+    });
+
+    it("refuses a bind whose source is missing", async () => {
+      await rejects(
+        test.it.create(
+          test.config({ mounts: [Mount.create({ source: "/not/there", target: "/x" })] }),
+          patient,
+        ),
+        /invalid mount config for type "bind": bind source path does not exist: \/not\/there/,
+      );
+    });
+
+    it("keeps secrets in memory, for their owner alone", async () => {
+      const data = new TextEncoder().encode("sting");
+      const files = [{ target: "/run/secrets/a", data, uid: 1000, gid: 1001, mode: 0o400 }];
+      const { id } = await test.it.create(
+        test.config({ command: ["sh", "-c", "cat /run/secrets/a; stat -c '%u %g %a' $_"], files }),
+        patient,
+      );
+      const { containers } = await test.client.call(ContainersService.list, {});
+      ok(!JSON.stringify(containers.map(({ extensions }) => extensions)).includes("sting"));
+      const ended = test.it.wait(id, "next-exit", patient);
+      await test.it.start(id, patient);
+      await ended;
+      match(test.output(id), /^sting/);
+      await test.it.remove(id, { force: false, volumes: false });
+      ok(!existsSync(join(test.memory, id)));
+    });
+
+    it("sets limits, and changes them while it runs", async () => {
+      const limits = (memoryBytes: number) => ({
+        limits: { nanoCpus: 5e8, memoryBytes, pids: 20, generic: [] },
+        reservations: undefined,
+        swapBytes: undefined,
+        memorySwappiness: undefined,
+      });
+      const id = await test.run({
+        command: ["sleep", "1000"],
+        resources: limits(64 * megabyte),
+        ulimits: [{ name: "nofile", soft: 100, hard: 200 }],
+      });
+      equal(memoryLimit(test, id), 64 * megabyte);
+      const { pid } = test.it.find(id).state;
+      match(readFileSync(`/proc/${pid}/limits`, "utf8"), /Max open files\s+100\s+200/);
+      await test.it.update(id, {
+        resources: limits(96 * megabyte),
+        extraLimits: undefined,
+        restartPolicy: undefined,
+      });
+      equal(memoryLimit(test, id), 96 * megabyte);
+      await test.it.remove(id, { force: true, volumes: true });
+    });
+
+    it("says that the kernel ended it for want of memory", async () => {
+      const { id } = await test.it.create(
+        test.config({
+          command: ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=100M count=1"],
+          resources: {
+            limits: { nanoCpus: 0, memoryBytes: 8 * megabyte, pids: 0, generic: [] },
+            reservations: undefined,
+            swapBytes: 0,
+            memorySwappiness: undefined,
+          },
+        }),
+        patient,
+      );
+      const ended = test.it.wait(id, "next-exit", patient);
+      await test.it.start(id, patient);
+      equal((await ended).exitCode, 137);
+      equal(test.it.find(id).state.oomKilled, true);
+      await test.it.remove(id, { force: false, volumes: true });
+    });
+
+    it("fails with a shell's codes when there is no such program", async () => {
+      const start = async (command: string[]) => {
+        const { id } = await test.it.create(test.config({ command }), patient);
+        await rejects(test.it.start(id, patient), (error) => hasCode(error, "invalid-argument"));
+        const { exitCode, error } = test.it.find(id).state;
+        await test.it.remove(id, { force: false, volumes: true });
+        return { exitCode, error };
+      };
+      equal((await start(["no-such-program"])).exitCode, 127);
+      const { exitCode, error } = await start(["/etc/passwd"]);
+      equal(exitCode, 126);
+      match(error, /permission denied/i);
+    });
+
+    it("stops by signal, and by the kill where that is ignored", async () => {
+      const handled = await test.run({
+        command: ["sh", "-c", "trap 'exit 5' TERM; while true; do sleep 0.05; done"],
+      });
+      await until(
+        () => readFileSync(`/proc/${pidOf(handled)}/status`, "utf8").match(/SigCgt:.*4/) !== null,
+        {
+          withinMs: 10_000,
+          what: "the trap is set",
+        },
+      );
+      await test.it.stop(handled, { signal: "", timeoutS: 30 });
+      equal(test.it.find(handled).state.exitCode, 5);
+      const ignored = await test.run({ command: ["sleep", "1000"] });
+      await test.it.stop(ignored, { signal: "", timeoutS: 0 });
+      equal(test.it.find(ignored).state.exitCode, 137);
+      const helped = await test.run({ command: ["sleep", "1000"], init: true });
+      await test.it.stop(helped, { signal: "", timeoutS: 30 });
+      equal(test.it.find(helped).state.exitCode, 143);
+      for (const id of [handled, ignored, helped]) {
+        await test.it.remove(id, { force: false, volumes: true });
+      }
+    });
+
+    it("pauses, and lets go", async () => {
+      const id = await test.run({ command: ["sleep", "1000"] });
+      await test.it.pause(id);
+      equal(test.it.find(id).state.phase, "paused");
+      await rejects(test.it.pause(id), /is already paused/);
+      await test.it.unpause(id);
+      equal(test.it.find(id).state.phase, "running");
+      await test.it.pause(id);
+      // The kill of a paused one ends it all the same.
+      await test.it.remove(id, { force: true, volumes: true });
+    });
+
+    it("starts again as often as its policy says", async () => {
+      const { id } = await test.it.create(
+        test.config({
+          command: ["false"],
+          restartPolicy: { name: "on-failure", retriesMax: 2 },
+        }),
+        patient,
+      );
+      await test.it.start(id, patient);
+      const state = await until(
+        () => {
+          const { phase, restartCount } = test.it.find(id).state;
+          return phase === "exited" && restartCount === 2;
+        },
+        { withinMs: 20_000, what: "it was started twice again" },
+      );
+      ok(state);
+      await test.it.remove(id, { force: false, volumes: true });
+    });
+
+    it("goes with its end when it is to, and its anonymous volumes too", async () => {
+      const { id } = await test.it.create(
+        test.config({ command: ["true"], autoRemove: true, anonymousVolumes: ["/data"] }),
+        patient,
+      );
+      const [volume] = test.it.find(id).mounts;
+      ok(existsSync(volume?.source ?? ""));
+      const removed = test.it.wait(id, "removed", patient);
+      await test.it.start(id, patient);
+      equal((await removed).exitCode, 0);
+      throws(() => test.it.find(id), /No such container/);
+      ok(!existsSync(volume?.source ?? ""));
+    });
+
+    it("shares namespaces of the node and of other containers", async () => {
+      const link = (pid: number | string, name: string) =>
+        readFileSync(`/proc/${pid}/${name}`, "utf8");
+      const first = await test.run({ command: ["sleep", "1000"], ipcMode: "shareable" });
+      const second = await test.run({
+        command: ["sleep", "1000"],
+        networks: [`container:${first}`],
+        pidMode: `container:${first}`,
+        ipcMode: `container:${first}`,
+      });
+      const third = await test.run({ command: ["sleep", "1000"], networks: ["host"] });
+      const space = (pid: number, kind: string) =>
+        namespaceOf(pid === 0 ? "self" : String(pid), kind);
+      for (const kind of ["net", "pid", "ipc"]) {
+        equal(space(pidOf(second), kind), space(pidOf(first), kind), kind);
+        notEqual(space(pidOf(first), kind), space(0, kind), kind);
+      }
+      equal(space(pidOf(third), "net"), space(0, "net"));
+      ok(link(pidOf(first), "cmdline").startsWith("sleep"));
+      for (const id of [third, second, first]) {
+        await test.it.remove(id, { force: true, volumes: true });
+      }
+      await rejects(
+        test.it.create(test.config({ networks: ["container:nobody"] }), patient),
+        /No such container: nobody/,
+      );
+    });
+
+    it("has names, one container each", async () => {
+      const { id } = await test.it.create(
+        test.config({ name: "queen", command: ["sleep", "1000"] }),
+        patient,
+      );
+      equal(test.it.find("queen").id, id);
+      equal(test.it.find(id.slice(0, 12)).id, id);
+      await rejects(
+        test.it.create(test.config({ name: "queen" }), patient),
+        /Conflict\. The container name "\/queen" is already in use by container/,
+      );
+      await test.it.rename("queen", "drone");
+      throws(() => test.it.find("queen"), /No such container: queen/);
+      const started = test.it.start("drone", patient);
+      await started;
+      await rejects(
+        test.it.remove("drone", { force: false, volumes: false }),
+        /cannot remove container "\/drone": container is running/,
+      );
+      await test.it.remove("drone", { force: true, volumes: false });
+    });
+
+    it("tells what happens", async () => {
+      const over = new AbortController();
+      const actions: string[] = [];
+      const reading = (async () => {
+        for await (const { action } of test.it.events(over.signal)) actions.push(action);
+      })();
+      await test.runToEnd({ command: ["true"] });
+      over.abort();
+      await reading;
+      deepEqual(actions, ["create", "start", "die", "destroy"]);
+    });
+
+    it("leaves nothing of a container that was removed", async () => {
+      const { client } = test;
+      deepEqual((await client.call(ContainersService.list, {})).containers, []);
+      deepEqual((await client.call(TasksService.list, {})).tasks, []);
+      const keys: string[] = [];
+      for await (const { info } of client.list(SnapshotsService.list, {
+        snapshotter: snapshotterName,
+      })) {
+        keys.push(...info.filter(({ kind }) => kind === "active").map(({ name }) => name));
+      }
+      deepEqual(keys, []);
+      equal((await client.call(LeasesService.list, {})).leases.length, 1);
+    });
+
+    function pidOf(id: string): number {
+      return test.it.find(id).state.pid;
     }
-    deepEqual(keys, []);
-    equal((await client.call(LeasesService.list, {})).leases.length, 1);
   });
-});
+}
+
+function memoryLimit(test: TestContainers, id: string): number {
+  const { version, mountOf } = test.node.cgroups;
+  const file = version === 1 ? "memory.limit_in_bytes" : "memory.max";
+  return Number(readFileSync(`${mountOf.get("memory")}${test.cgroupParent}/${id}/${file}`, "utf8"));
+}
+
+function namespaceOf(pid: string, kind: string): string {
+  return readlinkSync(`/proc/${pid}/ns/${kind}`);
+}

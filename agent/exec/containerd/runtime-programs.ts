@@ -1,0 +1,130 @@
+/**
+ * The programs that make containers, runc and crun: which are installed and work here, and how containerd is told of them.
+ *
+ * crun starts containers in two thirds of the time but refuses some machines, so each is tried with a throwaway container
+ * before it is used.
+ */
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { RuntimeProgram } from "../../../src/common/container/runtime.ts";
+import { type Any, RuncOptions } from "../../../src/common/containerd/generated/protocol.ts";
+import { errorText } from "../../../src/common/errors/cluster-error.ts";
+import type { Log } from "../../../src/common/log/log.ts";
+import { withoutMount } from "./daemon-process.ts";
+import { findProgram } from "./node-facts.ts";
+
+/** The programs of a node. */
+export interface RuntimePrograms {
+  /** Those that work, the one for new containers first. */
+  readonly all: readonly RuntimeProgram[];
+  nameOfNew(): string;
+  /** Options of the shim; for a program that is gone those of the one for new containers. */
+  optionsOf(name: string): Any;
+  /** Folder of each program's state. */
+  readonly folders: readonly string[];
+}
+
+/**
+ * @param folder For the programs' state, of this node alone: two nodes on one machine may have containers of the same id.
+ *   Best in memory, as the state is worthless after a boot.
+ */
+export function runtimePrograms(all: readonly RuntimeProgram[], folder: string): RuntimePrograms {
+  const nameOfNew = () => all[0]?.name ?? "runc";
+  const folderOf = (name: string) => join(folder, name);
+  return {
+    all,
+    nameOfNew,
+    optionsOf: (name) => {
+      const program = all.some((candidate) => candidate.name === name) ? name : nameOfNew();
+      return {
+        typeUrl: "containerd.runc.v1.Options",
+        value: RuncOptions.encode(
+          RuncOptions.create({ binaryName: program, root: folderOf(program) }),
+        ),
+      };
+    },
+    folders: all.map(({ name }) => folderOf(name)),
+  };
+}
+
+/** Names of the programs, the quickest first. */
+const names = ["crun", "runc"];
+/** A throwaway container takes a tenth of a second; a program that hangs is of no use. */
+const probeMs = 20_000;
+const run = promisify(execFile);
+
+/** What a probe needs to know. */
+export interface ProbeOptions {
+  /** For the throwaway container; removed afterwards. */
+  readonly folder: string;
+  /** As for containerd: see `cgroups.ts`. */
+  readonly hiddenMount: string | undefined;
+  /** Only this one, if given. */
+  readonly only?: string;
+  readonly log: Log;
+}
+
+/** Tries each program that is installed. */
+export async function probePrograms(options: ProbeOptions): Promise<RuntimeProgram[]> {
+  const found: RuntimeProgram[] = [];
+  for (const name of options.only === undefined ? names : [options.only]) {
+    const path = findProgram([name]);
+    if (path === undefined) continue;
+    try {
+      const [version] = await Promise.all([versionOf(path), runThrowaway(path, options)]);
+      found.push({ name, path, version });
+    } catch (error) {
+      options.log.warn("runtime does not work on this machine", {
+        runtime: name,
+        err: errorText(error),
+      });
+    }
+  }
+  return found;
+}
+
+async function versionOf(path: string): Promise<string> {
+  const { stdout } = await run(path, ["--version"], { timeout: probeMs });
+  return /version (\S+)/.exec(stdout)?.[1] ?? "";
+}
+
+/** Runs `true` of this machine in a container. @throws Error with what the program said. */
+async function runThrowaway(path: string, { folder, hiddenMount }: ProbeOptions): Promise<void> {
+  const id = `skep-probe-${process.pid}`;
+  const bundle = join(folder, `probe-${path.replaceAll("/", "-")}`);
+  try {
+    mkdirSync(join(bundle, "rootfs"), { recursive: true });
+    writeFileSync(join(bundle, "config.json"), JSON.stringify(throwawaySpec(id)));
+    const words = [path, "--root", join(bundle, "state"), "run", "--bundle", bundle, id];
+    const [program = "", ...args] = hiddenMount ? withoutMount(hiddenMount, words) : words;
+    await run(program, args, { timeout: probeMs });
+  } finally {
+    rmSync(bundle, { recursive: true, force: true });
+  }
+}
+
+function throwawaySpec(id: string): object {
+  const folders = ["/bin", "/lib", "/lib64", "/usr"].filter((folder) => existsSync(folder));
+  return {
+    ociVersion: "1.0.2",
+    process: { terminal: false, user: { uid: 0, gid: 0 }, args: ["/bin/true"], cwd: "/" },
+    root: { path: "rootfs", readonly: false },
+    mounts: [
+      { destination: "/proc", type: "proc", source: "proc" },
+      { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["mode=755"] },
+      ...folders.map((source) => ({
+        destination: source,
+        type: "bind",
+        source,
+        options: ["rbind", "ro"],
+      })),
+    ],
+    linux: {
+      namespaces: ["pid", "mount", "ipc", "uts", "network"].map((type) => ({ type })),
+      cgroupsPath: `/${id}`,
+      resources: { devices: [{ allow: false, access: "rwm" }] },
+    },
+  };
+}
