@@ -88,20 +88,24 @@ export class Tunnels {
     signal.addEventListener("abort", giveUp, { once: true });
     try {
       const call = await new Promise<TunnelCall>((resolve, reject) => {
-        stop.signal.addEventListener("abort", () => reject(stop.signal.reason), { once: true });
-        if (stop.signal.aborted) return reject(stop.signal.reason);
+        const fail = (error: unknown) => {
+          // At once: an agent that dials now is to be refused, not to be left waiting.
+          this.#waiting.delete(request.tunnelId);
+          reject(error);
+        };
+        stop.signal.addEventListener("abort", () => fail(stop.signal.reason), { once: true });
+        if (stop.signal.aborted) return fail(stop.signal.reason);
         this.#waiting.set(request.tunnelId, { nodeId, dialled: resolve });
         clock.sleep(tunnelOpenMs, stop.signal).then(
-          () => reject(silent(nodeId)),
+          () => fail(silent(nodeId)),
           () => {
             // The tunnel is open, or was given up.
           },
         );
-        this.#ask(nodeId, request, stop.signal).catch(reject);
+        this.#ask(nodeId, request, stop.signal).catch(fail);
       });
       return this.#take(nodeId, call);
     } finally {
-      this.#waiting.delete(request.tunnelId);
       signal.removeEventListener("abort", giveUp);
       stop.abort(new ClusterError("cancelled", "the tunnel is open, or was given up"));
     }

@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { ClusterSpec, NodeDescription } from "../../src/common/api/generated/api.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
 import { newLog } from "../../src/common/log/log.ts";
@@ -33,6 +34,8 @@ export function oneCard(address: string): InterfaceAddress[] {
 export class TestNodes {
   /** What all of them logged. */
   readonly lines: string[] = [];
+  /** Takes what managers send to the node of this name. */
+  serveTunnel: (name: string, stream: Duplex) => void = (_, stream) => stream.destroy();
   readonly #nodes: SwarmNode[] = [];
   #folder = "";
 
@@ -58,7 +61,7 @@ export class TestNodes {
       config: loadConfig(["--data-root", this.path(name), "--exec-root", this.#folder]),
       interfaces,
       executor,
-      serveTunnel: (stream) => stream.destroy(),
+      serveTunnel: (stream) => this.serveTunnel(name, stream),
       clock: systemClock,
       random: systemRandom,
       log: newLog((line) => this.lines.push(`${name} ${line}`), { level: "info" }),

@@ -172,6 +172,27 @@ describe("src/engine/far", () => {
     assert.equal(JSON.parse(text).StatusCode, 137);
   });
 
+  it("copies out of and into a container elsewhere", async () => {
+    const stat = await near.send("HEAD", "/containers/web.1/archive?path=/x");
+    assert.equal(stat.status, 200);
+    assert.equal(typeof stat.headers["x-docker-container-path-stat"], "string");
+    const out = await near.send("GET", "/containers/web.1/archive?path=/x");
+    assert.equal(out.text, "an archive");
+    const sent = request({
+      socketPath: near.socket,
+      method: "PUT",
+      path: "/containers/web.1/archive?path=/x",
+      headers: { "content-type": "application/x-tar" },
+    });
+    const piece = Buffer.alloc(100_000);
+    for (let i = 0; i < 50; i++) if (!sent.write(piece)) await once(sent, "drain");
+    sent.end();
+    const [response] = await once(sent, "response");
+    response.resume();
+    assert.equal(response.statusCode, 200);
+    assert(far.runtime.containers.calls.includes("put 5000000"));
+  });
+
   it("makes, starts, looks at and resizes an exec elsewhere", async () => {
     const made = await near.send("POST", "/containers/web.1/exec", {
       body: { AttachStdin: true, AttachStdout: true, Cmd: ["cat"] },
@@ -273,7 +294,7 @@ describe("src/engine/far", () => {
   });
 
   for (const client of dockerClients()) {
-    it(`serves docker ${client.name}: exec, inspect, logs, kill`, async () => {
+    it(`serves docker ${client.name}: exec, inspect, logs, top, cp, kill`, async () => {
       const docker = async (...args: string[]): Promise<string> => {
         const { code, stdout, stderr } = await runDocker(client, near.socket, args, {
           input: "typed",
@@ -289,6 +310,8 @@ describe("src/engine/far", () => {
       assert.equal((await docker("inspect", "-f", "{{.State.Pid}}", "web.1")).trim(), "42");
       far.runtime.containers.records.push(logRecord(1, "said"));
       assert.equal(await docker("logs", "web.1"), "said\n");
+      assert.match(await docker("top", `web.1.${task.id}`), /PID/);
+      await docker("cp", "package.json", "web.1:/file");
       await docker("kill", "web.1");
     });
   }
