@@ -25,6 +25,7 @@ import type {
   PathStat,
   ProcessTable,
 } from "../../../src/common/container/containers.ts";
+import { EventHub } from "../../../src/common/container/event-hub.ts";
 import type { Images } from "../../../src/common/container/images.ts";
 import type { Container, ContainerConfig } from "../../../src/common/container/types.ts";
 import type { Volumes } from "../../../src/common/container/volumes.ts";
@@ -37,7 +38,6 @@ import type { Random } from "../../../src/common/random/random.ts";
 import { checkName } from "./container-name.ts";
 import { Creator } from "./creator.ts";
 import type { Entry } from "./entry.ts";
-import { EventHub } from "./event-hub.ts";
 import { Gate } from "./gate.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import { Reconciler } from "./reconciler.ts";

@@ -2,8 +2,8 @@
  * Events of one kind for any number of readers, each of which gets those that come after it began. A reader that falls far
  * behind is cut off, so that it cannot hold memory without end.
  */
-import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
-import { containerEventsWaitingMax } from "../../../src/common/limits/runtime.ts";
+import { ClusterError } from "../errors/cluster-error.ts";
+import { containerEventsWaitingMax } from "../limits/runtime.ts";
 
 /** Hands events on to its readers. */
 export class EventHub<T> {
