@@ -3,6 +3,7 @@
  */
 import {
   ControlService,
+  type Node,
   type Service,
   type ServiceSpec,
   type Task,
@@ -56,7 +57,9 @@ async function listServices(context: EngineContext, request: EngineRequest): Pro
   return list(found, (service) =>
     serviceToJson(
       service,
-      withStatus ? statusOf(service, view.tasksOfService(service.id)) : undefined,
+      withStatus
+        ? statusOf(service, view.tasksOfService(service.id), (id) => isLost(view.get("node", id)))
+        : undefined,
     ),
   );
 }
@@ -73,8 +76,21 @@ function isWanted(service: Service, filters: Filters): boolean {
   );
 }
 
-/** Counts as Docker's manager does: jobs by their present iteration, global services by the tasks made for them. Pure. */
-export function statusOf(service: Service, tasks: Iterable<Task>): ServiceStatus {
+/** A node whose tasks are only said to run: nobody has heard of it. */
+function isLost(node: Node | undefined): boolean {
+  return node === undefined || node.status?.state === "down";
+}
+
+/**
+ * Counts as Docker's manager does: jobs by their present iteration, global services by the tasks made for them. Pure.
+ *
+ * What last ran on a node that is lost does not count as running: it has been replaced elsewhere.
+ */
+export function statusOf(
+  service: Service,
+  tasks: Iterable<Task>,
+  isOnLostNode: (nodeId: string) => boolean = () => false,
+): ServiceStatus {
   const mode = service.spec?.mode;
   const wanted = mode?.replicated?.replicas ?? mode?.replicatedJob?.maxConcurrent;
   const iteration = service.jobStatus?.jobIteration;
@@ -87,7 +103,7 @@ export function statusOf(service: Service, tasks: Iterable<Task>): ServiceStatus
       if (task.jobIteration !== iteration) continue;
       if (state === "complete") completed++;
     }
-    if (state === "running") running++;
+    if (state === "running" && !isOnLostNode(task.nodeId)) running++;
     if (wanted !== undefined) continue;
     if (task.desiredState === "running") desired++;
     if (task.desiredState === "complete" && state !== "complete") desired++;

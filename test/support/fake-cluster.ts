@@ -47,6 +47,8 @@ export interface Command {
   /** Milliseconds from its start to its end; 0 ends before it is seen to run; undefined for one that runs on. */
   readonly endsAfterMs?: number;
   readonly exitCode?: number;
+  /** Whether its image cannot be had. */
+  readonly isRejected?: boolean;
   /** Milliseconds from the stop signal to its end. */
   readonly stopsAfterMs?: number;
 }
@@ -278,7 +280,8 @@ export class FakeCluster {
     if (now === "running") return this.#run(task);
     const next = steps[steps.indexOf(now) + 1];
     if (next === undefined || number(next) > number(task.desiredState)) return undefined;
-    const { endsAfterMs, exitCode = 0 } = this.command(task);
+    const { endsAfterMs, exitCode = 0, isRejected = false } = this.command(task);
+    if (next === "preparing" && isRejected) return this.#with(task, "rejected");
     if (next === "running" && endsAfterMs === 0) return this.#ended(task, exitCode);
     if (next === "running") this.#since.set(task.id, this.clock.now());
     return this.#with(task, next);

@@ -112,8 +112,12 @@ export function heldFor(task: Task, now: number): number {
   return Math.max(0, Math.min(startAtMs - now, wholeMs));
 }
 
+/**
+ * A task that ended while it was held back, since its image cannot be had, say, is not looked at before its time has come:
+ * otherwise its successors would fail as fast as they are made.
+ */
 function isGone(input: PlaceInput, task: Task): boolean {
-  return hasEnded(task) || input.fateOf(task) !== "up";
+  return hasEnded(task) ? task.desiredState !== "ready" : input.fateOf(task) !== "up";
 }
 
 function successorOf(input: PlaceInput, task: Task): Successor | undefined {

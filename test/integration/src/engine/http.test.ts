@@ -229,8 +229,11 @@ describe("engine over HTTP", () => {
     };
     const made = await engine.send("POST", "/services/create", { body });
     await engine.store.update((tx) => {
-      for (const [i, state] of (["running", "running", "failed"] as const).entries()) {
-        const fields: Partial<Task> = { serviceId: String(made.at("ID")), slot: i + 1 };
+      const states = ["running", "running", "failed", "running"] as const;
+      for (const [i, state] of states.entries()) {
+        // The last one is on a node that is gone: nobody knows whether it runs.
+        const nodeId = i === 3 ? "gone" : engine.selfId;
+        const fields: Partial<Task> = { serviceId: String(made.at("ID")), slot: i + 1, nodeId };
         tx.create("task", testTask(`a${i}`.padEnd(25, "0"), { ...fields, state }));
       }
     });

@@ -70,6 +70,45 @@ describe("manager/orchestrator/replicated", () => {
     assert.equal(first?.desiredState, "shutdown");
   });
 
+  it("waits as long for a task that cannot be prepared", async () => {
+    cluster.command = () => ({ isRejected: true });
+    const made: number[] = [];
+    const begin = cluster.clock.now();
+    cluster.onChange.push((change) => {
+      if (change.table === "task" && change.kind === "create")
+        made.push(Math.round((cluster.clock.now() - begin) / 1_000));
+    });
+    const restart = RestartPolicy.create({ condition: "any", delayNs: 2e9 });
+    await cluster.createService("web", 1, { restart });
+    await cluster.pass(7_000);
+    assert.deepEqual(made, [0, 0, 2, 4, 6]);
+  });
+
+  it("waits longer and longer where the user set no delay", async () => {
+    cluster.command = () => ({ endsAfterMs: 10, exitCode: 1 });
+    const begin = cluster.clock.now();
+    const started: number[] = [];
+    cluster.onChange.push((change) => {
+      if (change.table !== "task" || change.old?.status?.state === "running") return;
+      if (change.object.status?.state === "running")
+        started.push(Math.round((cluster.clock.now() - begin) / 1_000));
+    });
+    await cluster.createService("web", 1);
+    await cluster.pass(80_000);
+    assert.deepEqual(started, [0, 5, 15, 35, 75]);
+  });
+
+  it("begins the waits anew after a long run", async () => {
+    cluster.command = () => ({ endsAfterMs: 10, exitCode: 1 });
+    await cluster.createService("web", 1);
+    await cluster.pass(20_000);
+    cluster.command = () => ({ endsAfterMs: 61_000, exitCode: 1 });
+    await cluster.pass(20_000 + 61_000);
+    assert.equal(cluster.runningTasks("web").length, 0);
+    const last = cluster.tasks("web").find(({ desiredState }) => desiredState === "ready");
+    assert.equal((last?.restart?.startAtMs ?? 0) - (last?.meta?.createdAtMs ?? 0), 5_000);
+  });
+
   it("replaces what was lost with its node at once", async () => {
     await cluster.createService("web", 6);
     await cluster.pass(300);
