@@ -32,12 +32,28 @@ export function containerUpdateFromJson(
     throw json.invalid(
       "Restart policy cannot be updated because AutoRemove is enabled for the container",
     );
-  const { resources, extraLimits } = hostResourcesFromJson(json, cpus);
+  checkCpuConflicts(json, config);
+  const memoryBefore = config.resources?.limits?.memoryBytes ?? 0;
+  const { resources, extraLimits } = hostResourcesFromJson(json, cpus, memoryBefore);
   return {
     restartPolicy: changesPolicy ? restartPolicyFromJson(policy, false) : undefined,
     resources: resources && withResources(json, config, resources),
     extraLimits: extraLimits && withLimits(config.extraLimits ?? noLimits, extraLimits),
   };
+}
+
+/** Shares of the CPU are given in one of two ways, and an update cannot change which. */
+function checkCpuConflicts(json: JsonObject, config: ContainerConfig): void {
+  const hasNano = (config.resources?.limits?.nanoCpus ?? 0) > 0;
+  const conflict = (what: string, before: string) =>
+    json.invalid(
+      `Conflicting options: ${what} cannot be updated as ${before} has already been set.`,
+    );
+  if (hasNano && json.integer("CpuPeriod") > 0) throw conflict("CPU Period", "NanoCPUs");
+  if (hasNano && json.integer("CpuQuota") > 0) throw conflict("CPU Quota", "NanoCPUs");
+  if (json.integer("NanoCpus") <= 0) return;
+  if ((config.extraLimits?.cpuQuotaUs ?? 0) > 0) throw conflict("Nano CPUs", "CPU Quota");
+  if ((config.extraLimits?.cpuPeriodUs ?? 0) > 0) throw conflict("Nano CPUs", "CPU Period");
 }
 
 function withResources(

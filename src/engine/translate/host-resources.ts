@@ -21,17 +21,22 @@ export interface HostResources {
 
 /**
  * @param cpus Of the node, the most that can be given.
+ * @param memoryBefore Limit of a container that is updated, bytes; the one that counts where no other is given.
  * @throws ClusterError `invalid-argument` with Docker's texts.
  */
-export function hostResourcesFromJson(json: JsonObject, cpus: number): HostResources {
-  const memory = json.integer("Memory");
+export function hostResourcesFromJson(
+  json: JsonObject,
+  cpus: number,
+  memoryBefore = 0,
+): HostResources {
+  const memory = json.integer("Memory") || memoryBefore;
   const swap = json.integer("MemorySwap");
   const nanoCpus = json.integer("NanoCpus");
   const swappiness = json.optionalInteger("MemorySwappiness");
   const pids = json.integer("PidsLimit");
-  checkMemory(json);
+  checkMemory(json, memory);
   checkCpu(json, cpus);
-  const hasLimits = memory !== 0 || nanoCpus !== 0 || pids !== 0;
+  const hasLimits = json.integer("Memory") !== 0 || nanoCpus !== 0 || pids !== 0;
   const swapBytes = swap === 0 ? undefined : swap < 0 ? -1 : swap - memory;
   const isSet = hasLimits || swapBytes !== undefined || (swappiness ?? -1) >= 0;
   return {
@@ -66,8 +71,7 @@ function extraLimitsFromJson(json: JsonObject): ExtraLimits | undefined {
   return isSet ? limits : undefined;
 }
 
-function checkMemory(json: JsonObject): void {
-  const memory = json.integer("Memory");
+function checkMemory(json: JsonObject, memory: number): void {
   const swap = json.integer("MemorySwap");
   const reservation = json.integer("MemoryReservation");
   const swappiness = json.optionalInteger("MemorySwappiness") ?? -1;

@@ -165,7 +165,7 @@ function features(runtime: RuntimeFacts): Json {
       Volume: ["local"],
       Network: ["bridge", "host", "null", "overlay"],
       Authorization: null,
-      Log: ["json-file", "none"],
+      Log: ["json-file"],
     },
     LoggingDriver: "json-file",
     GenericResources: null,
