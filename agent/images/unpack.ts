@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { type ContainerdClient, snapshotterName } from "../../src/common/containerd/client.ts";
 import { DiffService, SnapshotsService } from "../../src/common/containerd/generated/protocol.ts";
-import { ClusterError, hasCode } from "../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
 import { layerUnpackMs } from "../../src/common/limits/runtime.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import type { Descriptor } from "../../src/common/registry/manifest.ts";
@@ -100,6 +100,15 @@ export async function unpackLayer(
       const chainId = chainIdOn(parent, diffId);
       if (await holdSnapshot(client, lease, chainId)) return { diffId, chainId };
     }
-    throw diskFull(error);
+    throw unpackFailure(layer.digest, diskFull(error));
   }
+}
+
+/** What containerd has no code for is about the layer: it is no tar file, or cut, or of another compression. */
+function unpackFailure(digest: string, error: unknown): unknown {
+  if (!hasCode(error, "unknown")) return error;
+  const why = errorText(error).replace(/^mount callback failed on \S+: /, "");
+  return new ClusterError("failed-precondition", `layer ${digest} cannot be unpacked: ${why}`, {
+    cause: error,
+  });
 }

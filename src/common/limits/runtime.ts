@@ -55,3 +55,7 @@ export const pullLingerMs = 2 * 60 * 1000;
 export const progressPeriodMs = 100;
 /** How often leases that nobody uses any more are looked for. */
 export const imagesSweepMs = 30_000;
+/** Layers of one image that are uploaded at once, as Docker. */
+export const layerUploadsMax = 5;
+/** Lists and configurations of an archive that are kept in memory while it is read. */
+export const archiveFilesBytesMax = 64 * mib;

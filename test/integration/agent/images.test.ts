@@ -5,47 +5,19 @@ import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/stri
 import { randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { pack } from "tar-stream";
-import { NodeImages } from "../../../agent/images/node-images.ts";
+import type { NodeImages } from "../../../agent/images/node-images.ts";
 import { systemClock } from "../../../src/common/clock/clock.ts";
-import type { PullRequest, TransferProgress } from "../../../src/common/container/images.ts";
-import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
-import {
-  ContentService,
-  LeasesService,
-  SnapshotsService,
-} from "../../../src/common/containerd/generated/protocol.ts";
-import { silentLog } from "../../../src/common/log/log.ts";
+import type { TransferProgress } from "../../../src/common/container/images.ts";
+import type { ContainerdClient } from "../../../src/common/containerd/client.ts";
 import { parsePlatform, platformText } from "../../../src/common/platform/match.ts";
-import { systemRandom } from "../../../src/common/random/random.ts";
 import { mediaTypes } from "../../../src/common/registry/manifest.ts";
-import { Registry } from "../../../src/common/registry/registry.ts";
 import { digestOf } from "../../../src/common/registry/repository.ts";
-import { loopbackRanges } from "../../../src/common/registry/settings.ts";
 import { TestContainerd } from "../../support/containerd.ts";
 import { FakeRegistry } from "../../support/fake-registry.ts";
+import { imagesOf, leftovers, pullOf, untilClean } from "../../support/images.ts";
 import { startRegistry, type TestRegistry } from "../../support/registry.ts";
 
 const never = new AbortController().signal;
-const registry = new Registry({
-  settings: { insecure: loopbackRanges, mirrors: [] },
-  trust: { systemFiles: [], certsFolders: [] },
-  environment: {},
-  clock: systemClock,
-});
-
-function imagesOf(client: ContainerdClient, platform: string, clock = systemClock): NodeImages {
-  return new NodeImages({
-    ...{ client, registry, clock, random: systemRandom, log: silentLog },
-    platforms: () => [parsePlatform(platform)],
-  });
-}
-
-function pullOf(reference: string, more: Partial<PullRequest> = {}): PullRequest {
-  return {
-    ...{ reference, platform: undefined, auth: undefined },
-    ...{ onProgress: () => {}, signal: never, ...more },
-  };
-}
 
 describe("agent/images", () => {
   const containerd = new TestContainerd();
@@ -57,7 +29,6 @@ describe("agent/images", () => {
     images = imagesOf(client, "linux/amd64/v3");
   });
   after(async () => {
-    registry.close();
     await containerd.remove();
   });
 
@@ -288,21 +259,4 @@ async function putImage(fake: FakeRegistry): Promise<Uint8Array> {
   );
   fake.name("1", manifest);
   return body;
-}
-
-/** Leases, ingests and snapshots under way. */
-async function leftovers(client: ContainerdClient): Promise<string[]> {
-  const { leases } = await client.call(LeasesService.list, {});
-  const { statuses } = await client.call(ContentService.listStatuses, {});
-  const found = [...leases.map(({ id }) => id), ...statuses.map(({ ref }) => ref)];
-  const request = { snapshotter: snapshotterName };
-  for await (const { info } of client.list(SnapshotsService.list, request)) {
-    for (const { kind, name } of info) if (kind !== "committed") found.push(name);
-  }
-  return found;
-}
-
-async function untilClean(client: ContainerdClient): Promise<void> {
-  for (let i = 0; i < 100 && (await leftovers(client)).length > 0; i++) await systemClock.sleep(50);
-  deepEqual(await leftovers(client), []);
 }
