@@ -15,6 +15,7 @@ Several full nodes on this machine, as simulated hosts in a network of their own
 Commands:
   up [--nodes N]                    Start N nodes (3 when not given), or those missing of a playground that is there
   up --managers M [--workers W]     Start M + W nodes and form a swarm of them
+     --platform NODE=PLATFORM       Have a node pretend to be of another platform, such as linux/arm/v7
   down                              End the nodes and remove everything the playground made
   ls                                List the nodes
   exec NODE COMMAND [ARG...]        Run a command on a node; docker talks to the node's daemon
@@ -41,6 +42,7 @@ const optionKinds = {
   nodes: { type: "string" },
   managers: { type: "string" },
   workers: { type: "string" },
+  platform: { type: "string", multiple: true },
   daemon: { type: "boolean" },
   clock: { type: "string" },
   help: { type: "boolean", short: "h" },
@@ -133,7 +135,26 @@ function openOrCreate(dir: string, names: readonly string[], options: Options): 
   } catch (error) {
     if (!hasCode(error, "not-found")) throw error;
   }
-  return Playground.create({ dir, nodes: names, name: options.name ?? "playground" });
+  const platforms = platformsByNode(options.platform ?? [], names);
+  return Playground.create({ dir, nodes: names, name: options.name ?? "playground", platforms });
+}
+
+/** @throws ClusterError `invalid-argument` naming the word that is no NODE=PLATFORM. */
+function platformsByNode(
+  words: readonly string[],
+  names: readonly string[],
+): Readonly<Record<string, string>> {
+  const pairs = words.map((word): [string, string] => {
+    const [name = "", platform = ""] = word.split("=");
+    if (!names.includes(name) || platform === "") {
+      throw new ClusterError(
+        "invalid-argument",
+        `--platform ${word}: give NODE=PLATFORM with one of ${names.join(", ")}`,
+      );
+    }
+    return [name, platform];
+  });
+  return Object.fromEntries(pairs);
 }
 
 async function exec(playground: Playground, words: readonly string[]): Promise<number> {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { lastLines, startDetached } from "./detached.ts";
 import { ping } from "./engine-client.ts";
+import { labNetwork } from "./lab.ts";
 import {
   idVariable,
   type PlaygroundProcess,
@@ -151,6 +152,8 @@ export async function startDaemon(o: DaemonStart): Promise<void> {
     "daemon",
     ...["--data-root", folders.data, "--exec-root", "/run/skep", "--pidfile", "/run/skep.pid"],
     ...["--host", `unix://${folders.socket}`],
+    // A registry in the lab needs no certificate: nobody else can reach it.
+    ...["--insecure-registry", labNetwork],
   ];
   // The inner shell leaves the daemon to the host's first process, which is its parent from then on.
   const script = 'cd /; log=$1; shift; setsid "$@" >>"$log" 2>&1 </dev/null &';

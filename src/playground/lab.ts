@@ -10,8 +10,11 @@ import { startDetached } from "./detached.ts";
 import { type PlaygroundProcess, processesOf } from "./processes.ts";
 import { runWell } from "./run.ts";
 
-/** Network of every playground: each is alone in its namespace. */
 const prefix = "10.77.0";
+/** Network of every playground: each is alone in its namespace. */
+export const labNetwork = `${prefix}.0/24`;
+/** The lab's own address, reached by every node. */
+export const labAddress = `${prefix}.1`;
 const mainBridge = "skep-main";
 const cutBridge = "skep-cut";
 
@@ -49,7 +52,7 @@ export async function startLab(id: string, logFile: string): Promise<number> {
     "ip link set lo up",
     `ip link add ${mainBridge} type bridge mcast_snooping 0`,
     `ip link add ${cutBridge} type bridge mcast_snooping 0`,
-    `ip addr add ${prefix}.1/24 dev ${mainBridge}`,
+    `ip addr add ${labAddress}/24 dev ${mainBridge}`,
     `ip link set ${mainBridge} up`,
     `ip link set ${cutBridge} up`,
     "echo ready",

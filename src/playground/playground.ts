@@ -10,6 +10,7 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ClusterError } from "../common/errors/cluster-error.ts";
+import { type EmulatedArchitecture, endEmulation, startEmulation } from "./emulation.ts";
 import {
   bootHost,
   checkFolder,
@@ -44,6 +45,8 @@ export interface PlaygroundOptions {
   readonly program?: readonly string[];
   /** Extra environment of every daemon. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Nodes that pretend to be of another platform, such as `linux/arm/v7`, by node name. */
+  readonly platforms?: Readonly<Record<string, string>>;
 }
 
 /** A node as it is now. */
@@ -90,7 +93,7 @@ export class Playground {
     const nodes = options.nodes.map((name, position) => ({
       name,
       address: addressOf(position),
-      env: options.env ?? {},
+      env: { ...options.env, ...pretending(options.platforms?.[name]) },
     }));
     const state = createState(dir, {
       version: 1,
@@ -99,6 +102,8 @@ export class Playground {
       nodes,
       cut: [],
       program: options.program ?? ownProgram(),
+      emulated: emulatedFor(Object.values(options.platforms ?? {})),
+      mountedFormats: false,
     });
     return new Playground(dir, state);
   }
@@ -115,6 +120,10 @@ export class Playground {
 
   /** Starts the lab and every node that is not running. */
   async up(): Promise<void> {
+    const { id, emulated, mountedFormats } = this.#state;
+    const mounted = await startEmulation(id, emulated);
+    this.#state = { ...this.#state, mountedFormats: mountedFormats || mounted };
+    saveState(this.dir, this.#state);
     for (const node of this.#state.nodes) await this.#boot(node);
     await settleAll(this.#state.nodes.map((node) => this.startNode(node.name)));
   }
@@ -125,7 +134,13 @@ export class Playground {
       await killHost(this.#state.id, node.name);
     }
     await gone(this.#state.id);
+    await endEmulation(this.#state.id, this.#state.mountedFormats);
     removeState(this.dir, this.#state);
+  }
+
+  /** A process in the lab's own network namespace, where 10.77.0.1 is; undefined while the playground is down. */
+  labPid(): number | undefined {
+    return labHolder(this.#state.id)?.pid;
   }
 
   /** The playground's name. */
@@ -313,6 +328,27 @@ function checkNames(names: readonly string[]): void {
   if (new Set(names).size !== names.length) {
     throw new ClusterError("invalid-argument", "two nodes have the same name");
   }
+}
+
+/** What has a daemon pretend: it asks for images of that platform and says that it is one. */
+function pretending(platform: string | undefined): Readonly<Record<string, string>> {
+  return platform === undefined ? {} : { SKEP_PLATFORM: platform };
+}
+
+/** @throws ClusterError `invalid-argument` for what cannot be pretended. */
+function emulatedFor(platforms: readonly string[]): EmulatedArchitecture[] {
+  const found = new Set<EmulatedArchitecture>();
+  for (const platform of platforms) {
+    const architecture = /^linux\/(arm64|arm|amd64)(\/v\d)?$/.exec(platform)?.[1];
+    if (architecture === undefined) {
+      throw new ClusterError(
+        "invalid-argument",
+        `no node can pretend to be ${platform}: there are linux/arm64, linux/arm/v5 to v7 and linux/amd64`,
+      );
+    }
+    if (architecture !== "amd64") found.add(architecture as EmulatedArchitecture);
+  }
+  return [...found];
 }
 
 function ownProgram(): string[] {

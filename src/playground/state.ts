@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { ClusterError } from "../common/errors/cluster-error.ts";
+import type { EmulatedArchitecture } from "./emulation.ts";
 
 /** One simulated host. */
 export interface NodeState {
@@ -35,6 +36,10 @@ export interface PlaygroundState {
   readonly cut: readonly string[];
   /** Command that gets `daemon …` appended. */
   readonly program: readonly string[];
+  /** Architectures whose programs are to run on this machine while the playground is up. */
+  readonly emulated: readonly EmulatedArchitecture[];
+  /** The kernel's folder of program formats was mounted for it. */
+  readonly mountedFormats: boolean;
   /** First folder that had to be made for the playground; undefined when the folder was there before. */
   readonly madeFrom?: string;
 }

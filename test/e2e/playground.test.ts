@@ -3,7 +3,7 @@
  * way of dying takes with it, partitions, addresses, clocks, and that nothing is left behind.
  */
 import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -107,6 +107,26 @@ describe("src/playground", function () {
     await reachesSoon(lab, "a", "b");
     await rejects(lab.readdress("c", "10.77.0.98"), /is the address of b/);
     await rejects(lab.readdress("c", "10.78.0.1"), (error) => hasCode(error, "invalid-argument"));
+  });
+
+  it("lets a node pretend another platform while it is up, and takes nothing that cannot be", async () => {
+    const dir = join(parent, "other");
+    const nodes = ["pi"];
+    const wish = (platform: string) =>
+      Playground.create({ dir, nodes, program, platforms: { pi: platform } });
+    throws(() => wish("linux/vax"), /no node can pretend to be linux\/vax/);
+    const other = wish("linux/arm/v7");
+    try {
+      await other.up();
+      const formats = readdirSync("/proc/sys/fs/binfmt_misc").filter((name) =>
+        /^skep-.*-arm$/.test(name),
+      );
+      equal(formats.length, 1);
+      const environment = readFileSync(`/proc/${other.node("pi").daemonPid}/environ`, "utf8");
+      ok(environment.split("\0").includes("SKEP_PLATFORM=linux/arm/v7"));
+    } finally {
+      await other.down();
+    }
   });
 
   it("shifts the clock of a daemon and keeps the shift over restarts", async () => {

@@ -25,6 +25,7 @@ const { values } = parseArgs({
     "data-root": { type: "string" },
     "exec-root": { type: "string" },
     pidfile: { type: "string" },
+    "insecure-registry": { type: "string" },
   },
 });
 const socket = (values.host ?? "").replace("unix://", "");

@@ -97,10 +97,14 @@ export class LabCluster {
   static async form(size: {
     readonly managers: number;
     readonly workers: number;
+    /** Nodes that pretend to be of another platform, by name (`w2: "linux/arm/v7"`). */
+    readonly platforms?: Readonly<Record<string, string>>;
   }): Promise<LabCluster> {
     const folder = mkdtempSync(join(tmpdir(), "skep-lab-"));
     const nodes = [...numbered("m", size.managers), ...numbered("w", size.workers)];
-    const cluster = new LabCluster(Playground.create({ dir: join(folder, "lab"), nodes }), folder);
+    const dir = join(folder, "lab");
+    const { platforms = {} } = size;
+    const cluster = new LabCluster(Playground.create({ dir, nodes, platforms }), folder);
     try {
       await cluster.lab.up();
       await formSwarm(
