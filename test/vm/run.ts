@@ -1,0 +1,138 @@
+/**
+ * `npm run test:vm`: boots Debian's own kernels under qemu's emulator and runs Skep in them, for what the kernel of a build
+ * machine lacks: pure control groups v2 with systemd, a reboot without warning, and an arm64 machine.
+ *
+ *   node build/test/vm/run.js [amd64] [arm64] [--debug]
+ *
+ * Needs root to make the disks (scripts/vm-image.mjs). What happens inside is `guest.sh`; this reads the serial line.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative } from "node:path";
+import { createInterface } from "node:readline";
+
+type Arch = "amd64" | "arm64";
+
+/** Boots of each machine: the second is after a power cut. */
+const bootsWanted = 2;
+/** A machine that says nothing for this long is stuck, milliseconds. */
+const silenceMsMax = 300_000;
+
+const machines: Readonly<Record<Arch, readonly string[]>> = {
+  amd64: ["qemu-system-x86_64", "-cpu", "max"],
+  arm64: ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a72"],
+};
+const kernelWords: Readonly<Record<Arch, string>> = {
+  amd64: "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 net.ifnames=0",
+  arm64: "console=ttyAMA0 quiet",
+};
+
+const words = process.argv.slice(2);
+const asked = (["amd64", "arm64"] as const).filter((arch) => words.includes(arch));
+let passed = 0;
+let failed = 0;
+for (const arch of asked.length > 0 ? asked : (["amd64", "arm64"] as const)) await test(arch);
+process.stdout.write(`${passed} passed, ${failed} failed\n`);
+process.exit(failed === 0 ? 0 : 1);
+
+async function test(arch: Arch): Promise<void> {
+  process.stdout.write(`== ${arch}\n`);
+  execFileSync(process.execPath, ["scripts/vm-image.mjs", arch], { stdio: "inherit" });
+  const folder = mkdtempSync(join(tmpdir(), "skep-vm-"));
+  try {
+    const image = join("build/vm", arch);
+    execFileSync("cp", ["--sparse=always", join(image, "disk.ext4"), join(folder, "disk")]);
+    await makePayload(arch, folder);
+    for (let boot = 1; boot <= bootsWanted; boot++) {
+      if (!(await bootOnce(arch, folder, boot))) break;
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The second disk: Skep as it was built, the docker client, images and the script. */
+async function makePayload(arch: Arch, folder: string): Promise<void> {
+  const payload = join(folder, "payload");
+  const skep = join(payload, "skep");
+  mkdirSync(join(payload, "bin"), { recursive: true });
+  for (const part of ["src", "manager", "agent"]) {
+    cpSync(join("build", part), join(skep, "build", part), { recursive: true });
+  }
+  copyFileSync("package.json", join(skep, "package.json"));
+  const list = execFileSync("npm", ["ls", "--all", "--omit=dev", "--parseable"]).toString().trim();
+  for (const path of list.split("\n").slice(1)) {
+    const name = path.slice(path.indexOf("node_modules"));
+    cpSync(path, join(skep, name), { recursive: true, dereference: true });
+  }
+  copyFileSync("test/vm/guest.sh", join(payload, "guest.sh"));
+  copyFileSync("examples/skep.service", join(payload, "skep.service"));
+  if (arch === "amd64")
+    copyFileSync("build/tools/docker-20.10/docker", join(payload, "bin/docker"));
+  if (words.includes("--debug")) {
+    mkdirSync(join(payload, "debug"));
+    writeFileSync(join(payload, "debug/on"), "");
+  }
+  execFileSync(process.execPath, ["scripts/test-images.mjs"], { stdio: "ignore" });
+  const layout = "build/test-images/layout";
+  if (!existsSync(layout)) throw new Error(`${relative(".", layout)} was not made`);
+  execFileSync("tar", ["-cf", join(payload, "images.tar"), "-C", layout, "."]);
+  execFileSync("mkfs.ext4", ["-q", "-d", payload, join(folder, "payload.ext4"), "1G"]);
+}
+
+/** One life of the machine. Resolves with whether it came to the end of its script. */
+async function bootOnce(arch: Arch, folder: string, boot: number): Promise<boolean> {
+  const image = join("build/vm", arch);
+  const [program = "", ...machine] = machines[arch];
+  const child = spawn(
+    program,
+    [
+      ...machine,
+      ...["-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048", "-no-reboot", "-nic", "none"],
+      ...["-display", "none", "-monitor", "none", "-serial", "stdio"],
+      ...["-kernel", join(image, "vmlinuz"), "-initrd", join(image, "initrd")],
+      ...["-append", kernelWords[arch]],
+      ...["-drive", `file=${join(folder, "disk")},format=raw,if=virtio,cache=writeback`],
+      ...["-drive", `file=${join(folder, "payload.ext4")},format=raw,if=virtio,readonly=on`],
+    ],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  return follow(child, `${arch} boot ${boot}`);
+}
+
+async function follow(child: ChildProcess, what: string): Promise<boolean> {
+  const end = () => child.kill("SIGKILL");
+  process.once("exit", end);
+  let silence = setTimeout(end, silenceMsMax);
+  let isOver = false;
+  if (child.stdout === null) throw new Error("no output of the machine");
+  for await (const line of createInterface({ input: child.stdout })) {
+    clearTimeout(silence);
+    silence = setTimeout(end, silenceMsMax);
+    const said = /vm: (ok|FAILED|boot) (.*)$/.exec(line.trimEnd());
+    if (said === null) {
+      if (words.includes("--debug")) process.stdout.write(`  | ${line}\n`);
+      continue;
+    }
+    process.stdout.write(`  ${what}: ${said[1]} ${said[2]}\n`);
+    if (said[1] === "ok") passed += 1;
+    else if (said[1] === "FAILED") failed += 1;
+    else isOver = true;
+  }
+  clearTimeout(silence);
+  process.off("exit", end);
+  if (!isOver) {
+    failed += 1;
+    process.stdout.write(`  ${what}: FAILED to come to its end\n`);
+  }
+  return isOver;
+}
