@@ -4,6 +4,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import type { GenericResource } from "../common/api/generated/api.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import type { LogLevel } from "../common/log/log.ts";
 import {
@@ -14,6 +15,7 @@ import {
 import { parsePrefix } from "../common/spec/cidr.ts";
 import { parseHostPort } from "./address.ts";
 import { type ParsedFlags, parseFlags, withConfigFile } from "./flags.ts";
+import { parseGenericResources } from "./generic-resources.ts";
 
 /** Files for mutual TLS on tcp:// addresses of the API. */
 export interface ApiTlsFiles {
@@ -39,6 +41,8 @@ export interface DaemonConfig {
   readonly logLevel: LogLevel;
   readonly debug: boolean;
   readonly engineLabels: Readonly<Record<string, string>>;
+  /** What the node has beside CPU and memory. */
+  readonly genericResources: readonly GenericResource[];
   /** Interface name or address, as `--advertise-addr`. */
   readonly defaultAdvertiseAddress: string | undefined;
   readonly defaultAddressPools: readonly { readonly base: string; readonly size: number }[];
@@ -70,6 +74,7 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
     logLevel: debug ? "debug" : logLevel(last(flags, "log-level") ?? "info"),
     debug,
     engineLabels: labels(flags.values.get("label") ?? []),
+    genericResources: parseGenericResources(flags.values.get("node-generic-resource") ?? []),
     defaultAdvertiseAddress: last(flags, "swarm-default-advertise-addr"),
     defaultAddressPools: (flags.values.get("default-address-pool") ?? []).map(addressPool),
     raftProfile: profile(last(flags, "raft-profile") ?? "normal"),

@@ -63,7 +63,12 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
     executor: containerExecutor({
       runtime,
       describe: () =>
-        describeNode(readHostFacts(), { version: facts.version, labels: config.engineLabels }),
+        describeNode(readHostFacts(), {
+          version: facts.version,
+          labels: config.engineLabels,
+          generic: config.genericResources,
+          warnings: runtime.facts().warnings,
+        }),
       loaded: Promise.resolve(),
       clock: systemClock,
       log,

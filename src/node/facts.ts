@@ -6,7 +6,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, hostname, machine, release, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describeNode, readHostFacts } from "../../agent/exec/containerd/describe.ts";
+import { readHostFacts } from "../../agent/exec/containerd/describe.ts";
+import { platformsOf } from "../../agent/exec/containerd/platforms.ts";
 import { Platform } from "../common/api/generated/api.ts";
 import type { DaemonFacts } from "../engine/ports.ts";
 import type { DaemonConfig } from "./config.ts";
@@ -14,7 +15,7 @@ import type { DaemonConfig } from "./config.ts";
 /** Reads everything; makes the installation's id on the first start of a data root. */
 export function readDaemonFacts(config: DaemonConfig): DaemonFacts {
   const os = osRelease();
-  const description = describeNode(readHostFacts(), { version: skepVersion(), labels: {} });
+  const platforms = platformsOf(readHostFacts());
   return {
     engineId: engineId(config.dataRoot),
     version: skepVersion(),
@@ -24,7 +25,7 @@ export function readDaemonFacts(config: DaemonConfig): DaemonFacts {
     kernelVersion: release(),
     operatingSystem: os.get("PRETTY_NAME") ?? "Linux",
     osVersion: os.get("VERSION_ID") ?? "",
-    platforms: description.platforms.map((p) =>
+    platforms: platforms.map((p) =>
       Platform.create({ ...p, architecture: ociArchitecture(p.architecture) }),
     ),
     machine: machine(),

@@ -37,6 +37,11 @@ const rules: Readonly<Record<string, FlagRule>> = {
     help: "interface or address to advertise when none is given",
   },
   "default-address-pool": { kind: "list", used: true, help: "base=CIDR,size=N" },
+  "node-generic-resource": {
+    kind: "list",
+    used: true,
+    help: "what the node has beside CPU and memory, KIND=COUNT or KIND=NAME",
+  },
   "raft-profile": { kind: "text", used: true, help: "normal, or slow-disk for SD cards" },
   "userland-proxy": { kind: "boolean", used: false, help: "" },
   containerd: { kind: "text", used: false, help: "" },
@@ -73,6 +78,7 @@ const shortNames: Readonly<Record<string, string>> = {
 const fileKeys: Readonly<Record<string, string>> = {
   hosts: "host",
   labels: "label",
+  "node-generic-resources": "node-generic-resource",
   "default-address-pools": "default-address-pool",
   "registry-mirrors": "registry-mirror",
   "insecure-registries": "insecure-registry",

@@ -1,21 +1,22 @@
 /**
- * What a node says of itself: host name, platform with variant, CPUs, memory, engine and labels.
+ * What a node says of itself: host name, platforms, CPUs, memory, engine, labels, generic resources, plugins, warnings.
  *
- * Pure over facts that `readHostFacts` gathers, so that the table of platforms can be tested for machines at hand and not.
+ * Pure over facts that `readHostFacts` gathers, so that machines can be tested that are not at hand.
  */
-import { readFileSync } from "node:fs";
-import { arch, cpus, hostname, totalmem } from "node:os";
-import { NodeDescription, Platform } from "../../../src/common/api/generated/api.ts";
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { arch, cpus, hostname, machine, totalmem } from "node:os";
+import { join } from "node:path";
+import {
+  type GenericResource,
+  NodeDescription,
+  Plugin,
+} from "../../../src/common/api/generated/api.ts";
+import { armVersionOf, type MachineFacts, platformsOf } from "./platforms.ts";
 
 /** Facts of the machine the daemon runs on. */
-export interface HostFacts {
+export interface HostFacts extends MachineFacts {
   readonly hostname: string;
-  /** As Node names it: x64, arm64, arm. */
-  readonly nodeArch: string;
-  /** CPU flags or features of the first core. */
-  readonly cpuFeatures: ReadonlySet<string>;
-  /** ARM architecture version of the CPU; 0 elsewhere. */
-  readonly armVersion: number;
   readonly cpuCount: number;
   readonly memoryBytes: number;
 }
@@ -24,7 +25,25 @@ export interface HostFacts {
 export interface EngineFacts {
   readonly version: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** What the operator says there is beside CPU and memory. */
+  readonly generic: readonly GenericResource[];
+  /** What does not work on the node, with what helps. */
+  readonly warnings: readonly string[];
 }
+
+/** What services may ask for by name, as Docker lists it; the scheduler's plugin filter goes by it. */
+const plugins: readonly (readonly [type: string, name: string])[] = [
+  ["Log", "json-file"],
+  ["Log", "none"],
+  ["Network", "bridge"],
+  ["Network", "host"],
+  ["Network", "null"],
+  ["Network", "overlay"],
+  ["Volume", "local"],
+];
+
+/** Where the kernel lists what it hands to interpreters. */
+const binfmtFolder = "/proc/sys/fs/binfmt_misc";
 
 /** Reads the machine's facts. */
 export function readHostFacts(): HostFacts {
@@ -33,26 +52,20 @@ export function readHostFacts(): HostFacts {
   return {
     hostname: hostname(),
     nodeArch: arch(),
+    kernelMachine: machine(),
     cpuFeatures: new Set(features.split(/\s+/).filter((f) => f !== "")),
     armVersion: armVersionOf(cpuInfo),
+    runs32Bit: runs32Bit(),
+    binfmt: readBinfmt(),
+    pretended: process.env["SKEP_PLATFORM"] ?? "",
     cpuCount: Math.max(1, cpus().length),
     memoryBytes: totalmem(),
   };
 }
 
-/**
- * Version of the ARM architecture by the text of `/proc/cpuinfo`; 0 where it is not ARM.
- *
- * The model's name goes first: the ARMv6 cores of the first Raspberry Pis claim to be of architecture 7.
- */
-export function armVersionOf(cpuInfo: string): number {
-  const byName = /^(?:model name|Processor)\s*:.*\(v(\d+)l\)/im.exec(cpuInfo)?.[1];
-  return Number(byName ?? /^CPU architecture\s*:\s*(\d+)/m.exec(cpuInfo)?.[1] ?? 0);
-}
-
-/** The description a node registers with. */
+/** The description a node registers with. @throws ClusterError invalid-argument for a platform that cannot be one. */
 export function describeNode(host: HostFacts, engine: EngineFacts): NodeDescription {
-  const platforms = nativePlatforms(host);
+  const platforms = platformsOf(host);
   return NodeDescription.create({
     hostname: host.hostname,
     platform: platforms[0],
@@ -61,39 +74,40 @@ export function describeNode(host: HostFacts, engine: EngineFacts): NodeDescript
       nanoCpus: host.cpuCount * 1e9,
       memoryBytes: host.memoryBytes,
       pids: 0,
-      generic: [],
+      generic: engine.generic,
     },
-    engine: { engineVersion: engine.version, labels: engine.labels, plugins: [] },
+    engine: {
+      engineVersion: engine.version,
+      labels: engine.labels,
+      plugins: plugins.map(([type, name]) => Plugin.create({ type, name })),
+    },
+    warnings: engine.warnings,
   });
 }
 
-/** Every platform the CPU runs natively, the best first. */
-export function nativePlatforms(host: HostFacts): Platform[] {
-  const linux = (architecture: string, variant: string) =>
-    Platform.create({ architecture, os: "linux", variant });
-  switch (host.nodeArch) {
-    case "x64":
-      return range(amd64Level(host.cpuFeatures), 1).map((level) => linux("x86_64", `v${level}`));
-    case "arm64":
-      return [linux("aarch64", "v8")];
-    case "arm":
-      return range(Math.min(7, host.armVersion || 7), 5).map((v) => linux(`armv${v}l`, `v${v}`));
-    default:
-      return [linux(host.nodeArch, "")];
+let knownRuns32Bit: boolean | undefined;
+
+/** Whether kernel and CPU run programs of the 32-bit sister architecture; asked once, as it cannot change. */
+function runs32Bit(): boolean {
+  if (knownRuns32Bit !== undefined) return knownRuns32Bit;
+  if (arch() === "x64") knownRuns32Bit = existsSync("/proc/sys/abi/vsyscall32");
+  // The kernel refuses this personality exactly where 32-bit programs cannot run.
+  else if (arch() === "arm64")
+    knownRuns32Bit = spawnSync("setarch", ["linux32", "true"]).status === 0;
+  else knownRuns32Bit = false;
+  return knownRuns32Bit;
+}
+
+function readBinfmt(): string[] {
+  try {
+    return readdirSync(binfmtFolder)
+      .filter((name) => name !== "register" && name !== "status")
+      .sort()
+      .map((name) => readTextFile(join(binfmtFolder, name)));
+  } catch {
+    // Not mounted, or not in this kernel: nothing is emulated.
+    return [];
   }
-}
-
-/** Micro-architecture level of the x86-64 psABI. */
-function amd64Level(features: ReadonlySet<string>): number {
-  const has = (...names: string[]) => names.every((name) => features.has(name));
-  if (!has("cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3")) return 1;
-  if (!has("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave")) return 2;
-  if (!has("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")) return 3;
-  return 4;
-}
-
-function range(from: number, to: number): number[] {
-  return Array.from({ length: from - to + 1 }, (_, i) => from - i);
 }
 
 function readTextFile(path: string): string {

@@ -25,6 +25,7 @@ describe("src/node/config", () => {
         logLevel: "info",
         debug: false,
         engineLabels: Object.create(null),
+        genericResources: [],
         defaultAdvertiseAddress: undefined,
         defaultAddressPools: [],
         raftProfile: "normal",
