@@ -12,6 +12,7 @@ import { ReaperLoop } from "../../manager/orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "../../manager/orchestrator/replicated/loop.ts";
 import { RestartSupervisor } from "../../manager/orchestrator/restart/supervisor.ts";
 import { UpdateSupervisor } from "../../manager/orchestrator/update/supervisor.ts";
+import { SchedulerLoop } from "../../manager/scheduler/loop.ts";
 import type { Change } from "../../manager/state/change.ts";
 import { type Follower, follow } from "../../manager/state/follow.ts";
 import type { Store } from "../../manager/state/store.ts";
@@ -76,11 +77,14 @@ export class FakeCluster {
   /** Since when a task runs or stops, for its agent; agents know what their managers forgot. */
   readonly #since = new Map<string, number>();
   readonly #silent = new Set<string>();
+  readonly #hasScheduler: boolean;
   #stop = new AbortController();
   #running: Promise<unknown> = Promise.resolve();
   #term = 0;
 
-  constructor(seed = 1) {
+  /** @param parts With the scheduler itself in place of a played one that takes any node that is ready. */
+  constructor(seed = 1, parts: { readonly realScheduler?: boolean } = {}) {
+    this.#hasScheduler = parts.realScheduler ?? false;
     this.random = seededRandom(seed);
     ({ store: this.store, log: this.log } = localStore({ clock: this.clock, random: this.random }));
     const watch = this.store.watch();
@@ -110,17 +114,15 @@ export class FakeCluster {
     this.log.currentTerm = term;
     const leadership = { store: this.store, term };
     const before = this.#running;
-    this.#running = before.then(() =>
-      Promise.all(
-        this.loops(leadership, {
-          clock: this.clock,
-          random: this.random,
-          log: silentLog,
-        }).map((loop) =>
-          follow(this.store, loop, { clock: this.clock, log: silentLog, signal: stop.signal }),
-        ),
-      ),
-    );
+    const { clock, random, store } = this;
+    const { signal } = stop;
+    this.#running = before.then(() => {
+      const loops = this.loops(leadership, { clock, random, log: silentLog });
+      const running = loops.map((loop) => follow(store, loop, { clock, log: silentLog, signal }));
+      if (!this.#hasScheduler) return Promise.all(running);
+      const scheduler = new SchedulerLoop(store, term, { clock, log: silentLog });
+      return Promise.all([...running, scheduler.run(signal)]);
+    });
   }
 
   /** The loops of a leader. */
@@ -273,7 +275,7 @@ export class FakeCluster {
   /** The task one step later; undefined when nothing happens to it. */
   #after(task: Task): Task | undefined {
     const now = state(task);
-    if (now === "pending") return this.#scheduled(task);
+    if (now === "pending") return this.#hasScheduler ? undefined : this.#scheduled(task);
     if (number(now) < number("assigned") || number(now) > number("running")) return undefined;
     if (this.#silent.has(task.nodeId)) return undefined;
     if (number(task.desiredState) > number("running")) return this.#stopping(task);

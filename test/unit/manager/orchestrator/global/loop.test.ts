@@ -2,10 +2,14 @@
  * Global services over a real store, with played agents: nodes that come, go, return, are drained, paused, relabelled.
  */
 import assert from "node:assert/strict";
-import { RestartPolicy, TaskSpec, UpdateConfig } from "../../../../src/common/api/generated/api.ts";
-import { FakeCluster } from "../../../support/fake-cluster.ts";
+import {
+  RestartPolicy,
+  TaskSpec,
+  UpdateConfig,
+} from "../../../../../src/common/api/generated/api.ts";
+import { FakeCluster } from "../../../../support/fake-cluster.ts";
 
-describe("manager/orchestrator/global", () => {
+describe("manager/orchestrator/global/loop", () => {
   let cluster: FakeCluster;
 
   beforeEach(async () => {

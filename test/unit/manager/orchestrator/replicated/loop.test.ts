@@ -2,10 +2,10 @@
  * Replicated services over a real store, with played agents: create, scale, remove, restart, nodes that go and return.
  */
 import assert from "node:assert/strict";
-import { RestartPolicy, type Task } from "../../../../src/common/api/generated/api.ts";
-import { FakeCluster } from "../../../support/fake-cluster.ts";
+import { RestartPolicy, type Task } from "../../../../../src/common/api/generated/api.ts";
+import { FakeCluster } from "../../../../support/fake-cluster.ts";
 
-describe("manager/orchestrator/replicated", () => {
+describe("manager/orchestrator/replicated/loop", () => {
   let cluster: FakeCluster;
 
   beforeEach(async () => {

@@ -3,16 +3,17 @@
  */
 import assert from "node:assert/strict";
 import {
+  Placement,
   RestartPolicy,
   type Service,
   type ServiceSpec,
   type Task,
   TaskSpec,
   UpdateConfig,
-} from "../../../../src/common/api/generated/api.ts";
-import { FakeCluster } from "../../../support/fake-cluster.ts";
+} from "../../../../../src/common/api/generated/api.ts";
+import { FakeCluster } from "../../../../support/fake-cluster.ts";
 
-describe("manager/orchestrator/update", () => {
+describe("manager/orchestrator/update/supervisor", () => {
   let cluster: FakeCluster;
   /** Most tasks of a service that were wanted at a time, and fewest that ran. */
   let wantedMax: number;
@@ -261,5 +262,50 @@ describe("manager/orchestrator/update", () => {
         .sort(),
       ["app", "app", "new", "new"],
     );
+  });
+
+  describe("start-first without room", () => {
+    beforeEach(async () => {
+      await cluster.end();
+      cluster = new FakeCluster(1, { realScheduler: true });
+      await cluster.begin(2);
+    });
+
+    async function updated(change: (task: TaskSpec) => TaskSpec): Promise<void> {
+      const placement = Placement.create({ maxReplicas: 1 });
+      const update = UpdateConfig.create({ order: "start-first", parallelism: 1, monitorNs: 1e9 });
+      await cluster.createService("web", 2, { spec: { update } });
+      await cluster.updateService("web", (spec) => ({
+        ...spec,
+        task: TaskSpec.create({ ...spec.task, placement }),
+      }));
+      await cluster.pass(5_000);
+      assert.deepEqual(images(), ["app", "app"]);
+      await cluster.updateService("web", (spec) => ({
+        ...spec,
+        task: change(TaskSpec.create({ ...spec.task, runtime: "new" })),
+      }));
+    }
+
+    it("lets go of the old task, one place after the other", async () => {
+      await updated((task) => task);
+      await cluster.pass(4_000);
+      assert.deepEqual(images(), ["app", "app"]);
+      await cluster.pass(3_000);
+      assert.deepEqual(images(), ["app", "new"]);
+      await cluster.pass(10_000);
+      assert.deepEqual(images(), ["new", "new"]);
+      assert.equal(status()?.state, "completed");
+    });
+
+    it("keeps the old task where the new one could not run without it either", async () => {
+      await updated((task) => ({
+        ...task,
+        placement: Placement.create({ maxReplicas: 1, constraints: ["node.id==nowhere"] }),
+      }));
+      await cluster.pass(60_000);
+      assert.deepEqual(images(), ["app", "app"]);
+      assert.equal(status()?.state, "updating");
+    });
   });
 });
