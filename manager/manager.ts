@@ -30,6 +30,7 @@ import { forgetRemovedNodes } from "./ca/tombstones.ts";
 import { Control } from "./control/control.ts";
 import { Dispatch } from "./dispatch.ts";
 import { managerHandlers } from "./handlers.ts";
+import { ImageLoop, type ImageRegistry } from "./images/loop.ts";
 import { KeysFileLoop, UnlockKeyLoop } from "./keymanager/loop.ts";
 import { LeaderClient } from "./leader-client.ts";
 import { LeaderLoops } from "./leader-loops.ts";
@@ -77,6 +78,8 @@ export interface ManagerOptions {
   readonly tls: TlsMaterial;
   readonly start: ManagerStart;
   readonly profile: "normal" | "slow-disk";
+  /** What images stand for is asked there. */
+  readonly registry: ImageRegistry;
   /** The data keys changed: what the node itself keeps under them is to be sealed anew. */
   readonly onKeys: () => Promise<void>;
   /** The group went on without this manager: it was demoted or removed. */
@@ -471,6 +474,8 @@ export class Manager {
       ...this.#dispatch.lead(term),
       membership: (signal) => membership.run(signal),
       "unlock-keys": (signal) => unlockKeys.run(signal),
+      images: (signal) =>
+        new ImageLoop({ store: state.store, term }, this.#o.registry, { clock, log }).run(signal),
       scheduler: (signal) => new SchedulerLoop(state.store, term, { clock, log }).run(signal),
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
       replicated: following(new ReplicatedLoop(leadership, tools)),

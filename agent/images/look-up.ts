@@ -8,6 +8,7 @@ import {
   normalizePlatform,
   platformText,
 } from "../../src/common/platform/match.ts";
+import { wrongPlatform } from "../../src/common/platform/refusal.ts";
 import {
   familiarText,
   fullName,
@@ -72,7 +73,7 @@ export function pickImage(
   const there = offered.map((platform) => platformText(normalizePlatform(platform))).join(", ");
   throw new ClusterError(
     "not-found",
-    `image with reference ${o.text} was found but does not match the specified platform: wanted ${wanted.map(platformText).join(", ")}, actual: ${there}`,
+    `image with reference ${o.text} was found but ${wrongPlatform}: wanted ${wanted.map(platformText).join(", ")}, actual: ${there}`,
   );
 }
 

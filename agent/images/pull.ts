@@ -17,6 +17,7 @@ import {
   normalizePlatform,
   platformText,
 } from "../../src/common/platform/match.ts";
+import { noMatchingManifest, wrongPlatform } from "../../src/common/platform/refusal.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import {
   type Descriptor,
@@ -204,7 +205,7 @@ class PullJob {
       const there = offered.map((platform) => platformText(platform)).join(", ");
       throw new ClusterError(
         "not-found",
-        `no matching manifest for ${wanted} in the manifest list entries: ${familiarText(reference)} is for ${there || "no platform"}`,
+        `${noMatchingManifest} ${wanted} in the manifest list entries: ${familiarText(reference)} is for ${there || "no platform"}`,
       );
     }
     const next = await this.#manifestBody(repository, entry);
@@ -240,7 +241,7 @@ class PullJob {
     const wanted = platforms[0] === undefined ? "" : platformText(normalizePlatform(platforms[0]));
     throw new ClusterError(
       "not-found",
-      `image with reference ${familiarText(reference)} was found but does not match the specified platform: wanted ${wanted}, actual: ${platformText(normalizePlatform(image))}`,
+      `image with reference ${familiarText(reference)} was found but ${wrongPlatform}: wanted ${wanted}, actual: ${platformText(normalizePlatform(image))}`,
     );
   }
 

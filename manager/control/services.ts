@@ -56,12 +56,13 @@ export function updateService(
   const given = request.spec ?? ServiceSpec.create();
   checkServiceSpec(given);
   checkUnchanging(service, given);
+  const version = meantVersion(service, request.version);
   const changed =
     request.rollback === "previous"
       ? rolledBack(service, environment.now)
-      : withSpec(service, credentialsFor(service, given, request), request.version);
+      : withSpec(service, credentialsFor(service, given, request), version);
   checkSurroundings(tx, changed.spec ?? given, service.id);
-  tx.update("service", withNextIteration(changed, environment.now), request.version);
+  tx.update("service", withNextIteration(changed, environment.now), version);
   return ServiceChanged.create({ id: service.id });
 }
 
@@ -70,6 +71,16 @@ export function removeService(tx: Tx, request: RemoveRequest): Done {
   if (tx.get("service", request.id) === undefined) throw notFound("service", request.id);
   tx.remove("service", request.id);
   return Done.create();
+}
+
+/**
+ * The version a user's update is of. What the managers note of the service's image, shortly after it was made, changes its
+ * version but not its spec: whoever has read the service since its spec was written knows it.
+ */
+function meantVersion({ image, specVersion, meta }: Service, version: number): number {
+  const present = meta?.version ?? 0;
+  if (image?.specVersion !== specVersion || image.overVersion === 0) return version;
+  return version >= image.overVersion && version <= present ? present : version;
 }
 
 /** Name and mode are for life. */

@@ -3,17 +3,16 @@
  */
 import type { Platform, Task } from "../../src/common/api/generated/api.ts";
 import { normalizePlatform, platformText } from "../../src/common/platform/match.ts";
+import { isPlatformRefusal, unsupportedPlatform } from "../../src/common/platform/refusal.ts";
 import type { Group } from "./group.ts";
 import type { NodeInfo } from "./node-info.ts";
 
 /** Nodes and platforms named in one explanation; the rest is counted. */
 const namedMax = 5;
-/** How an agent's message begins that refuses an image for its platform. */
-export const unsupportedPlatform = "unsupported platform";
-
-/** Whether the agent refused the task because its node cannot run the image. */
+/** Whether the task ended because its node cannot run the image. */
 export function hasRefusedPlatform({ status }: Task): boolean {
-  return status?.state === "rejected" && status.error.includes(unsupportedPlatform);
+  const hasEnded = status?.state === "rejected" || status?.state === "failed";
+  return hasEnded && isPlatformRefusal(status.error);
 }
 
 /** `insufficient resources on 1 node`, `... on 3 nodes`. */

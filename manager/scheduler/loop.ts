@@ -18,7 +18,7 @@ import { GroupDecision, isWaiting, type Placement } from "./decide.ts";
 import { type Group, groupOf } from "./group.ts";
 import { isWanted, type NodeInfo } from "./node-info.ts";
 import { NodeSet } from "./node-set.ts";
-import { ImageBook, surroundingsOf } from "./surroundings.ts";
+import { ImageBook, isImageOpen, surroundingsOf } from "./surroundings.ts";
 import { Waiting, type WaitingGroup } from "./waiting.ts";
 import { batchesMax, Writes } from "./writes.ts";
 
@@ -30,6 +30,8 @@ const settleMaxMs = 1_000;
 const sliceMs = 6;
 /** Tasks between two looks at the clock. */
 const tasksPerLook = 16;
+/** How long the registry is waited for that is to say what an image is for; it is given up on before, when it does not answer. */
+const imageWaitMs = 10_000;
 /** How often at most the reason of a waiting group is written anew, milliseconds. */
 const explainEveryMs = 5_000;
 /** Pause before what could not be committed is decided again, milliseconds. */
@@ -275,6 +277,7 @@ export class SchedulerLoop {
     const [first] = group.tasks.values();
     if (first === undefined) return;
     const { clock } = this.#tools;
+    if (this.#awaitsImage(group, first)) return;
     const decision = this.#resumed(group) ?? this.#open(first);
     let count = 0;
     for (const task of group.tasks.values()) {
@@ -291,6 +294,15 @@ export class SchedulerLoop {
       }
     }
     if (group.tasks.size > 0) this.#explain(group, decision, writes);
+  }
+
+  /** Whether the registry is still to say what the image of a new or changed service is for. */
+  #awaitsImage(group: WaitingGroup, task: Task): boolean {
+    const service = this.#store.view().get("service", group.serviceId);
+    const end = group.since + imageWaitMs;
+    if (!isImageOpen(service, task) || this.#tools.clock.monotonic() >= end) return false;
+    this.#lookAgain(end);
+    return true;
   }
 
   /** The decision on a group that the end of a slice cut, if nothing has happened since that it should know. */

@@ -46,6 +46,16 @@ export class ImageBook {
   }
 }
 
+/** Whether what a task's image is for was not asked yet, but will be: for the present spec of its service. */
+export function isImageOpen(service: Service | undefined, task: Task): boolean {
+  const wanted = service?.spec?.task;
+  const reference = task.spec?.container?.image ?? "";
+  if (wanted === undefined || reference === "" || wanted.container?.image !== reference)
+    return false;
+  const { image } = service ?? {};
+  return image?.reference !== reference || image.forceUpdate !== wanted.forceUpdate;
+}
+
 /** The surroundings of a task's group. */
 export function surroundingsOf(task: Task, view: View, images: ImageBook): Surroundings {
   const container = task.spec?.container;

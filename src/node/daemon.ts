@@ -16,6 +16,9 @@ import { noRuntime } from "../common/container/runtime.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { type Log, newLog } from "../common/log/log.ts";
 import { systemRandom } from "../common/random/random.ts";
+import { Registry } from "../common/registry/registry.ts";
+import { loopbackRanges } from "../common/registry/settings.ts";
+import { defaultTrustFolders } from "../common/registry/trust.ts";
 import { EngineServer } from "../engine/server.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
 import { eventsPort, objectsPort, tunnelsPort } from "./backend.ts";
@@ -56,6 +59,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   const stop = new AbortController();
   listenForSignals(config, log, stop);
   const facts = readDaemonFacts(config);
+  const registry = registriesOf(config);
   const runtime = noRuntime("there is no container runtime on this node");
   const node = new SwarmNode({
     config,
@@ -73,6 +77,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
       clock: systemClock,
       log,
     }),
+    registry,
     serveTunnel: (stream) => engine.serveTunnel(stream),
     clock: systemClock,
     random: systemRandom,
@@ -111,8 +116,19 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   }, stopTimeoutMs);
   timer.unref();
   await node.stop();
+  registry.close();
   await serving;
   log.info("daemon stopped");
+}
+
+/** The registries, for the images of this node and, on managers, of services. */
+function registriesOf({ registries: { insecure, mirrors } }: DaemonConfig): Registry {
+  return new Registry({
+    settings: { insecure: [...insecure, ...loopbackRanges], mirrors },
+    trust: defaultTrustFolders(),
+    environment: process.env,
+    clock: systemClock,
+  });
 }
 
 /** Resolves when the API should answer whether the swarm part has started or not. */

@@ -26,6 +26,7 @@ import type { Identity, TlsMaterial } from "../common/identity/types.ts";
 import { newRaftId } from "../common/ids/ids.ts";
 import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
+import type { Registry } from "../common/registry/registry.ts";
 import type { ReceivedIdentity } from "../common/rpc/ca-client.ts";
 import { dial } from "../common/rpc/client.ts";
 import { RpcClients } from "../common/rpc/clients.ts";
@@ -45,6 +46,8 @@ export interface MemberOptions {
   readonly relayPath: string;
   readonly profile: "normal" | "slow-disk";
   readonly executor: Executor;
+  /** What images stand for is asked there. */
+  readonly registry: Pick<Registry, "resolve">;
   /** Where the agent remembers its tasks. */
   readonly agentFolder: string;
   /** Manager state that is open already; the member closes it. */
@@ -376,6 +379,7 @@ export class Member {
       tls,
       start,
       profile,
+      registry: this.#o.registry,
       onKeys: () => this.#saveCredentials(),
       onRemoved: () => {
         // Its tables learn no more: another manager has to say what this node is now.

@@ -44,6 +44,7 @@ export interface NodeOptions {
   readonly interfaces: () => readonly InterfaceAddress[];
   /** Runs tasks. */
   readonly executor: Executor;
+  readonly registry: MemberOptions["registry"];
   /** Takes the requests a manager sends to this node's Engine API. */
   readonly serveTunnel: (stream: Duplex) => void;
   readonly clock: Clock;
@@ -487,6 +488,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       relayPath: runtimeSocket(config, "relay"),
       profile: config.raftProfile,
       executor: this.#o.executor,
+      registry: this.#o.registry,
       agentFolder: this.#agentFolder,
       serveTunnel: this.#o.serveTunnel,
       onChange: () => this.#tell(),

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { ClusterSpec, NodeDescription } from "../../src/common/api/generated/api.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { newLog } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import type { InitRequest, JoinRequest } from "../../src/engine/ports.ts";
@@ -61,6 +62,7 @@ export class TestNodes {
       config: loadConfig(["--data-root", this.path(name), "--exec-root", this.#folder]),
       interfaces,
       executor,
+      registry: noRegistry,
       serveTunnel: (stream) => this.serveTunnel(name, stream),
       clock: systemClock,
       random: systemRandom,
@@ -70,6 +72,11 @@ export class TestNodes {
     return node;
   }
 }
+
+/** Registries that do not answer. */
+export const noRegistry = {
+  resolve: () => Promise.reject(new ClusterError("unavailable", "there is no registry")),
+};
 
 /** A request to make a cluster that is reached on this port of 127.0.0.1. */
 export function initRequest(port: number, change: Partial<InitRequest> = {}): InitRequest {

@@ -11,10 +11,10 @@ import type { Runtime } from "../../../src/common/container/runtime.ts";
 import type { Container } from "../../../src/common/container/types.ts";
 import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { registryAuthOf } from "../../../src/common/registry/registry-auth.ts";
 import type { Controller, TaskExit } from "../controller.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
 import type { ContainerWatch } from "./container-watch.ts";
-import { registryAuthOf } from "./pull-auth.ts";
 
 /** What all controllers of a node share. */
 export interface ControllerTools {

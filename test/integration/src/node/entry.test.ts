@@ -23,6 +23,7 @@ import { loadConfig } from "../../../../src/node/config.ts";
 import { SwarmNode } from "../../../../src/node/node.ts";
 import { FakeExecutor } from "../../../support/fake-executor.ts";
 import { eventually } from "../../../support/raft-members.ts";
+import { noRegistry } from "../../../support/test-nodes.ts";
 
 describe("src/node (ways in and out)", function () {
   this.timeout(60_000);
@@ -49,6 +50,7 @@ describe("src/node (ways in and out)", function () {
       config: loadConfig(["--data-root", root, "--exec-root", folder]),
       interfaces: () => [],
       executor,
+      registry: noRegistry,
       serveTunnel: (stream) => stream.destroy(),
       clock: systemClock,
       random: systemRandom,

@@ -9,6 +9,7 @@ import {
   NetworkSpec,
   Secret,
   type Service,
+  ServiceImage,
   type ServiceSpec,
   TaskSpec,
 } from "../../../../src/common/api/generated/api.ts";
@@ -56,6 +57,18 @@ async function update(
     registryAuth: more.auth ?? "",
   });
   return stored(control, id);
+}
+
+/** The managers noted what is known of the image. */
+async function noteImage(control: TestControl, id: string): Promise<void> {
+  const { image, specVersion, meta } = stored(control, id);
+  const same = image?.specVersion === specVersion ? image.overVersion : undefined;
+  const overVersion = same ?? meta?.version ?? 0;
+  await control.store.update((tx) => {
+    const service = tx.get("service", id);
+    const next = ServiceImage.create({ reference: "nginx", specVersion, overVersion });
+    if (service !== undefined) tx.update("service", { ...service, image: next });
+  });
 }
 
 const host = (PublishedPort: number) => ({ PublishedPort, TargetPort: 80, PublishMode: "host" });
@@ -301,6 +314,22 @@ describe("manager/control/services update", () => {
       ],
     ];
     for (const [result, error] of cases) await assert.rejects(result, error);
+  });
+
+  it("takes the version from before its image was noted, but not from before another spec", async () => {
+    const control = testControl();
+    const { id } = await create(control);
+    const first = stored(control, id).meta?.version ?? 0;
+    await noteImage(control, id);
+    await noteImage(control, id);
+    await update(control, id, { container: { Image: "nginx:2" } }, { version: first });
+    const late = { code: "unknown", message: "update out of sequence" };
+    await assert.rejects(update(control, id, {}, { version: first }), late);
+    const second = stored(control, id).meta?.version ?? 0;
+    await noteImage(control, id);
+    await assert.rejects(update(control, id, {}, { version: first }), late);
+    await assert.rejects(update(control, id, {}, { version: second + 9 }), late);
+    await update(control, id, { container: { Image: "nginx:3" } }, { version: second });
   });
 
   it("does not mind its own ports", async () => {

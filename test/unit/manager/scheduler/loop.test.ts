@@ -207,6 +207,45 @@ describe("manager/scheduler/loop", () => {
     assert.equal(task("t1")?.status?.error, "");
   });
 
+  it("waits for what the registry says of the image, but not for ever", async () => {
+    const arm = { ...aService("arm"), image: undefined };
+    await add({
+      nodes: [aNode({ id: "a" }), aNode({ id: "pi", platforms: ["linux/arm/v7"] })],
+      services: [arm],
+      tasks: [aTask({ id: "t1", service: arm, slot: 1 })],
+    });
+    await start();
+    await pass(5_000);
+    assert.deepEqual(assigned(), []);
+    const { image } = aService("arm", { platforms: ["linux/arm/v7"] });
+    await store.update((tx) => tx.update("service", { ...arm, image }));
+    await pass(100);
+    assert.deepEqual(assigned(), ["t1>pi"]);
+    const silent = { ...aService("silent", { image: "other" }), image: undefined };
+    await add({ services: [silent], tasks: [aTask({ id: "t2", service: silent, slot: 1 })] });
+    await pass(9_000);
+    assert.equal(task("t2")?.nodeId, "");
+    await pass(1_200);
+    assert.equal(task("t2")?.nodeId, "a");
+  });
+
+  it("goes by the refusals of agents where the registry does not answer", async () => {
+    const arm = aService("arm");
+    await add({
+      nodes: [aNode({ id: "a" }), aNode({ id: "b", platforms: ["linux/arm/v7"] })],
+      services: [arm],
+      tasks: [aTask({ id: "t1", service: arm, slot: 1 })],
+    });
+    await start();
+    assert.deepEqual(assigned(), ["t1>a"]);
+    const error = "no matching manifest for linux/amd64/v3 in the manifest list entries";
+    const rejected = aTask({ id: "t1", service: arm, state: "rejected", error });
+    await change("t1", { status: rejected.status, desiredState: "shutdown" });
+    await add({ tasks: [2, 3].map((n) => aTask({ id: `t${n}`, service: arm, slot: n })) });
+    await pass(100);
+    assert.deepEqual(assigned(), ["t2>b", "t3>b"]);
+  });
+
   it("counts what is on the nodes already when it starts", async () => {
     const two = aService("two", { cpus: 2 });
     await add({

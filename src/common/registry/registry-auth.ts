@@ -1,8 +1,8 @@
 /**
  * The credentials that travel with a service (`--with-registry-auth`), out of Docker's form of them.
  */
-import type { RegistryAuth } from "../../../src/common/container/images.ts";
-import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import type { RegistryAuth } from "../container/images.ts";
+import { ClusterError } from "../errors/cluster-error.ts";
 
 /** @param text Base64 (of URLs or plain) of JSON, as in the API's X-Registry-Auth; empty for none. @throws ClusterError */
 export function registryAuthOf(text: string): RegistryAuth | undefined {
