@@ -1,15 +1,17 @@
 /**
- * Calls of the C library that Node has no function for: named pipes, and holes in files.
+ * Calls of the C library that Node has no function for: named pipes, devices, and holes in files.
  *
  * Through koffi where it loads, else through the commands of the machine, which take some milliseconds each.
  */
 import { execFile } from "node:child_process";
+import { constants } from "node:fs";
 import { createRequire } from "node:module";
 import { promisify } from "node:util";
 
 /** What is called of the C library; each returns 0, or -1 with the error left in `errno`. */
 interface Library {
   mkfifo(path: string, mode: number): number;
+  mknod(path: string, mode: number, device: number): number;
   fallocate64(fd: number, mode: number, offset: number, length: number): number;
   errno(): number;
 }
@@ -27,9 +29,36 @@ const execute = promisify(execFile);
  */
 export async function makeFifo(path: string): Promise<void> {
   const c = loaded();
-  if (c === null) await execute("mkfifo", ["-m", "600", path]);
-  else if (c.mkfifo(path, 0o600) !== 0) {
+  if (c === null) {
+    await execute("mkfifo", ["-m", "600", path.replace("/self/", `/${process.pid}/`)]);
+    return;
+  }
+  if (c.mkfifo(path, 0o600) !== 0) {
     throw new Error(`cannot make the pipe ${path}: error ${c.errno()}`);
+  }
+}
+
+/**
+ * Makes a device that only root may open.
+ *
+ * @throws Error when it cannot be made.
+ */
+export async function makeDevice(
+  path: string,
+  device: { readonly isBlock: boolean; readonly major: number; readonly minor: number },
+): Promise<void> {
+  const { isBlock, major, minor } = device;
+  const c = loaded();
+  if (c === null) {
+    const others = path.replace("/self/", `/${process.pid}/`);
+    await execute("mknod", ["-m", "600", others, isBlock ? "b" : "c", `${major}`, `${minor}`]);
+    return;
+  }
+  const type = isBlock ? constants.S_IFBLK : constants.S_IFCHR;
+  // Major and minor number share the bits the way the C library puts them.
+  const number = (minor & 0xff) + (major & 0xfff) * 2 ** 8 + (minor >>> 8) * 2 ** 20;
+  if (c.mknod(path, type | 0o600, number) !== 0) {
+    throw new Error(`cannot make the device ${path}: error ${c.errno()}`);
   }
 }
 
@@ -60,6 +89,7 @@ function load(): Library | null {
     const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
     const c = koffi.load("libc.so.6");
     return {
+      mknod: c.func("int mknod(const char *path, uint32_t mode, uint64_t device)"),
       mkfifo: c.func("int mkfifo(const char *path, uint32_t mode)"),
       fallocate64: c.func("int fallocate64(int fd, int mode, int64_t offset, int64_t length)"),
       errno: () => koffi.errno(),

@@ -136,7 +136,7 @@ type GetXattr = (path: string, name: string, value: Buffer, size: number) => num
 let getXattr: GetXattr | undefined;
 
 /** Whether a folder hides those of lower layers with its name. */
-function isOpaque(folder: string): boolean {
+export function isOpaque(folder: string): boolean {
   getXattr ??= loadGetXattr();
   const value = Buffer.alloc(4);
   return getXattr(folder, "trusted.overlay.opaque", value, value.length) === 1 && value[0] === 0x79;
