@@ -36,9 +36,14 @@ export async function follow(
 ): Promise<void> {
   const { clock, log, signal } = tools;
   const alarm = new Alarm(clock);
+  const ended = new AbortController();
   let isNoted = true;
   const watch = store.watch({}, { signal });
-  follower.lookAtAll();
+  const end = () => {
+    ended.abort();
+    watch.close();
+    alarm.ring();
+  };
   const takeNote = async () => {
     for await (const item of watch) {
       if (item.resync) follower.lookAtAll();
@@ -47,26 +52,23 @@ export async function follow(
       alarm.ring();
     }
   };
-  const noting = takeNote();
-  try {
-    while (!signal.aborted) {
+  const work = async () => {
+    while (!signal.aborted && !ended.signal.aborted) {
       isNoted = false;
-      let pauseMs = workRetryMs;
       try {
-        pauseMs = await follower.work(signal);
+        const pauseMs = await follower.work(signal);
+        if (!isNoted) await alarm.pause(Math.min(pauseMs, idleMs), signal);
+        // What comes in one command, or from many tasks at a time, is taken together.
+        if (isNoted) await clock.sleep(settleMs, signal).catch(nothing);
       } catch (error) {
         if (signal.aborted) return;
         log.warn("work put off", { component: follower.component, err: errorText(error) });
         await clock.sleep(workRetryMs, signal).catch(nothing);
-        continue;
       }
-      if (!isNoted) await alarm.pause(Math.min(pauseMs, idleMs), signal);
-      if (isNoted) await clock.sleep(settleMs, signal).catch(nothing);
     }
-  } finally {
-    watch.close();
-    await noting;
-  }
+  };
+  follower.lookAtAll();
+  await Promise.all([takeNote().finally(end), work().finally(end)]);
 }
 
 function nothing(): void {
