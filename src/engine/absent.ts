@@ -1,5 +1,5 @@
 /**
- * What the API has and this daemon has not yet: plugins, builds, registries.
+ * What the API has and this daemon has not yet: plugins, builds.
  *
  * Lists are truthfully empty, objects truthfully not found, and all else says that it is not implemented yet, so that
  * `docker info` and `docker stack deploy` work beside it.
@@ -17,14 +17,12 @@ const areas = [
   "/build",
   "/build/cancel",
   "/session",
-  "/auth",
 ];
 
 /** Routes without a thing behind them. */
 export const absentRoutes: readonly Route[] = [
   { method: "GET", pattern: "/plugins", handler: () => json([]) },
   { method: "GET", pattern: "/plugins/{id...}/json", handler: missing("no such plugin: ") },
-  { method: "GET", pattern: "/distribution/{id...}/json", handler: noRegistry },
   {
     method: "POST",
     pattern: "/build/prune",
@@ -39,14 +37,6 @@ function missing(text: string): Handler {
   return (request) => {
     throw new ClusterError("not-found", `${text}${param(request, "id")}`);
   };
-}
-
-/** The docker command then leaves the image name as it is and warns. */
-function noRegistry(request: EngineRequest): never {
-  throw new ClusterError(
-    "unimplemented",
-    `asking the registry for ${param(request, "id")} is not implemented yet; the image is not pinned by digest`,
-  );
 }
 
 function notYet(request: EngineRequest): never {

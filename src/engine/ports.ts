@@ -23,7 +23,9 @@ import type {
   Task,
   Volume,
 } from "../common/api/generated/api.ts";
+import type { RegistryAuth } from "../common/container/images.ts";
 import type { Runtime } from "../common/container/runtime.ts";
+import type { ResolvedImage } from "../common/registry/registry.ts";
 
 /** Where a node stands towards its swarm, in Docker's words. */
 export type LocalNodeState = "inactive" | "pending" | "active" | "error" | "locked";
@@ -223,6 +225,17 @@ export interface DaemonFacts {
   readonly warnings: readonly string[];
 }
 
+/** The registries, asked directly. */
+export interface RegistryPort {
+  /** What a reference stands for there. @throws ClusterError as `Registry.resolve` */
+  resolve(
+    reference: string,
+    options: { readonly auth: RegistryAuth | undefined; readonly signal: AbortSignal },
+  ): Promise<ResolvedImage>;
+  /** Checks credentials; resolves with an identity token or "". @throws ClusterError `unauthenticated` */
+  login(domain: string, auth: RegistryAuth, signal: AbortSignal): Promise<string>;
+}
+
 /** Everything the engine is given. */
 export interface EnginePorts {
   readonly swarm: SwarmPort;
@@ -231,5 +244,6 @@ export interface EnginePorts {
   readonly tunnels: TunnelsPort;
   /** Containers, images and volumes of this node. */
   readonly runtime: Runtime;
+  readonly registry: RegistryPort;
   readonly facts: DaemonFacts;
 }

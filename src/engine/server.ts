@@ -34,6 +34,7 @@ import { containerStreamRoutes } from "./container-streams.ts";
 import { containerRoutes } from "./containers.ts";
 import type { EngineContext } from "./context.ts";
 import { diskUseRoutes } from "./disk-use.ts";
+import { distributionRoutes } from "./distribution.ts";
 import { errorReply } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import { eventRoutes } from "./events.ts";
@@ -146,6 +147,7 @@ export class EngineServer {
       ...imageRoutes(context),
       ...volumeRoutes(context),
       ...diskUseRoutes(context),
+      ...distributionRoutes(context),
       ...absentRoutes,
     ];
     this.#router = new Router([

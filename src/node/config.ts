@@ -10,6 +10,7 @@ import type { LogLevel } from "../common/log/log.ts";
 import {
   checkInsecureRegistry,
   checkMirror,
+  loopbackRanges,
   type RegistrySettings,
 } from "../common/registry/settings.ts";
 import { parsePrefix } from "../common/spec/cidr.ts";
@@ -79,7 +80,10 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
     defaultAddressPools: (flags.values.get("default-address-pool") ?? []).map(addressPool),
     raftProfile: profile(last(flags, "raft-profile") ?? "normal"),
     registries: {
-      insecure: (flags.values.get("insecure-registry") ?? []).map(checkInsecureRegistry),
+      insecure: [
+        ...(flags.values.get("insecure-registry") ?? []).map(checkInsecureRegistry),
+        ...loopbackRanges,
+      ],
       mirrors: (flags.values.get("registry-mirror") ?? []).map(checkMirror),
     },
     ignoredFlags: flags.ignored,

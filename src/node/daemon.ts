@@ -17,7 +17,6 @@ import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { type Log, newLog } from "../common/log/log.ts";
 import { systemRandom } from "../common/random/random.ts";
 import { Registry } from "../common/registry/registry.ts";
-import { loopbackRanges } from "../common/registry/settings.ts";
 import { defaultTrustFolders } from "../common/registry/trust.ts";
 import { EngineServer } from "../engine/server.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
@@ -90,6 +89,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
       events: eventsPort(node),
       tunnels: tunnelsPort(node),
       runtime,
+      registry,
       facts,
     },
     clock: systemClock,
@@ -121,10 +121,10 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   log.info("daemon stopped");
 }
 
-/** The registries, for the images of this node and, on managers, of services. */
-function registriesOf({ registries: { insecure, mirrors } }: DaemonConfig): Registry {
+/** The registries, for the API, for the images of this node and, on managers, of services. */
+function registriesOf(config: DaemonConfig): Registry {
   return new Registry({
-    settings: { insecure: [...insecure, ...loopbackRanges], mirrors },
+    settings: config.registries,
     trust: defaultTrustFolders(),
     environment: process.env,
     clock: systemClock,

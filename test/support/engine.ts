@@ -39,6 +39,7 @@ import type {
 } from "../../src/engine/ports.ts";
 import { EngineServer } from "../../src/engine/server.ts";
 import { type FakeRuntime, fakeRuntime } from "./fake-runtime.ts";
+import { loopbackRegistry } from "./images.ts";
 import { localStore } from "./local-log.ts";
 
 /** Facts of a machine that is not there. */
@@ -63,7 +64,7 @@ export const testFacts: DaemonFacts = {
   httpProxy: "",
   httpsProxy: "",
   noProxy: "",
-  insecureRegistries: [],
+  insecureRegistries: ["::1/128", "127.0.0.0/8"],
   registryMirrors: [],
   warnings: [],
 };
@@ -270,6 +271,7 @@ function portsOver(
   });
   return {
     swarm: swarmPort(store, selfId, status),
+    registry: loopbackRegistry(),
     objects: {
       view: async () => viewOf(store),
       present: () => viewOf(store),

@@ -38,7 +38,6 @@ import type { Random } from "../../../src/common/random/random.ts";
 import { checkName } from "./container-name.ts";
 import { Creator } from "./creator.ts";
 import type { Entry } from "./entry.ts";
-
 import { Gate } from "./gate.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import { Reconciler } from "./reconciler.ts";

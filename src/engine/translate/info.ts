@@ -194,7 +194,7 @@ function registries(facts: DaemonFacts): Json {
     RegistryConfig: {
       AllowNondistributableArtifactsCIDRs: null,
       AllowNondistributableArtifactsHostnames: null,
-      InsecureRegistryCIDRs: [...networks, "::1/128", "127.0.0.0/8"],
+      InsecureRegistryCIDRs: networks,
       IndexConfigs: {
         "docker.io": {
           Name: "docker.io",

@@ -29,7 +29,7 @@ describe("src/node/config", () => {
         defaultAdvertiseAddress: undefined,
         defaultAddressPools: [],
         raftProfile: "normal",
-        registries: { insecure: [], mirrors: [] },
+        registries: { insecure: ["::1/128", "127.0.0.0/8"], mirrors: [] },
         ignoredFlags: [],
       },
     );
@@ -64,7 +64,12 @@ describe("src/node/config", () => {
         "r:5000",
         "--registry-mirror=http://m",
       ],
-      { registries: { insecure: ["10.0.0.0/8", "r:5000"], mirrors: ["http://m"] } },
+      {
+        registries: {
+          insecure: ["10.0.0.0/8", "r:5000", "::1/128", "127.0.0.0/8"],
+          mirrors: ["http://m"],
+        },
+      },
     ],
     [
       "reads address pools of both families",
