@@ -92,8 +92,12 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
 
 /** Path of a run-time socket that is short enough for the kernel and differs between data roots. */
 export function runtimeSocket(config: DaemonConfig, name: string): string {
-  const instance = createHash("sha256").update(config.dataRoot).digest("hex").slice(0, 8);
-  return join(config.execRoot, `${name}-${instance}.sock`);
+  return join(config.execRoot, `${name}-${instanceOf(config)}.sock`);
+}
+
+/** A short name that differs between data roots, for what daemons on one machine must not share. */
+export function instanceOf(config: Pick<DaemonConfig, "dataRoot">): string {
+  return createHash("sha256").update(config.dataRoot).digest("hex").slice(0, 8);
 }
 
 function last(flags: ParsedFlags, name: string): string | undefined {

@@ -11,8 +11,8 @@ import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
 import { describeNode, readHostFacts } from "../../agent/exec/containerd/describe.ts";
 import { containerExecutor } from "../../agent/exec/containerd/executor.ts";
+import { NodeRuntime } from "../../agent/exec/containerd/node-runtime.ts";
 import { systemClock } from "../common/clock/clock.ts";
-import { noRuntime } from "../common/container/runtime.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { type Log, newLog } from "../common/log/log.ts";
 import { systemRandom } from "../common/random/random.ts";
@@ -21,7 +21,7 @@ import { defaultTrustFolders } from "../common/registry/trust.ts";
 import { EngineServer } from "../engine/server.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
 import { eventsPort, objectsPort, tunnelsPort } from "./backend.ts";
-import { type DaemonConfig, loadConfig } from "./config.ts";
+import { type DaemonConfig, instanceOf, loadConfig, runtimeSocket } from "./config.ts";
 import { readDaemonFacts, skepVersion } from "./facts.ts";
 import { flagsHelp } from "./flags.ts";
 import { lockInstance } from "./instance-lock.ts";
@@ -59,7 +59,19 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   listenForSignals(config, log, stop);
   const facts = readDaemonFacts(config);
   const registry = registriesOf(config);
-  const runtime = noRuntime("there is no container runtime on this node");
+  const runtime = await NodeRuntime.open({
+    ...config,
+    instance: instanceOf(config),
+    socketPath: runtimeSocket(config, "containerd"),
+    runtime: "",
+    registry,
+    platforms: () => facts.platforms,
+    clock: systemClock,
+    random: systemRandom,
+    log: log.with({ component: "runtime" }),
+  });
+  const runtimeStop = new AbortController();
+  const running = runtime.run(runtimeStop.signal);
   const node = new SwarmNode({
     config,
     interfaces,
@@ -72,7 +84,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
           generic: config.genericResources,
           warnings: runtime.facts().warnings,
         }),
-      loaded: Promise.resolve(),
+      loaded: runtime.loaded,
       clock: systemClock,
       log,
     }),
@@ -106,6 +118,8 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
     stop.abort();
     await serving;
     await node.stop();
+    runtimeStop.abort();
+    await running;
     throw error;
   }
   log.info("daemon started", { version: facts.version, data: config.dataRoot });
@@ -118,6 +132,8 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   await node.stop();
   registry.close();
   await serving;
+  runtimeStop.abort();
+  await running;
   log.info("daemon stopped");
 }
 

@@ -73,7 +73,7 @@ export class TestContainers {
       files: noFiles,
       node: this.node,
       programs: runtimePrograms(
-        this.programs.map((name) => ({ name, path: name, version: "" })),
+        () => this.programs.map((name) => ({ name, path: name, version: "" })),
         join(this.containerd.dir, "runtime"),
       ),
       folder,

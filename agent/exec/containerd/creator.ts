@@ -21,7 +21,7 @@ import { withImageDefaults } from "./image-defaults.ts";
 import { mountPoint, type PlannedMount, planMounts } from "./mounts.ts";
 import { type ContainerFacts, containerLabel, withoutContents } from "./record.ts";
 import type { Records } from "./records.ts";
-import { ignoreAbsent } from "./records.ts";
+import { ignoreAbsent, snapshotKey } from "./records.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerFiles, ContainerStreams, ProcessUser } from "./seams.ts";
 import { signalNumber } from "./signals.ts";
@@ -210,7 +210,7 @@ export class Creator {
     try {
       const { mounts } = await this.#o.client.call(SnapshotsService.prepare, {
         snapshotter: snapshotterName,
-        key: this.#o.records.snapshotKey(id),
+        key: snapshotKey(id),
         parent: chainId(image.diffIds),
         labels: { [containerLabel]: id },
       });
@@ -251,7 +251,7 @@ export class Creator {
     await client
       .call(SnapshotsService.remove, {
         snapshotter: snapshotterName,
-        key: records.snapshotKey(id),
+        key: snapshotKey(id),
       })
       .catch(ignoreAbsent);
     await this.#releaseVolumes(id, volumes);

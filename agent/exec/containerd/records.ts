@@ -46,11 +46,6 @@ export class Records {
     this.#o = options;
   }
 
-  /** Key of the container's file system; it is told from those of images by this. */
-  snapshotKey(id: string): string {
-    return `container-${id}`;
-  }
-
   async create(entry: Entry): Promise<void> {
     const { facts, life } = entry;
     const task = facts.config.task?.taskId;
@@ -63,7 +58,7 @@ export class Records {
         runtime: { name: shimName, options: this.#o.programs.optionsOf(facts.runtime) },
         spec: specAny(entry.specJson),
         snapshotter: snapshotterName,
-        snapshotKey: this.snapshotKey(entry.id),
+        snapshotKey: snapshotKey(entry.id),
         extensions: { [factsKey]: encodeFacts(facts), [lifeKey]: encodeLife(life) },
       },
     });
@@ -157,6 +152,11 @@ export class Records {
     entries.sort((a, b) => a.facts.createdAtMs - b.facts.createdAtMs);
     return { entries, unreadable };
   }
+}
+
+/** Key of a container's file system; it is told from those of images by this. */
+export function snapshotKey(id: string): string {
+  return `container-${id}`;
 }
 
 /** Lets an answer pass that says that what was to go is gone. @throws whatever else it is. */

@@ -17,7 +17,7 @@ import type { Entry } from "./entry.ts";
 import type { Gate } from "./gate.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import type { TaskExit } from "./record.ts";
-import { ignoreAbsent, type Records } from "./records.ts";
+import { ignoreAbsent, type Records, snapshotKey } from "./records.ts";
 import { restartPause } from "./restart-policy.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerStreams } from "./seams.ts";
@@ -101,6 +101,8 @@ export class Runner {
       });
       this.#o.records.saveLife(entry);
       log.warn("container did not start", { "container.id": entry.id, err: error.message });
+      entry.tellExit();
+      this.#removeIfWanted(entry);
       throw error;
     }
   }
@@ -134,7 +136,7 @@ export class Runner {
     if (entry.rootfs === undefined) {
       const { mounts } = await this.#o.client.call(SnapshotsService.mounts, {
         snapshotter: snapshotterName,
-        key: this.#o.records.snapshotKey(entry.id),
+        key: snapshotKey(entry.id),
       });
       entry.rootfs = mounts;
     }
@@ -278,14 +280,18 @@ export class Runner {
     emit(entry, "die", { exitCode: String(exit.exitCode) });
     entry.tellExit();
     if (pauseMs !== undefined) this.#restartLater(entry, pauseMs);
-    else if (facts.config.autoRemove && !entry.removing) {
-      void this.#o.removeEnded(entry).catch((error) => {
-        this.#o.log.warn("container not removed with its end", {
-          "container.id": entry.id,
-          err: errorText(error),
-        });
+    else this.#removeIfWanted(entry);
+  }
+
+  /** Removes a container that is to go with its end, once the change that is under way is done. */
+  #removeIfWanted(entry: Entry): void {
+    if (!entry.facts.config.autoRemove || entry.removing) return;
+    void this.#o.removeEnded(entry).catch((error) => {
+      this.#o.log.warn("container not removed with its end", {
+        "container.id": entry.id,
+        err: errorText(error),
       });
-    }
+    });
   }
 
   /** Starts a container again after a pause, until it is stopped, started or removed by somebody. */

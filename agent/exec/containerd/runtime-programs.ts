@@ -6,7 +6,7 @@
  */
 import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import type { RuntimeProgram } from "../../../src/common/container/runtime.ts";
 import { type Any, RuncOptions } from "../../../src/common/containerd/generated/protocol.ts";
@@ -17,8 +17,6 @@ import { findProgram } from "./node-facts.ts";
 
 /** The programs of a node. */
 export interface RuntimePrograms {
-  /** Those that work, the one for new containers first. */
-  readonly all: readonly RuntimeProgram[];
   nameOfNew(): string;
   /** Options of the shim; for a program that is gone those of the one for new containers. */
   optionsOf(name: string): Any;
@@ -27,17 +25,20 @@ export interface RuntimePrograms {
 }
 
 /**
+ * @param all Those that work, the one for new containers first.
  * @param folder For the programs' state, of this node alone: two nodes on one machine may have containers of the same id.
  *   Best in memory, as the state is worthless after a boot.
  */
-export function runtimePrograms(all: readonly RuntimeProgram[], folder: string): RuntimePrograms {
-  const nameOfNew = () => all[0]?.name ?? "runc";
+export function runtimePrograms(
+  all: () => readonly RuntimeProgram[],
+  folder: string,
+): RuntimePrograms {
+  const nameOfNew = () => all()[0]?.name ?? "runc";
   const folderOf = (name: string) => join(folder, name);
   return {
-    all,
     nameOfNew,
     optionsOf: (name) => {
-      const program = all.some((candidate) => candidate.name === name) ? name : nameOfNew();
+      const program = all().some((candidate) => candidate.name === name) ? name : nameOfNew();
       return {
         typeUrl: "containerd.runc.v1.Options",
         value: RuncOptions.encode(
@@ -45,7 +46,7 @@ export function runtimePrograms(all: readonly RuntimeProgram[], folder: string):
         ),
       };
     },
-    folders: all.map(({ name }) => folderOf(name)),
+    folders: names.map(folderOf),
   };
 }
 
@@ -61,28 +62,33 @@ export interface ProbeOptions {
   readonly folder: string;
   /** As for containerd: see `cgroups.ts`. */
   readonly hiddenMount: string | undefined;
-  /** Only this one, if given. */
-  readonly only?: string;
+  /** The one to prefer; the quickest when it is not among them. */
+  readonly first: string;
   readonly log: Log;
 }
 
-/** Tries each program that is installed. */
+/** Tries each program that is installed. @returns Those that work, the one to be used first. */
 export async function probePrograms(options: ProbeOptions): Promise<RuntimeProgram[]> {
-  const found: RuntimeProgram[] = [];
-  for (const name of options.only === undefined ? names : [options.only]) {
-    const path = findProgram([name]);
-    if (path === undefined) continue;
-    try {
-      const [version] = await Promise.all([versionOf(path), runThrowaway(path, options)]);
-      found.push({ name, path, version });
-    } catch (error) {
-      options.log.warn("runtime does not work on this machine", {
-        runtime: name,
-        err: errorText(error),
-      });
-    }
+  const wanted = [...names].sort(
+    (a, b) => Number(b === options.first) - Number(a === options.first),
+  );
+  const found = await Promise.all(wanted.map((name) => probe(name, options)));
+  return found.flatMap((program) => program ?? []);
+}
+
+async function probe(name: string, options: ProbeOptions): Promise<RuntimeProgram | undefined> {
+  const path = findProgram([name]);
+  if (path === undefined) return undefined;
+  try {
+    const [version] = await Promise.all([versionOf(path), runThrowaway(path, options)]);
+    return { name, path, version };
+  } catch (error) {
+    options.log.warn("runtime does not work on this machine", {
+      runtime: name,
+      err: errorText(error),
+    });
+    return undefined;
   }
-  return found;
 }
 
 async function versionOf(path: string): Promise<string> {
@@ -92,8 +98,8 @@ async function versionOf(path: string): Promise<string> {
 
 /** Runs `true` of this machine in a container. @throws Error with what the program said. */
 async function runThrowaway(path: string, { folder, hiddenMount }: ProbeOptions): Promise<void> {
-  const id = `skep-probe-${process.pid}`;
-  const bundle = join(folder, `probe-${path.replaceAll("/", "-")}`);
+  const id = `skep-probe-${process.pid}-${basename(path)}`;
+  const bundle = join(folder, id);
   try {
     mkdirSync(join(bundle, "rootfs"), { recursive: true });
     writeFileSync(join(bundle, "config.json"), JSON.stringify(throwawaySpec(id)));

@@ -18,7 +18,7 @@ export function startFailure(error: unknown): { exitCode: number; error: Cluster
   const code: ErrorCode = exitCode === notStarted ? "unknown" : "invalid-argument";
   return {
     exitCode,
-    error: new ClusterError(code, `failed to create task for container: ${text}`, {
+    error: new ClusterError(code, `failed to create task for container: ${familiar(text)}`, {
       cause: error,
     }),
   };
@@ -33,4 +33,16 @@ function exitCodeOf(text: string): number {
     return notRunnable;
   }
   return notStarted;
+}
+
+/** What crun says in the words of runc, by which the docker client knows the exit code. */
+function familiar(text: string): string {
+  return text
+    .replace(
+      /executable file `(.*?)` not found in \$PATH: No such file or directory/,
+      'exec: "$1": executable file not found in $PATH',
+    )
+    .replace(/\b(Permission denied|No such file or directory|Is a directory)\b/g, (words) =>
+      words.toLowerCase(),
+    );
 }

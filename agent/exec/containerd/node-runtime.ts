@@ -1,0 +1,221 @@
+/**
+ * Everything a node runs containers with, put together once at the start of the daemon: containerd and its supervisor, the
+ * runtimes that work here, containers, images and volumes.
+ */
+import { mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Platform } from "../../../src/common/api/generated/api.ts";
+import type { Clock } from "../../../src/common/clock/clock.ts";
+import type { Images } from "../../../src/common/container/images.ts";
+import type {
+  Runtime,
+  RuntimeFacts,
+  RuntimeProgram,
+} from "../../../src/common/container/runtime.ts";
+import type { Container } from "../../../src/common/container/types.ts";
+import type { Volumes } from "../../../src/common/container/volumes.ts";
+import { skepNamespace, snapshotterName } from "../../../src/common/containerd/client.ts";
+import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import type { Log } from "../../../src/common/log/log.ts";
+import type { Random } from "../../../src/common/random/random.ts";
+import type { Registry } from "../../../src/common/registry/registry.ts";
+import { NodeImages } from "../../images/node-images.ts";
+import { LocalVolumes } from "../../volumes/local-volumes.ts";
+import { ContainerdContainers } from "./containers.ts";
+import { LocalFiles } from "./files.ts";
+import { memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
+import { snapshotKey } from "./records.ts";
+import { probePrograms, runtimePrograms } from "./runtime-programs.ts";
+import { LocalStreams } from "./streams.ts";
+import { Supervisor } from "./supervisor.ts";
+
+/** What a node's runtime is made with. */
+export interface NodeRuntimeOptions {
+  readonly dataRoot: string;
+  /** Best in memory: what is in it is worthless after a boot. */
+  readonly execRoot: string;
+  /** Tells this node from others on the machine. */
+  readonly instance: string;
+  readonly socketPath: string;
+  /** runc, crun or empty for the quickest that works. */
+  readonly runtime: string;
+  readonly registry: Registry;
+  /** What the node runs, the best first. */
+  readonly platforms: () => readonly Platform[];
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** The runtime of one node. */
+export class NodeRuntime implements Runtime {
+  readonly containers: ContainerdContainers;
+  readonly images: Images;
+  readonly volumes: Volumes;
+  readonly #o: NodeRuntimeOptions;
+  readonly #node: NodeFacts = readNodeFacts();
+  readonly #supervisor: Supervisor;
+  readonly #stateFolder: string;
+  readonly #secretsFolder: string | undefined;
+  #programs: readonly RuntimeProgram[] = [];
+  #probed: Promise<void> | undefined;
+
+  private constructor(options: NodeRuntimeOptions, volumes: Volumes) {
+    this.#o = options;
+    const { dataRoot, execRoot, instance, clock, random, log } = options;
+    const folder = join(dataRoot, "containers");
+    mkdirSync(folder, { recursive: true, mode: 0o711 });
+    this.#stateFolder = join(execRoot, `runtime-${instance}`);
+    this.#secretsFolder = memoryFolder([execRoot, "/run/skep", "/dev/shm"], `skep-${instance}`);
+    this.#supervisor = new Supervisor({
+      places: { folder: join(dataRoot, "containerd"), socketPath: options.socketPath },
+      how: { program: "containerd", hiddenMount: this.#node.cgroups.hybridMount },
+      clock,
+      log,
+    });
+    const { client } = this.#supervisor;
+    const { registry, platforms } = options;
+    this.images = new NodeImages({ client, registry, platforms, clock, random, log });
+    this.volumes = volumes;
+    this.containers = new ContainerdContainers({
+      client,
+      ready: () => this.#ready(),
+      images: this.images,
+      volumes: this.volumes,
+      streams: (core) => new LocalStreams(core, client),
+      files: (core) =>
+        new LocalFiles(core, {
+          client,
+          images: this.images,
+          snapshotKey,
+          rootfsOf: (id) => rootfsOf(join(dataRoot, "containerd/state"), core.get(id), id),
+          commit: async () => {
+            throw new ClusterError("unimplemented", "commit is not available on this node");
+          },
+        }),
+      node: this.#node,
+      programs: runtimePrograms(() => this.#programs, this.#stateFolder),
+      folder,
+      secretsFolder: this.#secretsFolder,
+      cgroupParent: `/skep/${instance}`,
+      clock,
+      random,
+      log,
+    });
+  }
+
+  /** Reads what there is of volumes. */
+  static async open(options: NodeRuntimeOptions): Promise<NodeRuntime> {
+    const volumes = await LocalVolumes.open(join(options.dataRoot, "volumes"), options);
+    return new NodeRuntime(options, volumes);
+  }
+
+  /** Resolves when the containers of earlier lives of the daemon are known. */
+  get loaded(): Promise<void> {
+    return this.containers.loaded;
+  }
+
+  /** Runs until the signal aborts; containers run on after that. */
+  async run(signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const supervising = this.#supervisor.run(over.signal);
+    this.#probed = this.#probe();
+    try {
+      await this.containers.run(signal);
+      await this.#probed;
+    } finally {
+      // The last states of containers are written by now.
+      over.abort();
+      await supervising;
+      this.#clean();
+    }
+  }
+
+  /** Usable without the object, as an interface of functions is. */
+  readonly facts = (): RuntimeFacts => {
+    const { cgroups, initPath } = this.#node;
+    const state = this.#supervisor.state();
+    const has = (name: string) => cgroups.controllers.has(name);
+    return {
+      snapshotter: snapshotterName,
+      containerdVersion: state.kind === "up" ? state.version : "",
+      containerdCommit: "",
+      programs: this.#programs,
+      init: { name: "docker-init", path: initPath ?? "", version: "" },
+      cgroupDriver: "cgroupfs",
+      cgroupVersion: cgroups.version === 1 ? "1" : "2",
+      limits: {
+        memory: has("memory"),
+        swap: cgroups.swapLimit,
+        cpuQuota: has("cpu"),
+        cpuShares: has("cpu"),
+        cpuset: has("cpuset"),
+        pids: has("pids"),
+        oomKillDisable: has("memory") && cgroups.version === 1,
+      },
+      securityOptions: ["name=seccomp,profile=builtin"],
+      warnings: this.#warnings(),
+    };
+  };
+
+  #warnings(): string[] {
+    const { cgroups } = this.#node;
+    const state = this.#supervisor.state();
+    const warnings: string[] = [];
+    if (state.kind === "down") warnings.push(`WARNING: no containers run here: ${state.reason}`);
+    if (!cgroups.controllers.has("memory")) {
+      warnings.push(
+        "WARNING: No memory limit support: add cgroup_enable=memory cgroup_memory=1 to the kernel's command line and reboot",
+      );
+    } else if (!cgroups.swapLimit) warnings.push("WARNING: No swap limit support");
+    if (!cgroups.controllers.has("pids")) warnings.push("WARNING: No PIDs limit support");
+    if (!cgroups.controllers.has("cpu")) warnings.push("WARNING: No CPU limit support");
+    return warnings;
+  }
+
+  async #ready(): Promise<void> {
+    await this.#supervisor.ready();
+    await this.#probed;
+    if (this.#programs.length === 0) {
+      throw new ClusterError(
+        "unavailable",
+        "neither crun nor runc works on this node: install one of them and restart the daemon",
+      );
+    }
+  }
+
+  async #probe(): Promise<void> {
+    this.#programs = await probePrograms({
+      folder: this.#stateFolder,
+      hiddenMount: this.#node.cgroups.hybridMount,
+      first: this.#o.runtime,
+      log: this.#o.log,
+    });
+    const [program] = this.#programs;
+    this.#o.log.info("runtime chosen", { runtime: program?.name, version: program?.version });
+  }
+
+  /** Removes what is of no use while no container runs. */
+  #clean(): void {
+    if (this.containers.list().some(({ state }) => state.pid > 0)) return;
+    rmSync(this.#stateFolder, { recursive: true, force: true });
+    try {
+      if (this.#secretsFolder !== undefined) rmdirSync(this.#secretsFolder);
+    } catch {
+      // Containers that do not run keep theirs, to be started again.
+    }
+  }
+}
+
+/**
+ * Where the root file system of a running container is mounted, as seen from its shim, whose mount namespace may be another
+ * than ours.
+ */
+function rootfsOf(state: string, container: Container | undefined, id: string): string {
+  const pid = container?.state.pid ?? 0;
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  // The shim is the parent of the container's first process.
+  const shim = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1];
+  const bundle = join(state, "io.containerd.runtime.v2.task", skepNamespace, id);
+  return `/proc/${shim}/root${bundle}/rootfs`;
+}
