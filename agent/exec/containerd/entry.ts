@@ -125,8 +125,10 @@ export class Entry {
   }
 
   tellRemoved(): void {
-    tell(this.#exits, this.exit());
-    tell(this.#removals, this.exit());
+    // Its removal went well, whatever its start came to.
+    const exit = { exitCode: this.state.exitCode, error: "" };
+    tell(this.#exits, exit);
+    tell(this.#removals, exit);
   }
 
   exit(): ContainerExit {

@@ -101,7 +101,6 @@ export class Runner {
       });
       this.#o.records.saveLife(entry);
       log.warn("container did not start", { "container.id": entry.id, err: error.message });
-      entry.tellExit();
       this.#removeIfWanted(entry);
       throw error;
     }
