@@ -57,57 +57,9 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   mkdirSync(config.execRoot, { recursive: true, mode: 0o711 });
   const stop = new AbortController();
   listenForSignals(config, log, stop);
-  const facts = readDaemonFacts(config);
-  const registry = registriesOf(config);
-  const runtime = await NodeRuntime.open({
-    ...config,
-    instance: instanceOf(config),
-    socketPath: runtimeSocket(config, "containerd"),
-    runtime: "",
-    registry,
-    platforms: () => facts.platforms,
-    clock: systemClock,
-    random: systemRandom,
-    log: log.with({ component: "runtime" }),
-  });
+  const { facts, registry, runtime, node, engine } = await assemble(config, log);
   const runtimeStop = new AbortController();
   const running = runtime.run(runtimeStop.signal);
-  const node = new SwarmNode({
-    config,
-    interfaces,
-    executor: containerExecutor({
-      runtime,
-      describe: () =>
-        describeNode(readHostFacts(), {
-          version: facts.version,
-          labels: config.engineLabels,
-          generic: config.genericResources,
-          warnings: runtime.facts().warnings,
-        }),
-      loaded: runtime.loaded,
-      clock: systemClock,
-      log,
-    }),
-    registry,
-    serveTunnel: (stream) => engine.serveTunnel(stream),
-    clock: systemClock,
-    random: systemRandom,
-    log,
-  });
-  const engine = new EngineServer({
-    ports: {
-      swarm: node,
-      objects: objectsPort(node),
-      events: eventsPort(node),
-      tunnels: tunnelsPort(node),
-      runtime,
-      registry,
-      facts,
-    },
-    clock: systemClock,
-    random: systemRandom,
-    log,
-  });
   const serving = engine.run(stop.signal);
   const started = node.start();
   await Promise.race([started, aborted(stop.signal), startTimeout()]);
@@ -135,6 +87,55 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   runtimeStop.abort();
   await running;
   log.info("daemon stopped");
+}
+
+/** Makes the parts of the daemon and joins them; none of them runs yet. */
+async function assemble(config: DaemonConfig, log: Log) {
+  const tools = { clock: systemClock, random: systemRandom, log };
+  const facts = readDaemonFacts(config);
+  const registry = registriesOf(config);
+  const runtime = await NodeRuntime.open({
+    ...tools,
+    ...config,
+    instance: instanceOf(config),
+    socketPath: runtimeSocket(config, "containerd"),
+    runtime: "",
+    registry,
+    platforms: () => facts.platforms,
+    log: log.with({ component: "runtime" }),
+  });
+  const node = new SwarmNode({
+    ...tools,
+    config,
+    interfaces,
+    executor: containerExecutor({
+      ...tools,
+      runtime,
+      describe: () =>
+        describeNode(readHostFacts(), {
+          version: facts.version,
+          labels: config.engineLabels,
+          generic: config.genericResources,
+          warnings: runtime.facts().warnings,
+        }),
+      loaded: runtime.loaded,
+    }),
+    registry,
+    serveTunnel: (stream) => engine.serveTunnel(stream),
+  });
+  const engine: EngineServer = new EngineServer({
+    ...tools,
+    ports: {
+      swarm: node,
+      objects: objectsPort(node),
+      events: eventsPort(node),
+      tunnels: tunnelsPort(node),
+      runtime,
+      registry,
+      facts,
+    },
+  });
+  return { facts, registry, runtime, node, engine };
 }
 
 /** The registries, for the API, for the images of this node and, on managers, of services. */
