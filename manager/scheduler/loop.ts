@@ -27,7 +27,7 @@ const settleMs = 50;
 /** ... but at most for this long. */
 const settleMaxMs = 1_000;
 /** Longest piece of work before others have a turn, milliseconds; the commit of a batch may add a few. */
-const sliceMs = 6;
+const sliceMs = 4;
 /** Tasks between two looks at the clock. */
 const tasksPerLook = 16;
 /** How long the registry is waited for that is to say what an image is for; it is given up on before, when it does not answer. */

@@ -57,7 +57,10 @@ export function rankingOf(group: Group, nodes: NodeSet, now: number): Ranking {
     }
   };
   // Most nodes have no task of the service: only the others have to be looked up.
-  for (let at = 0; at < nodes.size; at++) set(at, 0);
+  for (let at = 0; at < nodes.size; at++) {
+    if (shares !== undefined) high[at] = shares(at);
+    low[at] = (tasks[at] ?? 0) * rankWeight + (ranks[at] ?? 0);
+  }
   for (const [info, own] of nodes.tasksOf(serviceId)) set(info.position, own);
   const failing = new Set<number>();
   for (const { position } of nodes.failing(serviceId, specVersion, now)) failing.add(position);

@@ -5,7 +5,6 @@
  * dropped: because the task or its node changed meanwhile, or because the batch could not be committed.
  */
 import type { Task } from "../../src/common/api/generated/api.ts";
-import { transactionChangesMax } from "../../src/common/limits/limits.ts";
 import type { Store } from "../state/store.ts";
 import type { Tx } from "../state/transaction.ts";
 import { explainTask, isWaiting, type Placement } from "./decide.ts";
@@ -17,8 +16,10 @@ interface Explanation {
   readonly now: number;
 }
 
+/** Tasks in a batch: half of what a transaction may hold, as both its encoding and its application take a turn of their own. */
+const batchTasksMax = 100;
 /** Batches under way at a time: enough to fill the pipe, few enough that little has to be taken back. */
-export const batchesMax = 8;
+export const batchesMax = 12;
 
 /** What is decided and not yet known to be committed. */
 export class Writes {
@@ -48,13 +49,13 @@ export class Writes {
   place(placement: Placement): void {
     this.#flying.set(placement.task.id, placement);
     this.#placements.push(placement);
-    if (this.#placements.length >= transactionChangesMax) this.#commitPlacements();
+    if (this.#placements.length >= batchTasksMax) this.#commitPlacements();
   }
 
   /** A task is to say why it waits. */
   explain(task: Task, error: string, now: number): void {
     this.#explanations.push({ task, error, now });
-    if (this.#explanations.length >= transactionChangesMax) this.#commitExplanations();
+    if (this.#explanations.length >= batchTasksMax) this.#commitExplanations();
   }
 
   /** The placement of a task that is under way; it is under way no more, because its outcome is known. */

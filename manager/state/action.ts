@@ -80,18 +80,7 @@ function actionOf(change: Change, pool: SharedPool): StoreAction {
     return StoreAction.create({ kind, table, id: object.id, expectedVersion: versionOf(object) });
   }
   const codec = codecs[table];
-  const fields: Fields = { ...object, id: undefined, meta: undefined };
-  let kept = 0;
-  if (old !== undefined) {
-    const names = fieldNames(table);
-    for (let number = 1; number < names.length && number < 32; number++) {
-      const field = names[number];
-      if (field === undefined || field === "id" || field === "meta") continue;
-      if (fields[field] !== (old as unknown as Fields)[field]) continue;
-      kept |= 1 << number;
-      fields[field] = undefined;
-    }
-  }
+  const { fields, kept } = changedFields(table, object, old);
   const shared: StoreReference[] = [];
   for (const { field, kind: sharedKind } of sharedFields[table] ?? []) {
     const value = fields[field];
@@ -109,6 +98,26 @@ function actionOf(change: Change, pool: SharedPool): StoreAction {
     kept: kept >>> 0,
     shared,
   });
+}
+
+/** What of an object is to be written, and as bits by field number what stays as it was. */
+function changedFields(
+  table: TableKey,
+  object: AnyObject,
+  old: AnyObject | undefined,
+): { readonly fields: Fields; readonly kept: number } {
+  if (old === undefined) return { fields: { ...object, id: undefined, meta: undefined }, kept: 0 };
+  const fields: Fields = {};
+  let kept = 0;
+  const names = fieldNames(table);
+  for (let number = 1; number < names.length; number++) {
+    const field = names[number];
+    if (field === undefined || field === "id" || field === "meta") continue;
+    const value = (object as unknown as Fields)[field];
+    if (number < 32 && value === (old as unknown as Fields)[field]) kept |= 1 << number;
+    else fields[field] = value;
+  }
+  return { fields, kept };
 }
 
 /**
