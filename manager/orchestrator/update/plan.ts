@@ -13,7 +13,7 @@ import type {
   UpdateFailureAction,
   UpdateOrder,
 } from "../../../src/common/api/generated/api.ts";
-import { startFirstPatienceMs } from "../../../src/common/limits/orchestrator.ts";
+import { startFirstPatienceMs, updateHoldMs } from "../../../src/common/limits/orchestrator.ts";
 import { updateMonitorNs } from "../../../src/common/spec/service-defaults.ts";
 import { hasEnded, isRunning, isWanted, type Place } from "../slot.ts";
 
@@ -23,6 +23,8 @@ export interface RolloutConfig {
   readonly parallelism: number;
   /** Pause after a place, milliseconds. */
   readonly delayMs: number;
+  /** ... and the shortest, in which a command that fails at its start does so. */
+  readonly holdMs: number;
   /** How long a new task is watched once it runs, milliseconds. */
   readonly monitorMs: number;
   readonly order: UpdateOrder;
@@ -79,12 +81,15 @@ export function configOf(service: Service): RolloutConfig {
     ? service.spec?.rollback
     : service.spec?.update) ?? { parallelism: 1 };
   const parallelism = given.parallelism ?? 0;
+  const action = given.failureAction ?? "pause";
+  const monitorMs = (given.monitorNs ?? updateMonitorNs) / 1e6;
   return {
     parallelism: parallelism === 0 ? Number.POSITIVE_INFINITY : parallelism,
     delayMs: (given.delayNs ?? 0) / 1e6,
-    monitorMs: (given.monitorNs ?? updateMonitorNs) / 1e6,
+    monitorMs,
+    holdMs: action === "continue" ? 0 : Math.min(updateHoldMs, monitorMs),
     order: given.order ?? "stop-first",
-    action: given.failureAction ?? "pause",
+    action,
     maxFailureRatio: given.maxFailureRatio ?? 0,
   };
 }
@@ -98,7 +103,7 @@ export function planRollout(rollout: Rollout, now: number): RolloutSteps {
   let busy = 0;
   for (const { doneMs, begunMs, fellBack } of underWay.values()) {
     let leftMs = Number.POSITIVE_INFINITY;
-    if (doneMs !== undefined) leftMs = doneMs + config.delayMs - now;
+    if (doneMs !== undefined) leftMs = freeAtMs(config, doneMs) - now;
     else if (config.order === "start-first" && !fellBack)
       leftMs = begunMs + startFirstPatienceMs - now;
     if (doneMs !== undefined && (leftMs <= 0 || waiting.size === 0)) continue;
@@ -114,6 +119,11 @@ export function planRollout(rollout: Rollout, now: number): RolloutSteps {
   const leftMs = rollout.made.size > 0 ? rollout.lastDoneMs + watchMs(config) - now : 0;
   if (leftMs > 0) return { begin, verdict: undefined, wakeInMs: leftMs };
   return { begin, verdict: { kind: "complete" }, wakeInMs: Number.POSITIVE_INFINITY };
+}
+
+/** When the next place may follow one that was through at a time. */
+export function freeAtMs({ delayMs, holdMs }: RolloutConfig, doneMs: number): number {
+  return doneMs + Math.max(delayMs, holdMs);
 }
 
 /** How long tasks are watched after the last place, milliseconds. */

@@ -31,6 +31,7 @@ import {
 import { defaultLogDriver, newTask } from "../task-factory.ts";
 import { Outdated } from "./outdated.ts";
 import {
+  freeAtMs,
   isFailure,
   planRollout,
   type Rollout,
@@ -196,7 +197,7 @@ export class UpdateSupervisor implements Follower {
     const now = this.#tools.clock.monotonic();
     for (const [key, { doneMs }] of underWay) {
       if (doneMs === undefined) continue;
-      if (waiting.size === 0 || now >= doneMs + config.delayMs) underWay.delete(key);
+      if (waiting.size === 0 || now >= freeAtMs(config, doneMs)) underWay.delete(key);
     }
   }
 

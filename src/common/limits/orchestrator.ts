@@ -23,3 +23,5 @@ export const reapDirtyMax = 1_000;
 export const taskHistoryDefault = 5;
 /** A start-first task that nobody can place gives up its place beside the old one after this. */
 export const startFirstPatienceMs = 5_000;
+/** An update goes on to the next place only when the new task ran this long: a command that fails at its start has by then. */
+export const updateHoldMs = 500;

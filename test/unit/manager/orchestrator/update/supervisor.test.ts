@@ -55,7 +55,7 @@ describe("manager/orchestrator/update/supervisor", () => {
   it("takes one slot after the other, old task first", async () => {
     await start(3);
     await cluster.updateService("web", withImage("new"));
-    await cluster.pass(1_000);
+    await cluster.pass(2_000);
     assert.deepEqual(images(), ["new", "new", "new"]);
     assert.equal(wantedMax, 3);
     assert.equal(runningMin, 2);
@@ -115,7 +115,7 @@ describe("manager/orchestrator/update/supervisor", () => {
 
   it("pauses when a new task fails, and leaves the other slots alone", async () => {
     await start(3);
-    cluster.command = (task) => (image(task) === "bad" ? { endsAfterMs: 0, exitCode: 1 } : {});
+    cluster.command = (task) => (image(task) === "bad" ? { endsAfterMs: 300, exitCode: 1 } : {});
     await cluster.updateService("web", withImage("bad"));
     await cluster.pass(4_000);
     assert.equal(status()?.state, "paused");
