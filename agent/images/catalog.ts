@@ -60,16 +60,22 @@ export class Catalog {
   readonly #client: ContainerdClient;
   readonly #content: ContentStore;
   readonly #clock: Clock;
+  readonly #ready: () => Promise<void>;
   readonly #manifests = new Map<string, ImageManifest | ImageIndex>();
   readonly #documents = new Map<string, ImageDocument>();
   readonly #usage = new Map<string, number>();
   #view: Promise<CatalogView> | undefined;
   #viewAtMs = 0;
 
-  constructor(client: ContainerdClient, content: ContentStore, clock: Clock) {
+  constructor(
+    client: ContainerdClient,
+    content: ContentStore,
+    o: { readonly clock: Clock; readonly ready: () => Promise<void> },
+  ) {
     this.#client = client;
     this.#content = content;
-    this.#clock = clock;
+    this.#clock = o.clock;
+    this.#ready = o.ready;
   }
 
   /** What there was is not what there is any more. */
@@ -178,6 +184,7 @@ export class Catalog {
   }
 
   async #read(): Promise<CatalogView> {
+    await this.#ready();
     const [records, content] = await Promise.all([allRecords(this.#client), this.#content.all()]);
     const names: CatalogName[] = [];
     for (const record of records) names.push(await this.#nameOf(record, content));

@@ -51,6 +51,8 @@ import { SharedWork } from "./shared-work.ts";
 /** What the images of a node are made with. */
 export interface NodeImagesOptions {
   readonly client: ContainerdClient;
+  /** Resolves when containerd can be asked. @throws ClusterError `unavailable` with the reason when it is down */
+  readonly ready?: () => Promise<void>;
   readonly registry: Registry;
   /** What the node runs, the best first, emulated ones marked. */
   readonly platforms: () => readonly Platform[];
@@ -62,6 +64,7 @@ export interface NodeImagesOptions {
 /** The images of one node. */
 export class NodeImages implements Images {
   readonly #o: NodeImagesOptions;
+  readonly #ready: () => Promise<void>;
   readonly #content: ContentStore;
   readonly #catalog: Catalog;
   readonly #tools: PullTools;
@@ -74,7 +77,8 @@ export class NodeImages implements Images {
     this.#o = options;
     const { client, registry, clock, random } = options;
     this.#content = new ContentStore(client, clock);
-    this.#catalog = new Catalog(client, this.#content, clock);
+    this.#ready = options.ready ?? (async () => {});
+    this.#catalog = new Catalog(client, this.#content, { clock, ready: this.#ready });
     this.#tools = {
       ...{ client, registry, clock, random, lingering: this.#lingering },
       ...{ content: this.#content, catalog: this.#catalog },
@@ -100,6 +104,7 @@ export class NodeImages implements Images {
 
   async pull(request: PullRequest): Promise<Image> {
     const reference = withDefaultTag(parseReference(request.reference));
+    await this.#ready();
     const platforms = request.platform === undefined ? this.#o.platforms() : [request.platform];
     const emulated = request.platform !== undefined || request.emulated === true;
     const wish = { reference, platforms, emulated, auth: request.auth };
@@ -225,6 +230,7 @@ export class NodeImages implements Images {
   }
 
   async load(tar: AsyncIterable<Uint8Array>): Promise<readonly string[]> {
+    await this.#ready();
     try {
       const loaded = await loadArchive(this.#tools, tar);
       for (const { image, names } of loaded) this.#tell("load", image.id, names[0] ?? image.id);
@@ -249,6 +255,7 @@ export class NodeImages implements Images {
     },
   ): Promise<string> {
     const config = applyChanges(emptyConfig, o.changes);
+    await this.#ready();
     const platform = o.platform ?? this.#o.platforms()[0];
     const image = await importImage(this.#tools, tar, {
       ...{ config, message: o.message, names: namesFrom(o) },
@@ -276,6 +283,7 @@ export class NodeImages implements Images {
   /** Bytes of all layers that are unpacked, each counted once. */
   async layersBytes(): Promise<number> {
     const request = { snapshotter: snapshotterName };
+    await this.#ready();
     let total = 0;
     for await (const { info } of this.#o.client.list(SnapshotsService.list, request)) {
       for (const { kind, name } of info)

@@ -31,6 +31,8 @@ export interface FakeBehaviour {
   claimedDigest?: string;
   /** Waits for it before a layer is sent. */
   gate?: Promise<void>;
+  /** The same, once nothing is left to be cut. */
+  gateAfterCut?: Promise<void>;
 }
 
 /** The user it knows. */
@@ -73,6 +75,11 @@ export class FakeRegistry {
     const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
     this.#content.set(digest, { body: bytes, type });
     return digest;
+  }
+
+  /** What is there under a name or digest. */
+  get(reference: string): Uint8Array {
+    return this.#content.get(reference)?.body ?? new Uint8Array(0);
   }
 
   /** Gives a tag, or a digest that is a lie, to content. */
@@ -171,6 +178,7 @@ export class FakeRegistry {
     // Configurations are small.
     const isLayer = (isBlob || o.path.startsWith("/elsewhere/")) && found.body.length > 100_000;
     if (isLayer) await gate;
+    if (isLayer && this.behaviour.cuts.length === 0) await this.behaviour.gateAfterCut;
     const start = ignoresRanges === true ? 0 : Number(/^bytes=(\d+)-/.exec(o.range)?.[1] ?? 0);
     const { body } = found;
     response.statusCode = start > 0 ? 206 : 200;

@@ -2,6 +2,9 @@
  * Images of a containerd of a test's own, and what a test asks of them.
  */
 import { deepEqual } from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { gzipSync } from "node:zlib";
+import { pack } from "tar-stream";
 import { ContentStore } from "../../agent/images/content.ts";
 import { NodeImages } from "../../agent/images/node-images.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
@@ -15,8 +18,11 @@ import {
 import { silentLog } from "../../src/common/log/log.ts";
 import { parsePlatform } from "../../src/common/platform/match.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
+import { mediaTypes } from "../../src/common/registry/manifest.ts";
 import { Registry } from "../../src/common/registry/registry.ts";
+import { digestOf } from "../../src/common/registry/repository.ts";
 import { loopbackRanges } from "../../src/common/registry/settings.ts";
+import type { FakeRegistry } from "./fake-registry.ts";
 import { until } from "./wait.ts";
 
 /** A client of registries that trusts what is on loopback only. */
@@ -76,4 +82,37 @@ export async function untilClean(client: ContainerdClient): Promise<void> {
   await until(isClean, { withinMs: 5_000, what: "nothing is left" }).catch(() =>
     deepEqual(left, []),
   );
+}
+
+/**
+ * Puts an image for amd64 into the registry, tagged `1`, of one layer that cannot be compressed. Resolves with the layer's
+ * digest.
+ */
+export async function noiseImage(
+  fake: FakeRegistry,
+  o: { readonly bytes: number },
+): Promise<string> {
+  const tar = pack();
+  tar.entry({ name: "noise" }, randomBytes(o.bytes));
+  tar.finalize();
+  const pieces: Uint8Array[] = [];
+  for await (const piece of tar) pieces.push(piece as Uint8Array);
+  const plain = Buffer.concat(pieces);
+  const body = gzipSync(plain, { level: 1 });
+  const layer = fake.put(body);
+  const config = JSON.stringify({
+    ...{ architecture: "amd64", os: "linux", config: {} },
+    rootfs: { type: "layers", diff_ids: [digestOf(plain)] },
+  });
+  const { dockerManifest, dockerConfig, dockerLayerGzip } = mediaTypes;
+  const manifest = fake.put(
+    {
+      ...{ schemaVersion: 2, mediaType: dockerManifest },
+      config: { mediaType: dockerConfig, digest: fake.put(config), size: config.length },
+      layers: [{ mediaType: dockerLayerGzip, digest: layer, size: body.length }],
+    },
+    dockerManifest,
+  );
+  fake.name("1", manifest);
+  return layer;
 }

@@ -3,18 +3,14 @@
  */
 import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { gzipSync } from "node:zlib";
-import { pack } from "tar-stream";
 import type { NodeImages } from "../../../agent/images/node-images.ts";
 import { systemClock } from "../../../src/common/clock/clock.ts";
 import type { TransferProgress } from "../../../src/common/container/images.ts";
 import type { ContainerdClient } from "../../../src/common/containerd/client.ts";
 import { parsePlatform, platformText } from "../../../src/common/platform/match.ts";
-import { mediaTypes } from "../../../src/common/registry/manifest.ts";
-import { digestOf } from "../../../src/common/registry/repository.ts";
 import { TestContainerd } from "../../support/containerd.ts";
 import { FakeRegistry } from "../../support/fake-registry.ts";
-import { imagesOf, leftovers, pullOf, untilClean } from "../../support/images.ts";
+import { imagesOf, leftovers, noiseImage, pullOf, untilClean } from "../../support/images.ts";
 import { startRegistry, type TestRegistry } from "../../support/registry.ts";
 
 const never = new AbortController().signal;
@@ -138,8 +134,8 @@ describe("agent/images", () => {
 
     beforeEach(async () => {
       fake = await FakeRegistry.start();
-      body = await putImage(fake);
-      layer = digestOf(body);
+      layer = await noiseImage(fake, { bytes: 2_000_000 });
+      body = fake.get(layer);
       impatient = imagesOf(client, "linux/amd64", { ...systemClock, sleep: async () => {} });
     });
     afterEach(() => fake.stop());
@@ -230,33 +226,3 @@ describe("agent/images", () => {
     });
   });
 });
-
-/** An image for amd64 of one layer of random bytes, tagged `1`; resolves with the layer. */
-async function putImage(fake: FakeRegistry): Promise<Uint8Array> {
-  const tar = pack();
-  tar.entry({ name: "noise" }, randomBytes(2_000_000));
-  tar.finalize();
-  const pieces: Uint8Array[] = [];
-  for await (const piece of tar) pieces.push(piece as Uint8Array);
-  const plain = Buffer.concat(pieces);
-  const body = gzipSync(plain);
-  const layer = fake.put(body);
-  const config = JSON.stringify({
-    ...{ architecture: "amd64", os: "linux", config: {} },
-    rootfs: { type: "layers", diff_ids: [digestOf(plain)] },
-  });
-  const manifest = fake.put(
-    {
-      schemaVersion: 2,
-      mediaType: mediaTypes.dockerManifest,
-      config: {
-        ...{ mediaType: mediaTypes.dockerConfig, digest: fake.put(config) },
-        size: config.length,
-      },
-      layers: [{ mediaType: mediaTypes.dockerLayerGzip, digest: layer, size: body.length }],
-    },
-    mediaTypes.dockerManifest,
-  );
-  fake.name("1", manifest);
-  return body;
-}
