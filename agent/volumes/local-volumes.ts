@@ -41,15 +41,23 @@ export class LocalVolumes implements Volumes {
   /** Per volume, one thing after the other. */
   readonly #turns = new Map<string, Promise<unknown>>();
 
-  private constructor(folder: string, tools: VolumeTools) {
+  /** Resolves when what a killed daemon had begun is removed; volumes can be used before. */
+  readonly swept: Promise<void>;
+
+  /** Reads what there is in the folder. */
+  constructor(folder: string, tools: VolumeTools) {
     this.#store = new VolumeStore(folder, tools.log);
     this.#tools = tools;
+    for (const volume of this.#store.load()) this.#volumes.set(volume.name, volume);
+    this.swept = this.#store.sweep().catch((error) => {
+      tools.log.warn("remains of volumes are left", { err: error });
+    });
   }
 
-  /** Reads what there is. */
+  /** Reads what there is, and removes what a killed daemon had begun. */
   static async open(folder: string, tools: VolumeTools): Promise<LocalVolumes> {
     const volumes = new LocalVolumes(folder, tools);
-    for (const volume of await volumes.#store.load()) volumes.#volumes.set(volume.name, volume);
+    await volumes.swept;
     return volumes;
   }
 

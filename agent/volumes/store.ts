@@ -4,8 +4,8 @@
  * A volume comes and goes by one renaming, so that after a crash it is there whole or not at all: it is made under a name
  * that no volume can have, and taken away under another. What is left under such names is removed at the next start.
  */
-import { constants } from "node:fs";
-import { chmod, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { constants, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { chmod, mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Volume } from "../../src/common/container/volumes.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
@@ -31,6 +31,8 @@ interface VolumeRecord {
 export class VolumeStore {
   readonly #folder: string;
   readonly #log: Log;
+  /** Found at the start: what is begun from now on is not for sweeping. */
+  #rest: readonly string[] = [];
 
   constructor(folder: string, log: Log) {
     this.#folder = folder;
@@ -41,19 +43,18 @@ export class VolumeStore {
     return join(this.#folder, name, "_data");
   }
 
-  /** All that are whole; the rest of what was begun is removed. */
-  async load(): Promise<Volume[]> {
-    await mkdir(this.#folder, { recursive: true, mode: outerMode });
-    const volumes: Volume[] = [];
-    for (const name of await readdir(this.#folder)) {
-      if (name.startsWith(makingPrefix) || name.startsWith(goingPrefix)) {
-        await this.#removeFolder(join(this.#folder, name));
-        continue;
-      }
-      const volume = await this.#read(name);
-      if (volume !== undefined) volumes.push(volume);
-    }
-    return volumes;
+  /** All that are whole. Reads at once, as nothing can be done on a node before its volumes are known. */
+  load(): Volume[] {
+    mkdirSync(this.#folder, { recursive: true, mode: outerMode });
+    const isRest = (name: string) => name.startsWith(makingPrefix) || name.startsWith(goingPrefix);
+    const names = readdirSync(this.#folder);
+    this.#rest = names.filter(isRest);
+    return names.filter((name) => !isRest(name)).flatMap((name) => this.#read(name) ?? []);
+  }
+
+  /** Removes the rest of what was begun by a daemon that was killed. */
+  async sweep(): Promise<void> {
+    for (const name of this.#rest) await this.#removeFolder(join(this.#folder, name));
   }
 
   /** @param mark Unique among the volumes that are being made or removed. */
@@ -84,9 +85,9 @@ export class VolumeStore {
     await this.#removeFolder(going);
   }
 
-  async #read(name: string): Promise<Volume | undefined> {
+  #read(name: string): Volume | undefined {
     try {
-      const text = await readFile(join(this.#folder, name, "volume.json"), "utf8");
+      const text = readFileSync(join(this.#folder, name, "volume.json"), "utf8");
       const { createdAtMs, labels, options, anonymous } = JSON.parse(text) as VolumeRecord;
       const mountpoint = this.dataOf(name);
       return { name, driver: "local", createdAtMs, labels, options, mountpoint, anonymous };

@@ -1,15 +1,20 @@
 /**
- * Containers of a test's own: a containerd, the class over it, and stand-ins for volumes, streams and files that hold only
- * what the test of the containers themselves needs. Output goes to plain files.
+ * Containers of a test's own: a containerd, the class over it, and either the real volumes, streams and files or stand-ins
+ * that hold only what the test of the containers themselves needs; with those output goes to plain files.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { ContainerdContainers } from "../../agent/exec/containerd/containers.ts";
+import {
+  ContainerdContainers,
+  type ContainersOptions,
+} from "../../agent/exec/containerd/containers.ts";
+import { LocalFiles } from "../../agent/exec/containerd/files.ts";
 import {
   memoryFolder,
   type NodeFacts,
   readNodeFacts,
 } from "../../agent/exec/containerd/node-facts.ts";
+import { rootfsOf } from "../../agent/exec/containerd/node-runtime.ts";
 import { emptyContainerConfig } from "../../agent/exec/containerd/record.ts";
 import { runtimePrograms } from "../../agent/exec/containerd/runtime-programs.ts";
 import type {
@@ -17,6 +22,8 @@ import type {
   ContainerStreams,
   RuntimeCore,
 } from "../../agent/exec/containerd/seams.ts";
+import { LocalStreams } from "../../agent/exec/containerd/streams.ts";
+import { LocalVolumes } from "../../agent/volumes/local-volumes.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
 import type { Image } from "../../src/common/container/images.ts";
 import type { ContainerConfig } from "../../src/common/container/types.ts";
@@ -36,6 +43,8 @@ export const patient = new AbortController().signal;
 
 /** One node's containers. */
 export class TestContainers {
+  /** With the real volumes, streams and files. */
+  readonly #whole: boolean;
   readonly containerd = new TestContainerd(log);
   readonly images: Image[] = [];
   readonly node: NodeFacts = readNodeFacts();
@@ -48,10 +57,21 @@ export class TestContainers {
   #stop = new AbortController();
   #running: Promise<void> | undefined;
   #containers: ContainerdContainers | undefined;
+  #volumes: LocalVolumes | undefined;
+
+  constructor(o: { whole: boolean } = { whole: false }) {
+    this.#whole = o.whole;
+  }
 
   get it(): ContainerdContainers {
     if (this.#containers === undefined) throw new Error("start it first");
     return this.#containers;
+  }
+
+  /** The real ones. */
+  get volumes(): LocalVolumes {
+    if (this.#volumes === undefined) throw new Error("start it first, as a whole");
+    return this.#volumes;
   }
 
   get client() {
@@ -68,9 +88,7 @@ export class TestContainers {
       client: supervisor.client,
       ready: () => supervisor.ready(),
       images: imagesOf(this.images),
-      volumes: folderVolumes(join(this.containerd.dir, "volumes")),
-      streams: fileStreams,
-      files: noFiles,
+      ...(this.#whole ? this.#realParts() : standIns(this.containerd.dir)),
       node: this.node,
       programs: runtimePrograms(
         () => this.programs.map((name) => ({ name, path: name, version: "" })),
@@ -85,6 +103,25 @@ export class TestContainers {
     });
     this.#running = this.#containers.run(this.#stop.signal);
     await this.#containers.loaded;
+  }
+
+  #realParts(): Pick<ContainersOptions, "volumes" | "streams" | "files"> {
+    const { client, images, containerd } = this;
+    const tools = { clock: systemClock, random: systemRandom, log };
+    const state = join(containerd.places.folder, "state");
+    this.#volumes = new LocalVolumes(join(containerd.dir, "volumes"), tools);
+    return {
+      volumes: this.#volumes,
+      streams: (core) => new LocalStreams(core, client),
+      files: (core) =>
+        new LocalFiles(core, {
+          client,
+          images: imagesOf(images),
+          snapshotKey: (id) => `container-${id}`,
+          rootfsOf: (id) => rootfsOf(state, core.get(id), id),
+          commit: async () => Promise.reject(new Error("there are no real images here")),
+        }),
+    };
   }
 
   /** Stops the class and containerd as the daemon does at its end; containers run on. */
@@ -133,6 +170,10 @@ export class TestContainers {
   output(id: string): string {
     return readFileSync(join(this.containerd.dir, "containers", id, "stdout"), "utf8");
   }
+}
+
+function standIns(dir: string): Pick<ContainersOptions, "volumes" | "streams" | "files"> {
+  return { volumes: folderVolumes(join(dir, "volumes")), streams: fileStreams, files: noFiles };
 }
 
 /** Streams that only write output into a file. */

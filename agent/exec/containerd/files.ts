@@ -44,7 +44,7 @@ export interface FilesOptions {
   readonly images: Images;
   /** Key of the snapshot of a container. */
   readonly snapshotKey: (containerId: string) => string;
-  /** Folder where the shim has mounted the root file system of a running container. */
+  /** Folder where the shim has mounted the root file system of a running container, as seen from here. */
   readonly rootfsOf: (containerId: string) => string;
   /** Makes an image of a container. */
   readonly commit: (container: Container, options: CommitOptions) => Promise<string>;

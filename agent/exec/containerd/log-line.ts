@@ -8,39 +8,52 @@ import type { LogRecord } from "../../../src/common/container/containers.ts";
 /** Longer lines are cut into several records, only the last of which has a line end; as Docker does it. */
 export const logRecordBytesMax = 16 * 1024;
 
+/** The last three digits of a time, and its end. */
+const nanosTexts = Array.from({ length: 1000 }, (_, n) => `${String(n).padStart(3, "0")}Z`);
+
 /** Times of records: never twice the same, never back, even when the clock is set back or does not move. */
 export class LogTimes {
   #second = 0;
+  #micros = 0;
+  /** Below 1000; -1 before the first time of all. */
   #nanos = -1;
+  /** Everything up to the microseconds. */
   #prefix = "";
 
   /** Moves on to this moment, unless times given out are beyond it. */
   advance(nowMs: number): void {
     const second = Math.floor(nowMs / 1000);
-    const nanos = Math.floor((nowMs - second * 1000) * 1e6);
-    if (second < this.#second || (second === this.#second && nanos <= this.#nanos)) return;
-    if (second !== this.#second) this.#setSecond(second);
-    this.#nanos = nanos - 1;
+    const micros = Math.floor((nowMs - second * 1000) * 1000);
+    if (second < this.#second || (second === this.#second && micros <= this.#micros)) return;
+    this.#second = second;
+    this.#micros = micros;
+    this.#nanos = -1;
+    this.#setPrefix();
   }
 
   /** The last one given out, or the one before the first; nanoseconds since the epoch. */
   get last(): bigint {
-    return BigInt(this.#second) * 1_000_000_000n + BigInt(this.#nanos);
+    return BigInt(this.#second) * 1_000_000_000n + BigInt(this.#micros * 1000 + this.#nanos);
   }
 
   /** The next time, as RFC 3339 with nanoseconds. */
   next(): string {
-    this.#nanos++;
-    if (this.#nanos >= 1e9) {
-      this.#setSecond(this.#second + 1);
-      this.#nanos = 0;
-    }
-    return `${this.#prefix}${String(this.#nanos).padStart(9, "0")}Z`;
+    if (++this.#nanos === 1000) this.#nextMicro();
+    return this.#prefix + nanosTexts[this.#nanos];
   }
 
-  #setSecond(second: number): void {
-    this.#second = second;
-    this.#prefix = `${new Date(second * 1000).toISOString().slice(0, 19)}.`;
+  #nextMicro(): void {
+    this.#nanos = 0;
+    if (++this.#micros === 1e6) {
+      this.#micros = 0;
+      this.#second++;
+    }
+    this.#setPrefix();
+  }
+
+  #setPrefix(): void {
+    const second = new Date(this.#second * 1000).toISOString().slice(0, 19);
+    this.#prefix = `${second}.${String(this.#micros).padStart(6, "0")}`;
   }
 }
 
@@ -56,22 +69,43 @@ export function encodeLogLines(
   times: LogTimes,
   attributes: string,
 ): string[] {
-  const lines: string[] = [];
   const middle = `,"stream":"${stream}"${attributes === "" ? "" : `,"attrs":${attributes}`},"time":"`;
-  const add = (text: string) =>
-    lines.push(`{"log":${JSON.stringify(text)}${middle}${times.next()}"}\n`);
-  for (let at = 0; at < bytes.length; ) {
-    const found = bytes.indexOf(10, at);
-    const end = found < 0 ? bytes.length : found + 1;
-    while (end - at > logRecordBytesMax) {
-      const cut = characterStart(bytes, at + logRecordBytesMax);
-      add(bytes.toString("utf8", at, cut));
-      at = cut;
+  const after = `"${middle}`;
+  // Decoding a block at once and looking once for what JSON must escape is several times quicker than line by line.
+  const text = bytes.toString();
+  const isPlain = !mustEscape.test(text);
+  const encoded: string[] = [];
+  const lines = text.split("\n");
+  const last = lines.length - 1;
+  for (let position = 0; position <= last; position++) {
+    const line = lines[position] ?? "";
+    const end = position < last ? "\\n" : "";
+    if (line.length > logRecordBytesMax / 4 && Buffer.byteLength(line) >= logRecordBytesMax) {
+      const whole = position < last ? `${line}\n` : line;
+      for (const piece of pieces(Buffer.from(whole))) {
+        encoded.push(`{"log":${JSON.stringify(piece)}${middle}${times.next()}"}\n`);
+      }
+    } else if (line !== "" || end !== "") {
+      const escaped = isPlain ? line : JSON.stringify(line).slice(1, -1);
+      encoded.push(`{"log":"${escaped}${end}${after}${times.next()}"}\n`);
     }
-    add(bytes.toString("utf8", at, end));
-    at = end;
   }
-  return lines;
+  return encoded;
+}
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what JSON does not take as they are.
+const mustEscape = /[\u0000-\u0009\u000b-\u001f"\\]/;
+
+/** A line that is too long for one record. */
+function pieces(bytes: Buffer): string[] {
+  const found: string[] = [];
+  let at = 0;
+  while (bytes.length - at > logRecordBytesMax) {
+    const cut = characterStart(bytes, at + logRecordBytesMax);
+    found.push(bytes.toString("utf8", at, cut));
+    at = cut;
+  }
+  return [...found, bytes.toString("utf8", at)];
 }
 
 /** The start of the character that `offset` is in. */

@@ -211,7 +211,7 @@ export class NodeRuntime implements Runtime {
  * Where the root file system of a running container is mounted, as seen from its shim, whose mount namespace may be another
  * than ours.
  */
-function rootfsOf(state: string, container: Container | undefined, id: string): string {
+export function rootfsOf(state: string, container: Container | undefined, id: string): string {
   const pid = container?.state.pid ?? 0;
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   // The shim is the parent of the container's first process.

@@ -39,9 +39,11 @@ describe("agent/volumes: mounts", () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  function opened(): Promise<LocalVolumes> {
+  async function opened(): Promise<LocalVolumes> {
     const tools = { clock: systemClock, random: systemRandom, log: silentLog };
-    return LocalVolumes.open(join(folder, "volumes"), tools);
+    const made = new LocalVolumes(join(folder, "volumes"), tools);
+    await made.swept;
+    return made;
   }
 
   function create(options: Readonly<Record<string, string>>) {

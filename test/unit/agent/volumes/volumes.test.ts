@@ -90,9 +90,11 @@ describe("agent/volumes/local-volumes", () => {
 
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  function opened(): Promise<LocalVolumes> {
+  async function opened(): Promise<LocalVolumes> {
     const random = seededRandom(readdirSync(folder).length + 1);
-    return LocalVolumes.open(folder, { clock: new FakeClock(), random, log: silentLog });
+    const made = new LocalVolumes(folder, { clock: new FakeClock(), random, log: silentLog });
+    await made.swept;
+    return made;
   }
 
   it("makes a folder with Docker's modes, and knows it after a restart", async () => {
