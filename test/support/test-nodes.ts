@@ -14,7 +14,7 @@ import { systemRandom } from "../../src/common/random/random.ts";
 import type { InitRequest, JoinRequest } from "../../src/engine/ports.ts";
 import type { InterfaceAddress } from "../../src/node/address.ts";
 import { loadConfig } from "../../src/node/config.ts";
-import { SwarmNode } from "../../src/node/node.ts";
+import { type NodeOptions, SwarmNode } from "../../src/node/node.ts";
 import { FakeExecutor } from "./fake-executor.ts";
 
 /** A port nobody listens on. */
@@ -37,6 +37,10 @@ export class TestNodes {
   readonly lines: string[] = [];
   /** Takes what managers send to the node of this name. */
   serveTunnel: (name: string, stream: Duplex) => void = (_, stream) => stream.destroy();
+  /** What the nodes made from now on say of themselves, by name. */
+  describe: (name: string) => Partial<NodeDescription> = () => ({});
+  /** The registries of the nodes made from now on. */
+  registry: NodeOptions["registry"] = noRegistry;
   readonly #nodes: SwarmNode[] = [];
   #folder = "";
 
@@ -57,12 +61,12 @@ export class TestNodes {
   /** A daemon that is not started; another one of the same name has the same data root. */
   node(name: string, interfaces: () => readonly InterfaceAddress[] = () => []): SwarmNode {
     const executor = new FakeExecutor();
-    executor.description = NodeDescription.create({ hostname: name });
+    executor.description = NodeDescription.create({ hostname: name, ...this.describe(name) });
     const node = new SwarmNode({
       config: loadConfig(["--data-root", this.path(name), "--exec-root", this.#folder]),
       interfaces,
       executor,
-      registry: noRegistry,
+      registry: this.registry,
       serveTunnel: (stream) => this.serveTunnel(name, stream),
       clock: systemClock,
       random: systemRandom,

@@ -1,0 +1,134 @@
+/** Where tasks of services go in a cluster of nodes with different platforms, from the request to the running task. */
+import assert from "node:assert/strict";
+import {
+  ControlService,
+  CreateServiceRequest,
+  NodeDescription,
+  Resources,
+  type Task,
+} from "../../../../src/common/api/generated/api.ts";
+import { ClusterError } from "../../../../src/common/errors/cluster-error.ts";
+import { bodyObject } from "../../../../src/engine/translate/reader.ts";
+import { serviceSpecFromJson } from "../../../../src/engine/translate/service.ts";
+import type { SwarmNode } from "../../../../src/node/node.ts";
+import { eventually } from "../../../support/raft-members.ts";
+import { aPlatform } from "../../../support/scheduler.ts";
+import { freePort, initRequest, joinRequest, TestNodes } from "../../../support/test-nodes.ts";
+
+/** What the nodes run, by name. */
+const platforms: Readonly<Record<string, readonly string[]>> = {
+  box: ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64/v1"],
+  pi2: ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"],
+  pi0: ["linux/arm/v6", "linux/arm/v5"],
+};
+/** What the images are for, by name; others are unknown to the registry. */
+const images: Readonly<Record<string, readonly string[]>> = {
+  "registry.example/arm:1": ["linux/arm/v7"],
+  "registry.example/all:1": ["linux/amd64", "linux/arm/v7", "linux/arm/v6"],
+  "registry.example/huge:1": ["linux/riscv64"],
+};
+
+describe("src/node (placement)", function () {
+  this.timeout(60_000);
+  const never = new AbortController().signal;
+  let nodes: TestNodes;
+  let manager: SwarmNode;
+
+  before(async () => {
+    nodes = new TestNodes();
+    await nodes.open();
+    nodes.describe = (name) => {
+      const list = (platforms[name] ?? []).map(aPlatform);
+      const resources = Resources.create({ nanoCpus: 4e9, memoryBytes: 2 ** 30 });
+      return NodeDescription.create({
+        hostname: name,
+        platform: list[0],
+        platforms: list,
+        resources,
+      });
+    };
+    nodes.registry = {
+      resolve: async (reference) => {
+        const list = images[reference];
+        if (list === undefined) throw new ClusterError("not-found", "manifest unknown");
+        const digest = `sha256:${"1".repeat(64)}`;
+        return { digest, mediaType: "", sizeBytes: 1, platforms: list.map(aPlatform) };
+      },
+    };
+    manager = nodes.node("box");
+    await manager.init(initRequest(await freePort()));
+    const { address } = manager.status().remoteManagers[0] ?? { address: "" };
+    for (const name of ["pi2", "pi0"]) {
+      const listenAddress = `127.0.0.1:${await freePort()}`;
+      const request = { listenAddress, remoteAddresses: [address] };
+      await nodes.node(name).join(joinRequest(manager, "worker", request));
+    }
+    const ready = () => [...view().list("node")].filter((n) => n.status?.state === "ready");
+    await eventually("three nodes are ready", () => ready().length === 3);
+  });
+  after(() => nodes.close());
+
+  function view() {
+    const running = manager.manager();
+    assert.ok(running !== undefined);
+    return running.view();
+  }
+
+  async function create(name: string, image: string, replicas: number): Promise<void> {
+    const json = {
+      Name: name,
+      TaskTemplate: { ContainerSpec: { Image: image } },
+      Mode: { Replicated: { Replicas: replicas } },
+    };
+    const spec = serviceSpecFromJson(bodyObject(json));
+    const request = CreateServiceRequest.create({ spec });
+    await manager.manager()?.call(ControlService.createService, request, never);
+  }
+
+  function tasksOf(name: string): Task[] {
+    const service = [...view().list("service")].find(
+      ({ spec }) => spec?.annotations?.name === name,
+    );
+    return [...view().list("task")].filter(({ serviceId }) => serviceId === service?.id);
+  }
+
+  /** Host names of the nodes on which tasks of a service run. */
+  function running(name: string): string[] {
+    return tasksOf(name)
+      .filter(({ status }) => status?.state === "running")
+      .map(({ nodeId }) => view().get("node", nodeId)?.description?.hostname ?? "")
+      .sort();
+  }
+
+  it("runs an image on the nodes it is for, and nowhere else", async () => {
+    await create("arm", "registry.example/arm:1", 3);
+    await eventually("three tasks run", () => running("arm").length === 3);
+    assert.deepEqual(running("arm"), ["pi2", "pi2", "pi2"]);
+    assert.equal(tasksOf("arm").length, 3, "none was tried anywhere else");
+    await create("all", "registry.example/all:1", 6);
+    await eventually("six tasks run", () => running("all").length === 6);
+    assert.deepEqual(running("all"), ["box", "box", "pi0", "pi0", "pi2", "pi2"]);
+  });
+
+  it("says which nodes cannot run an image, and what it is for", async () => {
+    await create("huge", "registry.example/huge:1", 1);
+    const error = () => tasksOf("huge")[0]?.status?.error ?? "";
+    await eventually("the task says why it waits", () => error() !== "");
+    assert.match(
+      error(),
+      /^no suitable node \(unsupported platform on 3 nodes: the image is for linux\/riscv64, /,
+    );
+    for (const text of [
+      "box runs linux/amd64/v3",
+      "pi2 runs linux/arm/v7",
+      "pi0 runs linux/arm/v6",
+    ])
+      assert.ok(error().includes(text), `${error()} says ${text}`);
+  });
+
+  it("tries an image the registry does not know on any node", async () => {
+    await create("local", "registry.example/local:1", 3);
+    await eventually("three tasks run", () => running("local").length === 3);
+    assert.deepEqual(running("local"), ["box", "pi0", "pi2"]);
+  });
+});
