@@ -106,8 +106,11 @@ async function push(
   const { name, password } = registryUser;
   const enter =
     wish.networkOf === undefined ? [] : ["nsenter", `--net=/proc/${wish.networkOf}/ns/net`];
+  const script = join(top, "scripts/test-images.mjs");
+  // They are made from what may have to be fetched, and the other network may lead nowhere.
+  if (wish.networkOf !== undefined) await run(process.execPath, [script]);
   const words = [
-    ...[...enter, process.execPath, join(top, "scripts/test-images.mjs"), "push", target],
+    ...[...enter, process.execPath, script, "push", target],
     ...(wish.password === true ? ["--user", name, "--password", password] : []),
     ...(wish.tls === true ? ["--certs", certsFolder] : []),
   ];

@@ -1,0 +1,245 @@
+/**
+ * Services whose tasks run: from `docker service create` on a manager to containers on other nodes and back, through
+ * scaling, lost hosts, lost daemons and removal. What runs is read from the kernel of each host.
+ */
+import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { startRegistry, type TestRegistry } from "../support/registry.ts";
+import { SwarmLab } from "../support/swarm-lab.ts";
+import { until } from "../support/wait.ts";
+
+const managers = ["m1", "m2", "m3"];
+const workers = ["w1", "w2"];
+const labAddress = "10.77.0.1";
+
+/** One row of `docker service ps`. */
+interface TaskRow {
+  readonly id: string;
+  readonly name: string;
+  readonly node: string;
+  readonly desired: string;
+  readonly state: string;
+  readonly error: string;
+}
+
+describe("services", function () {
+  this.timeout(120_000);
+  let lab: SwarmLab;
+  let registry: TestRegistry;
+  let image: string;
+
+  before(async () => {
+    lab = await SwarmLab.up("skep-e2e-services", [...managers, ...workers]);
+    await lab.form(managers, workers);
+    const networkOf = lab.playground.labPid();
+    ok(networkOf !== undefined);
+    registry = await startRegistry({ host: labAddress, port: 5000, networkOf });
+    await registry.pushTestImages();
+    image = `${registry.address}/busybox:1`;
+  });
+
+  after(async () => {
+    await registry?.stop();
+    await lab?.down();
+  });
+
+  afterEach(async () => {
+    const names = await lab.docker("m1", ["service", "ls", "--format", "{{.Name}}"]);
+    for (const name of names.split("\n").filter((one) => one !== "")) {
+      await lab.docker("m1", ["service", "rm", name]);
+    }
+    const hosts = [...managers, ...workers];
+    await until(() => hosts.every((host) => processes(host, "sleep 36").length === 0), {
+      withinMs: 30_000,
+      what: "no container is left",
+    });
+  });
+
+  /** Makes a service of sleepers; resolves once it has as many running as it is to have. */
+  async function create(name: string, replicas: number, ...more: readonly string[]): Promise<void> {
+    const words = ["--name", name, "--replicas", `${replicas}`, "--restart-delay", "1s"];
+    const grace = ["--stop-grace-period", "1s", "--detach"];
+    await lab.docker("m1", ["service", "create", ...words, ...grace, ...more, image, ...sleeper]);
+    await running(name, replicas);
+  }
+
+  const sleeper = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"];
+
+  async function rows(name: string): Promise<TaskRow[]> {
+    const format =
+      "{{.ID}}\t{{.Name}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}";
+    const text = await lab.docker("m2", ["service", "ps", "--no-trunc", "--format", format, name]);
+    return text.split("\n").flatMap((line) => {
+      const [id = "", task = "", node = "", desired = "", state = "", error = ""] =
+        line.split("\t");
+      const [word = ""] = state.split(" ");
+      return id === "" ? [] : [{ id, name: task, node, desired, state: word, error }];
+    });
+  }
+
+  async function running(name: string, replicas: number, withinMs = 60_000): Promise<TaskRow[]> {
+    let last: TaskRow[] = [];
+    const found = await until(
+      async () => {
+        last = await rows(name);
+        const up = last.filter(
+          ({ desired, state }) => desired === "Running" && state === "Running",
+        );
+        return up.length === replicas && up;
+      },
+      {
+        withinMs,
+        everyMs: 100,
+        get what() {
+          return `${replicas} of ${name} running: ${JSON.stringify(last)}`;
+        },
+      },
+    );
+    return found;
+  }
+
+  /** Pids of the host's processes whose command line begins so, as its kernel has them. */
+  function processes(host: string, begin: string): number[] {
+    const { hostPid } = lab.playground.node(host);
+    if (hostPid === undefined) return [];
+    const proc = `/proc/${hostPid}/root/proc`;
+    return readdirSync(proc).flatMap((name) => {
+      if (!/^\d+$/.test(name)) return [];
+      try {
+        const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ");
+        return words.startsWith(begin) ? [Number(name)] : [];
+      } catch {
+        // It has ended meanwhile.
+        return [];
+      }
+    });
+  }
+
+  it("run on all nodes, are scaled, and leave nothing when they are removed", async () => {
+    await create("web", 5);
+    const tasks = await running("web", 5);
+    deepEqual(tasks.map(({ node }) => node).sort(), [...managers, ...workers]);
+    for (const host of [...managers, ...workers]) equal(processes(host, "sleep 36").length, 1);
+    match(await lab.docker("m3", ["service", "ls"]), /web\s+replicated\s+5\/5/);
+    await lab.docker("m2", ["service", "scale", "--detach", "web=2"]);
+    const left = await running("web", 2);
+    await until(
+      () =>
+        [...managers, ...workers].filter((h) => processes(h, "sleep 36").length > 0).length === 2,
+      { withinMs: 20_000, what: "two containers are left" },
+    );
+    for (const { node } of left) equal(processes(node, "sleep 36").length, 1);
+  });
+
+  it("show their container to the docker command of its node", async () => {
+    await create("web", 1, "--constraint", "node.hostname==w1", "--env", "A={{.Task.Name}}");
+    const [task] = await running("web", 1);
+    const name = `web.1.${task?.id}`;
+    equal(await lab.docker("w1", ["ps", "--format", "{{.Names}}"]), name);
+    equal(await lab.docker("w1", ["exec", name, "sh", "-c", "echo $A"]), name);
+    const format = '{{index .Config.Labels "com.docker.swarm.service.name"}}';
+    equal(await lab.docker("w1", ["inspect", "--format", format, name]), "web");
+  });
+
+  it("tell what became of tasks that ended, and try again", async () => {
+    const words = ["service", "create", "--detach", "--name", "brief", "--restart-delay", "1s"];
+    await lab.docker("m1", [...words, image, "sh", "-c", "exit 3"]);
+    await until(
+      async () => {
+        const failed = (await rows("brief")).filter(({ state }) => state === "Failed");
+        return failed.length > 1 && failed.every(({ error }) => error.includes("exit (3)"));
+      },
+      { withinMs: 30_000, what: "two tasks failed" },
+    );
+  });
+
+  const refusals: readonly (readonly [string, readonly string[], RegExp])[] = [
+    ["an image that is not there", [], /No such image|not found|manifest unknown/i],
+    ["a command that is not there", ["no-such-program"], /no-such-program/],
+    [
+      "a bind source that is not there",
+      ["--mount", "type=bind,src=/no/where,dst=/x"],
+      /\/no\/where/,
+    ],
+    ["a user that is not there", ["--user", "nobody-here"], /nobody-here/],
+  ];
+  for (const [what, more, why] of refusals) {
+    it(`say why for ${what}`, async () => {
+      const isCommand = more.length > 0 && !(more[0] ?? "").startsWith("--");
+      const flags = isCommand ? [] : more;
+      const command = isCommand ? more : sleeper;
+      const from = more.length === 0 ? `${registry.address}/absent:1` : image;
+      const words = ["service", "create", "--detach", "--no-resolve-image", "--name", "bad"];
+      await lab.docker("m1", [...words, "--restart-delay", "2s", ...flags, from, ...command]);
+      await until(
+        async () => (await rows("bad")).some((r) => r.state === "Rejected" && why.test(r.error)),
+        { withinMs: 30_000, what: `a task is rejected with ${why.source}` },
+      ).catch(async (error: Error) => {
+        throw new Error(`${error.message}: ${JSON.stringify(await rows("bad"))}`, { cause: error });
+      });
+    });
+  }
+
+  it("keep their processes while every daemon is killed, and tell of an end in the gap", async () => {
+    await create("web", 5);
+    const hosts = [...managers, ...workers];
+    const before = hosts.map((host) => processes(host, "sleep 36"));
+    const ids = (await running("web", 5)).map(({ id }) => id).sort();
+    await Promise.all(hosts.map((host) => lab.playground.killDaemon(host)));
+    const [victim] = processes("w2", "sh -c trap");
+    ok(victim !== undefined);
+    const { hostPid } = lab.playground.node("w2");
+    await lab.playground.exec("w2", ["kill", "-9", `${victim}`]);
+    ok(hostPid !== undefined);
+    await Promise.all(hosts.map((host) => lab.playground.startNode(host)));
+    await until(
+      async () =>
+        (await rows("web")).some((r) => r.node === "w2" && r.error.includes("exit (137)")),
+      { withinMs: 60_000, what: "the end in the gap is told" },
+    );
+    const after = await running("web", 5);
+    const kept = after.filter(({ id }) => ids.includes(id));
+    equal(kept.length, 4);
+    for (const [position, host] of hosts.entries()) {
+      if (host !== "w2") deepEqual(processes(host, "sleep 36"), before[position]);
+    }
+  });
+
+  it("move from a host that loses its power, and its old containers are gone when it is back", async () => {
+    await create("web", 2, "--constraint", "node.role==worker");
+    const [before] = (await running("web", 2)).filter(({ node }) => node === "w2");
+    notEqual(before, undefined);
+    await lab.playground.killNode("w2");
+    await until(
+      async () => {
+        const up = await running("web", 2).catch(() => []);
+        return up.every(({ node }) => node === "w1");
+      },
+      { withinMs: 60_000, what: "both run on w1" },
+    );
+    await lab.playground.startNode("w2");
+    await lab.settles("m1", [
+      ...managers.map((name) => `${name} Ready Manager`),
+      ...workers.map((name) => `${name} Ready`),
+    ]);
+    await until(async () => (await lab.docker("w2", ["ps", "--quiet"])) === "", {
+      withinMs: 30_000,
+      what: "nothing runs on w2",
+    });
+    equal(processes("w2", "sleep 36").length, 0);
+  });
+
+  it("read secrets and configs that only their nodes are given", async () => {
+    await lab.docker("m1", ["secret", "create", "key", "-"], "hidden honey");
+    await lab.docker("m1", ["config", "create", "page", "-"], "some page");
+    const reads = ["--secret", "key", "--config", "source=page,target=/etc/page"];
+    await create("web", 1, ...reads, "--constraint", "node.hostname==w1");
+    const [task] = await running("web", 1);
+    const command = "cat /run/secrets/key /etc/page";
+    const text = await lab.docker("w1", ["exec", `web.1.${task?.id}`, "sh", "-c", command]);
+    equal(text, "hidden honeysome page");
+    await lab.docker("m1", ["service", "rm", "web"]);
+    await lab.docker("m1", ["secret", "rm", "key"]);
+    await lab.docker("m1", ["config", "rm", "page"]);
+  });
+});
