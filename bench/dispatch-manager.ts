@@ -51,6 +51,8 @@ export interface StartedManager {
 /** What the kernel and the event loop say of the manager. */
 export interface Sample {
   readonly rssBytes: number;
+  /** Processor time since the last time it was asked, of all threads. */
+  readonly cpuMs: number;
   readonly stallMaxMs: number;
   readonly stallP99Ms: number;
 }
@@ -67,6 +69,7 @@ class BenchManager {
   #folder = "";
   #manager: Manager | undefined;
   #state: ManagerState | undefined;
+  #cpuBefore = process.cpuUsage();
   readonly #delay: IntervalHistogram = monitorEventLoopDelay({ resolution: 2 });
 
   async handle(request: ManagerRequest): Promise<unknown> {
@@ -148,10 +151,12 @@ class BenchManager {
     const status = readFileSync("/proc/self/status", "utf8");
     const sample = {
       rssBytes: Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024,
+      cpuMs: cpuMs(process.cpuUsage(this.#cpuBefore)),
       stallMaxMs: this.#delay.max / 1e6,
       stallP99Ms: this.#delay.percentile(99) / 1e6,
     };
     this.#delay.reset();
+    this.#cpuBefore = process.cpuUsage();
     return sample;
   }
 
@@ -189,6 +194,10 @@ class BenchManager {
     await this.#manager?.stop({ transfer: false });
     await rm(this.#folder, { recursive: true, force: true });
   }
+}
+
+function cpuMs({ user, system }: NodeJS.CpuUsage): number {
+  return (user + system) / 1000;
 }
 
 function seed(o: {

@@ -45,11 +45,13 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     return {
       dispatch_agents: count,
       dispatch_sessions_per_s: (count * 1000) / openedMs,
+      dispatch_session_cpu_ms: whileOpening.cpuMs / count,
       dispatch_open_stall_ms_max: whileOpening.stallMaxMs,
       [`dispatch_${count}_agents_rss_mb`]: idle.rssBytes / mb,
       dispatch_session_kb: (idle.rssBytes - before.rssBytes) / 1024 / count,
       dispatch_tasks: service.tasks,
       dispatch_task_starts_per_s: (service.tasks * 1000) / service.tookMs,
+      dispatch_task_cpu_ms: busy.cpuMs / service.tasks,
       dispatch_tasks_stall_ms_max: busy.stallMaxMs,
       dispatch_tasks_stall_ms_p99: busy.stallP99Ms,
       dispatch_tasks_rss_mb: busy.rssBytes / mb,

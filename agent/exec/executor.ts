@@ -1,7 +1,13 @@
 /**
  * What runs tasks on this node, as an interface: `exec/containerd` for containers, fakes for tests and hollow agents.
  */
-import type { Config, NodeDescription, Secret, Task } from "../../src/common/api/generated/api.ts";
+import type {
+  Config,
+  Node,
+  NodeDescription,
+  Secret,
+  Task,
+} from "../../src/common/api/generated/api.ts";
 import type { Controller } from "./controller.ts";
 
 /** What tasks of this node may read; from memory only. */
@@ -21,6 +27,8 @@ export interface ControllerRequest {
 export interface Executor {
   /** What the node says of itself, read anew. */
   describe(): NodeDescription;
+  /** The node as the managers have it changed, such as its labels. */
+  nodeChanged(node: Node): void;
   controller(request: ControllerRequest): Controller;
   /** Resolves once it is known what is on this node; what cannot be known is not waited for for ever. */
   ready(signal: AbortSignal): Promise<void>;

@@ -12,6 +12,7 @@ import { dirname } from "node:path";
 import { describeNode, readHostFacts } from "../../agent/exec/containerd/describe.ts";
 import { containerExecutor } from "../../agent/exec/containerd/executor.ts";
 import { NodeRuntime } from "../../agent/exec/containerd/node-runtime.ts";
+import { platformsOf } from "../../agent/exec/containerd/platforms.ts";
 import { systemClock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { type Log, newLog } from "../common/log/log.ts";
@@ -101,7 +102,7 @@ async function assemble(config: DaemonConfig, log: Log) {
     socketPath: runtimeSocket(config, "containerd"),
     runtime: "",
     registry,
-    platforms: () => facts.platforms,
+    platforms: () => platformsOf(readHostFacts()),
     log: log.with({ component: "runtime" }),
   });
   const node = new SwarmNode({

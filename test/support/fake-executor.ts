@@ -42,6 +42,8 @@ export class FakeExecutor implements Executor {
 
   async ready(): Promise<void> {}
 
+  nodeChanged(): void {}
+
   taskIds(): readonly string[] {
     return [...this.containers.keys()];
   }

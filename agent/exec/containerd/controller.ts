@@ -24,6 +24,8 @@ export interface ControllerTools {
   readonly watch: ContainerWatch;
   /** The container of a task; undefined when there is none, or nothing can be known. */
   readonly find: (taskId: string) => Container | undefined;
+  /** Whether the image of a task may be one that only an emulator runs here. */
+  readonly mayEmulate: (task: Task) => boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -157,6 +159,7 @@ export class ContainerController implements Controller {
       await runtime.images.pull({
         reference,
         platform: undefined,
+        emulated: this.#tools.mayEmulate(this.#task),
         auth: registryAuthOf(spec?.pull?.registryAuth ?? ""),
         onProgress: () => {},
         signal,

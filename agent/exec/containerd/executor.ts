@@ -30,11 +30,14 @@ const loadMsMax = 15_000;
 export function containerExecutor(options: ContainerExecutorOptions): Executor {
   const { runtime, describe, clock, log } = options;
   const list = () => containersOf(runtime);
+  let nodeLabels: Labels = {};
   const tools: ControllerTools = {
     runtime,
     loaded: options.loaded,
     watch: new ContainerWatch(runtime.containers, clock),
     find: (taskId) => list().find(({ config }) => config.task?.taskId === taskId),
+    mayEmulate: ({ serviceAnnotations }) =>
+      allowsEmulation(nodeLabels) || allowsEmulation(serviceAnnotations?.labels ?? {}),
     clock,
     log,
   };
@@ -46,6 +49,9 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
     );
   return {
     describe,
+    nodeChanged: ({ spec }) => {
+      nodeLabels = spec?.annotations?.labels ?? {};
+    },
     controller,
     ready: (signal) => known(options, signal),
     taskIds: () => [...new Set(list().flatMap(({ config }) => config.task?.taskId ?? []))],
@@ -61,6 +67,13 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
       }
     },
   };
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+/** The same label on nodes and services that the scheduler goes by. */
+function allowsEmulation(labels: Labels): boolean {
+  return labels["skep.emulation"] === "allow";
 }
 
 /** A containerd that does not come up is not waited for longer than it should take. */

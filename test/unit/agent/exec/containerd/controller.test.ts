@@ -8,7 +8,9 @@ import type { Executor } from "../../../../../agent/exec/executor.ts";
 import {
   Annotations,
   ContainerSpec,
+  Node,
   NodeDescription,
+  NodeSpec,
   PullOptions,
   Task,
   TaskSpec,
@@ -175,6 +177,23 @@ describe("agent/exec/containerd/controller", () => {
     const pull = PullOptions.create({ registryAuth: "{" });
     const bad = task("v", { image: "other", pull });
     await rejects(controller(bad).prepare(never), /credentials/);
+  });
+
+  it("pulls what only an emulator runs where node or service allow it", async () => {
+    const asked: unknown[] = [];
+    const pull = runtime.images.pull.bind(runtime.images);
+    runtime.images.pull = (request) => {
+      asked.push(request.emulated);
+      return pull(request);
+    };
+    const labels = { "skep.emulation": "allow" };
+    await controller(task("a")).prepare(never);
+    const serviceAnnotations = Annotations.create({ name: "web", labels });
+    await controller({ ...task("b"), serviceAnnotations }).prepare(never);
+    const annotations = Annotations.create({ labels });
+    executor.nodeChanged(Node.create({ spec: NodeSpec.create({ annotations }) }));
+    await controller(task("c")).prepare(never);
+    deepEqual(asked, [false, true, true]);
   });
 
   it("gives a pull up when the task is to stop", async () => {
