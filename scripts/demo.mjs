@@ -1,5 +1,6 @@
 /**
- * What `npm run demo` shows: three managers and two workers in a playground, driven by the stock docker command only.
+ * What `npm run demo` shows: three managers and two workers in a playground, one of them taken for a 32-bit Raspberry Pi,
+ * with a registry beside them, driven by the stock docker command only.
  *
  * Every command is printed before it runs, with its output below. Ends with exit code 1 when one of them fails, and takes
  * the playground down in any case, also after an interruption.
@@ -7,16 +8,24 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { labAddress } from "../build/src/playground/lab.js";
 import { Playground } from "../build/src/playground/playground.js";
 import { dockerClients } from "../build/test/support/docker.js";
+import { startRegistry } from "../build/test/support/registry.js";
 
 const managers = ["m1", "m2", "m3"];
 const workers = ["w1", "w2"];
 /** The last client in the list is the one on the PATH, which a user would take. */
 const client = dockerClients().at(-1)?.path ?? "docker";
 const folder = mkdtempSync(join(tmpdir(), "skep-demo-"));
-const lab = Playground.create({ dir: join(folder, "lab"), nodes: [...managers, ...workers] });
+const pi = "w2";
+const lab = Playground.create({
+  dir: join(folder, "lab"),
+  nodes: [...managers, ...workers],
+  platforms: { [pi]: "linux/arm/v7" },
+});
 
+let registry;
 let ending;
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => end(130));
 
@@ -32,6 +41,7 @@ try {
 async function end(code) {
   ending ??= (async () => {
     say("Everything is removed again");
+    await registry?.stop();
     await lab.down();
     rmSync(folder, { recursive: true, force: true });
     process.exit(code);
@@ -67,6 +77,46 @@ async function show() {
   say("A secret is stored, replicated to the managers and encrypted on their disks");
   await docker("m2", ["secret", "create", "launch-code", "-"], { input: "0000" });
 
+  say(
+    "A registry starts beside the nodes and gets an image for amd64, arm64 and 32-bit arm under one name",
+  );
+  registry = await startRegistry({ host: labAddress, port: 5000, networkOf: lab.labPid() });
+  await registry.pushTestImages();
+  const image = `${registry.address}/web:1`;
+  console.log(`  ${image}`);
+
+  say("Four copies of it run, each on a node that can run it; the managers are kept free");
+  for (const name of managers) {
+    await docker("m1", ["node", "update", "--availability", "drain", name], { quiet: true });
+  }
+  await docker("m1", ["service", "create", "--detach", "--name", "web", "--replicas", "4", image]);
+  await running("m1", "web", 4);
+  await docker("m1", ["service", "ps", "web"]);
+
+  say("Each says of itself on which machine it runs: the Raspberry Pi's copies are 32-bit arm");
+  for (const { name, node } of await tasks("m1", "web")) {
+    console.log(`  on ${node}:`);
+    await docker("m2", ["exec", name, "uname", "-m"]);
+  }
+  await docker("m3", ["service", "logs", "web"]);
+
+  say(`The power of ${pi} is cut: its copies move to ${workers[0]}`);
+  await lab.killNode(pi);
+  const cut = performance.now();
+  await until(60_000, "all copies run elsewhere", async () => {
+    const found = await tasks("m1", "web");
+    return found.length === 4 && found.every(({ node }) => node !== pi);
+  });
+  console.log(`  after ${((performance.now() - cut) / 1000).toFixed(1)} s`);
+  await docker("m1", ["service", "ps", "--filter", "desired-state=running", "web"]);
+
+  say("It comes back; two more copies are asked for, and it takes them");
+  await lab.startNode(pi);
+  await allReady("m1");
+  await docker("m1", ["service", "scale", "--detach", "web=6"]);
+  await running("m1", "web", 6);
+  await docker("m1", ["node", "ps", "--filter", "desired-state=running", pi]);
+
   const leader = await leaderName("m1");
   const other = managers.find((name) => name !== leader);
   say(`The power of ${leader}, the leader, is cut`);
@@ -81,14 +131,40 @@ async function show() {
     return made.code === 0 || made.stderr.includes("already exists");
   });
   console.log(`  writes are taken again after ${Math.round(performance.now() - start)} ms`);
-  await docker(other, ["secret", "ls"]);
+  await docker(other, ["service", "ls"]);
   await docker(other, ["node", "ls"]);
 
-  say(`${leader} comes back`);
+  say(`${leader} comes back, and the service is removed`);
   await lab.startNode(leader);
   await allReady(leader);
+  await docker(leader, ["service", "rm", "web"]);
+  await until(60_000, "no container is left", async () => {
+    const left = await Promise.all(
+      workers.map((name) => docker(name, ["ps", "-aq"], { quiet: true })),
+    );
+    return left.every((list) => list.trim() === "");
+  });
   await docker(leader, ["node", "ls"]);
-  await docker(leader, ["config", "ls"]);
+}
+
+/** Resolves when as many tasks of a service run. */
+async function running(name, service, count) {
+  await until(120_000, `${service} runs ${count} times`, async () => {
+    return (await tasks(name, service)).length === count;
+  });
+}
+
+/** Container names and nodes of the tasks of a service that run. */
+async function tasks(name, service) {
+  const format = "{{.Name}}.{{.ID}} {{.Node}} {{.CurrentState}}";
+  const args = ["service", "ps", "--no-trunc", "--filter", "desired-state=running"];
+  const { stdout } = await lab.docker(name, [...args, "--format", format, service], { client });
+  return stdout
+    .trim()
+    .split("\n")
+    .map((line) => line.split(" "))
+    .filter(([, , state]) => state === "Running")
+    .map(([task, node]) => ({ name: task, node }));
 }
 
 async function allReady(name) {
