@@ -28,7 +28,9 @@ export async function startDockerSwarm(
   const words = [join(process.cwd(), engine), ...options].map((word) => `'${word}'`).join(" ");
   // The playground's first word for a daemon is a command of ours that Docker's engine does not have.
   const program = ["sh", "-c", `shift; exec ${words} "$@"`, "sh"];
-  const lab = Playground.create({ dir: folder, nodes, program });
+  // There is no registry to be asked for images.
+  const env = { DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: "1" };
+  const lab = Playground.create({ dir: folder, nodes, program, env });
   try {
     await lab.up();
     await formSwarm(lab.nodes().map((node) => ({ ...node, role: "manager" as const })));

@@ -17,10 +17,23 @@ export type BenchResult = Readonly<Record<string, number>>;
 
 type Bench = (options: BenchOptions) => Promise<BenchResult>;
 
-const names = ["raft", "store", "ca", "api", "failover", "idle", "schedule", "dispatch"] as const;
+const names = [
+  "raft",
+  "store",
+  "ca",
+  "api",
+  "failover",
+  "idle",
+  "schedule",
+  "containers",
+  "dispatch",
+] as const;
 
 /** Files of a benchmark, where they are not the one of its name. */
-const parts: Readonly<Record<string, readonly string[]>> = { raft: ["raft", "etcd"] };
+const parts: Readonly<Record<string, readonly string[]>> = {
+  raft: ["raft", "etcd"],
+  containers: ["containers", "service"],
+};
 
 const { values, positionals } = parseArgs({
   options: { json: { type: "boolean" }, quick: { type: "boolean" } },
