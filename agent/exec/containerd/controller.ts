@@ -11,6 +11,7 @@ import type { Runtime } from "../../../src/common/container/runtime.ts";
 import type { Container } from "../../../src/common/container/types.ts";
 import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { isPlatformRefusal } from "../../../src/common/platform/refusal.ts";
 import { registryAuthOf } from "../../../src/common/registry/registry-auth.ts";
 import type { Controller, TaskExit } from "../controller.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
@@ -150,7 +151,7 @@ export class ContainerController implements Controller {
     }
   }
 
-  /** A pull that fails is no harm while the image is here (docker-facts 1.5). */
+  /** A pull that fails is no harm while the image is here (docker-facts 1.5), unless the image is not for this node. */
   async #pull(signal: AbortSignal): Promise<void> {
     const { runtime, log } = this.#tools;
     const spec = this.#task.spec?.container;
@@ -166,6 +167,7 @@ export class ContainerController implements Controller {
       });
     } catch (error) {
       if (signal.aborted) throw signal.reason;
+      if (isPlatformRefusal(errorText(error))) throw error;
       try {
         await runtime.images.find(reference);
       } catch {

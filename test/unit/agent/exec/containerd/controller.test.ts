@@ -164,6 +164,13 @@ describe("agent/exec/containerd/controller", () => {
     equal(runtime.containers.list().length, 1);
   });
 
+  it("does not use an image that is here when the registry has none for this node", async () => {
+    runtime.images.add("busybox:latest");
+    const message = "no matching manifest for linux/amd64 in the manifest list entries";
+    runtime.images.pull = () => Promise.reject(new ClusterError("not-found", message));
+    await rejects(controller(task("t")).prepare(never), { message });
+  });
+
   it("says why it cannot be pulled when it is not here", async () => {
     await rejects(controller(task("t", { image: "missing:2" })).prepare(never), /missing/);
     deepEqual(runtime.containers.list(), []);
