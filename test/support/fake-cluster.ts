@@ -48,6 +48,8 @@ export interface Command {
   /** Milliseconds from its start to its end; 0 ends before it is seen to run; undefined for one that runs on. */
   readonly endsAfterMs?: number;
   readonly exitCode?: number;
+  /** Whether it is prepared for ever. */
+  readonly isStuck?: boolean;
   /** Whether its image cannot be had. */
   readonly isRejected?: boolean;
   /** Milliseconds from the stop signal to its end. */
@@ -228,13 +230,32 @@ export class FakeCluster {
     );
   }
 
+  /**
+   * Has entries wait for the next step of time before they are committed, as over a slow network; not while a test waits
+   * for a change of its own.
+   */
+  isSlow = false;
+
   /** Lets time pass; scheduler and agents have a step every 10 ms. */
   async pass(ms: number): Promise<void> {
+    this.log.automatic = !this.isSlow;
+    let step = Promise.resolve();
+    let isStepping = false;
     for (let left = ms; left > 0; left -= stepMs) {
       await this.clock.advance(Math.min(stepMs, left));
-      await this.#step();
+      this.log.commit();
+      if (!isStepping) {
+        isStepping = true;
+        step = this.#step().finally(() => {
+          isStepping = false;
+        });
+      }
       for (let turn = 0; turn < 6; turn++) await settled();
+      if (!this.isSlow) await step;
     }
+    this.log.automatic = true;
+    this.log.commit();
+    await step;
   }
 
   /** Whether the node is silent, or was since the leader began. */
@@ -282,7 +303,8 @@ export class FakeCluster {
     if (now === "running") return this.#run(task);
     const next = steps[steps.indexOf(now) + 1];
     if (next === undefined || number(next) > number(task.desiredState)) return undefined;
-    const { endsAfterMs, exitCode = 0, isRejected = false } = this.command(task);
+    const { endsAfterMs, exitCode = 0, isRejected = false, isStuck = false } = this.command(task);
+    if (next === "ready" && isStuck) return undefined;
     if (next === "preparing" && isRejected) return this.#with(task, "rejected");
     if (next === "running" && endsAfterMs === 0) return this.#ended(task, exitCode);
     if (next === "running") this.#since.set(task.id, this.clock.now());

@@ -9,7 +9,7 @@ import { nap, slices } from "../leadership.ts";
 import { isFinished } from "../restart/policy.ts";
 import { byAge, isRunning, isWanted, type Place, placeKey, placeOf } from "../slot.ts";
 import type { Outdated } from "./outdated.ts";
-import { configOf, type Rollout } from "./plan.ts";
+import { configOf, freeAtMs, type Rollout, type UnderWay } from "./plan.ts";
 
 interface Found {
   readonly place: Place;
@@ -39,10 +39,10 @@ export async function openRollout(
     isRollback: service.updateStatus?.state === "rollback-started",
     total: 0,
     waiting: new Map<string, Place>(),
-    underWay: new Map(),
+    underWay: new Map<string, UnderWay>(),
     made: new Map<string, number | undefined>(),
     failed: new Set<string>(),
-    lastDoneMs: now,
+    lastDoneMs: Number.NEGATIVE_INFINITY,
   };
   for (const one of inOrder([...found.values()])) {
     if (judge(one, rollout, { ...options, now })) rollout.total++;
@@ -72,8 +72,13 @@ function judge(
       : [last];
   const made = madeBy(service, tasks);
   for (const task of made) {
-    rollout.made.set(task.id, isRunning(task) ? now : undefined);
+    const sinceMs = isRunning(task) ? now - ageOf(task, clock.now()) : undefined;
+    rollout.made.set(task.id, sinceMs);
+    rollout.lastDoneMs = Math.max(rollout.lastDoneMs, sinceMs ?? rollout.lastDoneMs);
     if (hasFailed(task)) rollout.failed.add(task.id);
+    // The pause after it may not be over.
+    if (sinceMs !== undefined && isWanted(task) && now < freeAtMs(rollout.config, sinceMs))
+      rollout.underWay.set(placeKey(place), throughAt(place, task, sinceMs));
   }
   const isStarting = made.some((task) => isWanted(task) && !isRunning(task));
   // A paused node would get no other task for the one it has.
@@ -92,6 +97,15 @@ function madeBy({ specVersion, updateStatus }: Service, tasks: readonly Task[]):
       task.restart === undefined &&
       (task.meta?.createdAtMs ?? 0) >= updateStatus.startedAtMs,
   );
+}
+
+/** How long ago the task's state was reported, milliseconds. */
+function ageOf(task: Task, now: number): number {
+  return Math.max(0, now - (task.status?.timestampMs ?? now));
+}
+
+function throughAt(place: Place, { id }: Task, doneMs: number): UnderWay {
+  return { place, taskId: id, begunMs: doneMs, doneMs, fellBack: false };
 }
 
 function hasFailed({ status, desiredState }: Task): boolean {

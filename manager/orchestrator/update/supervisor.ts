@@ -140,8 +140,7 @@ export class UpdateSupervisor implements Follower {
     const rollout = await openRollout(store, { service, outdated, clock });
     if (store.view().get("service", id)?.spec !== service.spec) return;
     const state = service.updateStatus?.state ?? "unknown";
-    const isDue = rollout.waiting.size > 0 || rollout.underWay.size > 0;
-    if (!isDue && state !== "updating" && state !== "rollback-started") return;
+    if (rollout.waiting.size === 0 && state !== "updating" && state !== "rollback-started") return;
     if (state !== "rollback-started" && state !== "updating") {
       const startedAtMs = clock.now();
       await this.#setStatus(

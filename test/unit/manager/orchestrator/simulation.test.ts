@@ -49,8 +49,10 @@ class Simulation {
     await this.cluster.begin(nodeCount, historyLimit);
     for (let i = 0; i < steps && this.faults.length === 0; i++) {
       await this.#act();
+      this.cluster.isSlow = this.#random.int(3) === 0;
       await this.cluster.pass(10 * (1 + this.#random.int(60)));
     }
+    this.cluster.isSlow = false;
     await this.#heal();
     // Back-off, monitored updates and the wait for predecessors run out within this.
     for (let i = 0; i < 12 && this.faults.length === 0; i++) {
