@@ -18,6 +18,8 @@ import type { Store } from "../state/store.ts";
 import type { Tx } from "../state/transaction.ts";
 import { type Allocation, allocate } from "./decide.ts";
 
+/** Tasks looked at in one go: a few milliseconds. */
+const tasksPerTurn = 10_000;
 /** What a task that was let through says. */
 const passedMessage = "pending task scheduling";
 
@@ -29,6 +31,7 @@ export class AllocatorLoop implements Follower {
   readonly #clock: Clock;
   readonly #tasks = new Waiting<string>();
   readonly #services = new Waiting<string>();
+  #isAllDue = false;
 
   constructor(
     leadership: { readonly store: Store; readonly term: number },
@@ -40,10 +43,7 @@ export class AllocatorLoop implements Follower {
   }
 
   lookAtAll(): void {
-    const view = this.#store.view();
-    for (const service of view.each("service")) this.#seeService(service);
-    // New tasks of a service have no node; those of a global one have theirs from the start.
-    for (const task of view.each("task")) this.#seeTask(task);
+    this.#isAllDue = true;
   }
 
   changed(change: Change): void {
@@ -54,6 +54,7 @@ export class AllocatorLoop implements Follower {
 
   async work(signal: AbortSignal): Promise<number> {
     const term = this.#term;
+    if (this.#isAllDue) await this.#seeAll();
     await this.#services.drain((ids) =>
       this.#store.batch(ids, (tx, id) => this.#allocateService(tx, id), { term, signal }),
     );
@@ -61,6 +62,17 @@ export class AllocatorLoop implements Follower {
       this.#store.batch(ids, (tx, id) => this.#allocateTask(tx, id), { term, signal }),
     );
     return Number.POSITIVE_INFINITY;
+  }
+
+  /** What waits at the start, or came while changes were lost; others get their turns meanwhile. */
+  async #seeAll(): Promise<void> {
+    this.#isAllDue = false;
+    for (const service of this.#store.view().each("service")) this.#seeService(service);
+    let seen = 0;
+    for (const task of this.#store.freeze().tables.get("task") ?? []) {
+      this.#seeTask(task as Task);
+      if (++seen % tasksPerTurn === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
   }
 
   #seeService(service: Service): void {

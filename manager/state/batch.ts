@@ -10,6 +10,9 @@ import {
 import { changeBytes } from "./action.ts";
 import type { Staging, Tx } from "./transaction.ts";
 
+/** Items decided in one go: most of them may change nothing, and others have to get their turns all the same. */
+const groupItemsMax = 1_000;
+
 /** How to run a batch; as for one update. */
 export interface BatchOptions {
   readonly term?: number;
@@ -82,7 +85,7 @@ async function runAll<I>(
 function fill<I>(tx: Staging, group: Group<I>, decide: (tx: Tx, item: I) => void, left: I[]): void {
   const first = !group.started;
   group.started = true;
-  const end = first ? group.items.length : group.to;
+  const end = first ? Math.min(group.items.length, group.from + groupItemsMax) : group.to;
   let bytes = 0;
   for (let at = group.from; at < end; at++) {
     const mark = tx.mark();

@@ -11,7 +11,7 @@ import { parseConstraints } from "../../constraint/parse.ts";
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
-import type { Leadership, Tools } from "../leadership.ts";
+import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import { RunTimes, repairAt } from "../restart/repair.ts";
 import { hasEnded, isGlobal, isWanted, type Place, placeKey, tasksAt } from "../slot.ts";
 import { defaultLogDriver, newTask } from "../task-factory.ts";
@@ -63,8 +63,8 @@ export class GlobalLoop implements Follower {
 
   async work(signal: AbortSignal): Promise<number> {
     const { store, term } = this.#leadership;
-    await this.#services.drain(async (ids) => this.#placesOf(ids));
-    await this.#nodes.drain(async (ids) => this.#placesOn(ids));
+    await this.#services.drain((ids) => this.#placesOf(ids));
+    await this.#nodes.drain((ids) => this.#placesOn(ids));
     await this.#places.drain((places) =>
       store.batch(places, (tx, place) => this.#settle(tx, place), { term, signal }),
     );
@@ -83,19 +83,31 @@ export class GlobalLoop implements Follower {
   }
 
   /** All nodes, and those that are gone and still have tasks of the service. */
-  #placesOf(serviceIds: readonly string[]): void {
-    const view = this.#leadership.store.view();
+  async #placesOf(serviceIds: readonly string[]): Promise<void> {
+    const { store } = this.#leadership;
+    const pause = slices(this.#tools.clock);
     for (const id of serviceIds) {
-      for (const node of view.each("node")) this.#note(id, node.id);
-      for (const task of view.find("task", "service", id)) {
-        if (isWanted(task)) this.#note(id, task.nodeId);
+      for (const node of store.view().list("node")) {
+        this.#note(id, node.id);
+        if (pause()) await nap();
+      }
+      for (const taskId of store.view().ids("task", "service", id)) {
+        const task = store.view().get("task", taskId);
+        if (task !== undefined && isWanted(task)) this.#note(id, task.nodeId);
+        if (pause()) await nap();
       }
     }
   }
 
-  #placesOn(nodeIds: readonly string[]): void {
-    for (const service of this.#leadership.store.view().each("service")) {
-      if (isGlobal(service)) for (const nodeId of nodeIds) this.#note(service.id, nodeId);
+  async #placesOn(nodeIds: readonly string[]): Promise<void> {
+    const { store } = this.#leadership;
+    const services = store.view().list("service").filter(isGlobal);
+    const pause = slices(this.#tools.clock);
+    for (const { id } of services) {
+      for (const nodeId of nodeIds) {
+        this.#note(id, nodeId);
+        if (pause()) await nap();
+      }
     }
   }
 

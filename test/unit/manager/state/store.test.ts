@@ -139,6 +139,22 @@ describe("manager/state/store", () => {
     assert.equal(store.view().count("config"), 453);
   });
 
+  it("gives others a turn in a batch that changes nothing", async () => {
+    const { store } = localStore();
+    let turns = 0;
+    let decided = 0;
+    const tick = () => {
+      turns += 1;
+      if (decided < 10_000) setImmediate(tick);
+    };
+    setImmediate(tick);
+    await store.batch(Array.from({ length: 10_000 }), () => {
+      decided += 1;
+    });
+    assert.equal(decided, 10_000);
+    assert.ok(turns >= 9, `${turns} turns`);
+  });
+
   it("ends a batch with the first failure", async () => {
     const { store } = localStore();
     const batch = store.batch(["a", "a"], (tx, id) => tx.create("config", config(id)));
