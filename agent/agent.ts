@@ -208,7 +208,7 @@ export class Agent {
     if (message.rootCa.length > 0) this.#options.onRoots(Buffer.from(message.rootCa).toString());
     for (const tunnel of message.tunnels) this.#tunnels.open(tunnel);
     if (message.node !== undefined) {
-      this.#options.executor.nodeChanged(message.node);
+      await this.#worker?.nodeChanged(message.node);
       this.#options.onNode(message.node);
     }
     if (message.sessionId !== "") this.#sessionBegan();

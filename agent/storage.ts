@@ -6,7 +6,7 @@
  */
 import { rm } from "node:fs/promises";
 import { Level } from "level";
-import { Task, TaskStatus } from "../src/common/api/generated/api.ts";
+import { Node, Task, TaskStatus } from "../src/common/api/generated/api.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 
 /** A task as it was last assigned, with the status it last had here. */
@@ -22,12 +22,15 @@ export interface StorageChange {
   readonly removedTaskIds?: readonly string[];
   /** Highest state index heard of. */
   readonly seenIndex?: number;
+  /** The node as the managers have it. */
+  readonly node?: Node;
 }
 
 /** Everything that was stored. */
 export interface StoredState {
   readonly tasks: readonly StoredTask[];
   readonly seenIndex: number;
+  readonly node: Node | undefined;
 }
 
 /** The agent's memory; implemented by `openStorage`, and in memory for hollow agents and tests. */
@@ -42,6 +45,7 @@ export interface Storage {
 const taskPrefix = "task/";
 const statusPrefix = "status/";
 const seenKey = "seen-index";
+const nodeKey = "node";
 /** After every key that begins with the prefix. */
 const pastPrefix = "~";
 
@@ -64,7 +68,7 @@ export async function openStorage(
 /** Storage that ends with the process. */
 export function memoryStorage(): Storage {
   return {
-    load: async () => ({ tasks: [], seenIndex: 0 }),
+    load: async () => ({ tasks: [], seenIndex: 0, node: undefined }),
     write: async () => {},
     writeStatus: async () => {},
     close: async () => {},
@@ -110,8 +114,12 @@ class LevelStorage implements Storage {
       const task = Task.decode(value);
       tasks.push({ task, status: statuses.get(task.id) });
     }
-    const seen = await this.#database.get(seenKey);
-    return { tasks, seenIndex: seen === undefined ? 0 : Number(Buffer.from(seen).toString()) };
+    const [seen, node] = await this.#database.getMany([seenKey, nodeKey]);
+    return {
+      tasks,
+      seenIndex: seen === undefined ? 0 : Number(Buffer.from(seen).toString()),
+      node: node && Node.decode(node),
+    };
   }
 
   async write(change: StorageChange): Promise<void> {
@@ -121,6 +129,7 @@ class LevelStorage implements Storage {
     }
     for (const id of change.removedTaskIds ?? []) batch.del(taskPrefix + id).del(statusPrefix + id);
     if (change.seenIndex !== undefined) batch.put(seenKey, Buffer.from(`${change.seenIndex}`));
+    if (change.node !== undefined) batch.put(nodeKey, Node.encode(change.node));
     await batch.write();
   }
 

@@ -5,11 +5,17 @@
  * before they are acted upon, so that the node goes on with them when no manager can be reached, and after a restart of
  * the daemon. After every full set, whatever the executor still has of other tasks is removed.
  */
-import { type Assignments, type Task, TaskStatus } from "../src/common/api/generated/api.ts";
+import {
+  type Assignments,
+  type Node,
+  type Task,
+  TaskStatus,
+} from "../src/common/api/generated/api.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { errorText } from "../src/common/errors/cluster-error.ts";
 import type { Log } from "../src/common/log/log.ts";
 import { Dependencies } from "./dependencies.ts";
+import type { Controller } from "./exec/controller.ts";
 import type { Executor } from "./exec/executor.ts";
 import { Gate } from "./gate.ts";
 import type { Reporter } from "./reporter.ts";
@@ -33,6 +39,7 @@ const removeRetryMs = 2_000;
 
 interface RunningTask {
   readonly manager: TaskManager;
+  readonly controller: Controller;
   readonly stop: AbortController;
   readonly done: Promise<void>;
 }
@@ -65,6 +72,7 @@ export class Worker {
     try {
       const stored = await storage.load();
       this.#seenIndex = stored.seenIndex;
+      if (stored.node !== undefined) executor.nodeChanged(stored.node);
       await executor.ready(signal);
       for (const { task, status } of stored.tasks) {
         this.#begin(task, status ?? task.status);
@@ -87,6 +95,12 @@ export class Worker {
   /** Highest state index heard of. */
   get seenIndex(): number {
     return this.#seenIndex;
+  }
+
+  /** The node as the managers have it is another. */
+  async nodeChanged(node: Node): Promise<void> {
+    this.#o.executor.nodeChanged(node);
+    await this.#write({ node });
   }
 
   /** A new session: its assignments begin with a full set. */
@@ -154,10 +168,11 @@ export class Worker {
 
   #begin(task: Task, status: TaskStatus | undefined): void {
     const { executor, nodeId, clock, log } = this.#o;
+    const controller = executor.controller({ task, nodeId, dependencies: this.#dependencies });
     const manager: TaskManager = new TaskManager({
       task,
       status: status ?? TaskStatus.create({ state: "assigned" }),
-      controller: executor.controller({ task, nodeId, dependencies: this.#dependencies }),
+      controller,
       gate: this.#gate,
       missing: () => this.#dependencies.missing(task),
       onStatus: (next) => this.#observed(manager, next),
@@ -168,7 +183,7 @@ export class Worker {
     // What is left of the same task from before goes first.
     const before = this.#removals.get(task.id) ?? Promise.resolve();
     const done = before.then(() => manager.run(stop.signal));
-    this.#tasks.set(task.id, { manager, stop, done });
+    this.#tasks.set(task.id, { manager, controller, stop, done });
   }
 
   #observed(manager: TaskManager, status: TaskStatus): void {
@@ -193,7 +208,19 @@ export class Worker {
     this.#tasks.delete(taskId);
     this.#o.reporter.forget(taskId);
     running.stop.abort();
-    this.#removeLater(taskId, running.done);
+    // It may still run, when it was taken away while this node was cut off: it is stopped in its own way.
+    const stopped = running.done.then(() => this.#stopped(running));
+    this.#removeLater(taskId, stopped);
+  }
+
+  async #stopped({ manager, controller }: RunningTask): Promise<void> {
+    try {
+      await controller.shutdown(this.#stop.signal);
+    } catch (error) {
+      // Its removal ends it all the same.
+      const fields = { "task.id": manager.task.id, err: errorText(error) };
+      if (!this.#stop.signal.aborted) this.#o.log.warn("task not stopped in its own way", fields);
+    }
   }
 
   /** Removes what the executor has of tasks that are none. */

@@ -242,4 +242,77 @@ describe("services", function () {
     await lab.docker("m1", ["secret", "rm", "key"]);
     await lab.docker("m1", ["config", "rm", "page"]);
   });
+
+  it("run only once they are healthy, and are replaced when they are not any more", async () => {
+    const check = ["--health-cmd", "test -e /fine", "--health-interval", "200ms"];
+    const rules = ["--health-retries", "2", "--health-start-period", "60s"];
+    const where = ["--constraint", "node.hostname==w1", "--stop-grace-period", "1s"];
+    const words = ["--detach", "--name", "web", "--restart-delay", "1s"];
+    await lab.docker("m1", [
+      ...["service", "create", ...words, ...where, ...check, ...rules, image],
+      ...sleeper,
+    ]);
+    const [first] = await until(
+      async () => {
+        const starting = (await rows("web")).filter(({ state }) => state === "Starting");
+        return starting.length === 1 && processes("w1", "sleep 36").length === 1 && starting;
+      },
+      { withinMs: 30_000, what: "a task is Starting, its container up" },
+    );
+    const container = `web.1.${first?.id}`;
+    await lab.docker("w1", ["exec", container, "touch", "/fine"]);
+    deepEqual(
+      (await running("web", 1)).map(({ id }) => id),
+      [first?.id],
+    );
+    await lab.docker("w1", ["exec", container, "rm", "/fine"]);
+    await until(
+      async () =>
+        (await rows("web")).some(
+          ({ id, state, error }) =>
+            id === first?.id && state === "Failed" && error.includes("unhealthy container"),
+        ),
+      { withinMs: 30_000, what: "the task failed as unhealthy" },
+    );
+  });
+
+  it("are given up while their image is being pulled, without a trace", async () => {
+    process.kill(registry.pid, "SIGSTOP");
+    try {
+      const from = `${registry.address}/defaults:1`;
+      const words = ["service", "create", "--detach", "--no-resolve-image", "--name", "slow"];
+      await lab.docker("m1", [...words, "--constraint", "node.hostname==w2", from, ...sleeper]);
+      await until(async () => (await rows("slow")).some(({ state }) => state === "Preparing"), {
+        withinMs: 30_000,
+        what: "the task is Preparing",
+      });
+      const [task] = await rows("slow");
+      await lab.docker("m1", ["service", "rm", "slow"]);
+      const gone = async () => (await lab.try("m1", ["inspect", task?.id ?? ""])).code !== 0;
+      await until(gone, { withinMs: 30_000, what: "the task is gone" });
+    } finally {
+      process.kill(registry.pid, "SIGCONT");
+    }
+    equal(await lab.docker("w2", ["ps", "--all", "--quiet"]), "");
+  });
+
+  it("run again after a reboot without managers, those with secrets once there is one", async () => {
+    await lab.docker("m1", ["secret", "create", "key", "-"], "hidden honey");
+    await create("web", 2, "--constraint", "node.role==worker");
+    await create("safe", 1, "--constraint", "node.hostname==w1", "--secret", "key");
+    await Promise.all(managers.map((name) => lab.playground.killDaemon(name)));
+    await lab.playground.killNode("w1");
+    await lab.playground.startNode("w1");
+    const names = () => lab.docker("w1", ["ps", "--format", "{{.Names}}"]);
+    await until(async () => (await names()).startsWith("web."), {
+      withinMs: 60_000,
+      what: "the task without secrets runs on w1",
+    });
+    equal((await names()).split("\n").length, 1);
+    await Promise.all(managers.map((name) => lab.playground.startNode(name)));
+    await running("safe", 1);
+    await running("web", 2);
+    await lab.docker("m1", ["service", "rm", "safe"]);
+    await lab.docker("m1", ["secret", "rm", "key"]);
+  });
 });

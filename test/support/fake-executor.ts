@@ -4,7 +4,12 @@
 
 import type { Controller, TaskExit } from "../../agent/exec/controller.ts";
 import type { ControllerRequest, Executor } from "../../agent/exec/executor.ts";
-import { ContainerStatus, NodeDescription, type Task } from "../../src/common/api/generated/api.ts";
+import {
+  ContainerStatus,
+  type Node,
+  NodeDescription,
+  type Task,
+} from "../../src/common/api/generated/api.ts";
 import { aborting } from "../../src/common/clock/aborting.ts";
 
 /** What a fake task does, step by step; whatever is not given works at once, and it runs until it is stopped. */
@@ -33,6 +38,8 @@ export function fakeExit(fields: Partial<TaskExit> = {}): TaskExit {
 export class FakeExecutor implements Executor {
   readonly containers = new Map<string, FakeContainer>();
   readonly removed: string[] = [];
+  /** As it was told of its node. */
+  readonly nodes: Node[] = [];
   behaviour: FakeBehaviour = {};
   description = NodeDescription.create();
 
@@ -42,7 +49,9 @@ export class FakeExecutor implements Executor {
 
   async ready(): Promise<void> {}
 
-  nodeChanged(): void {}
+  nodeChanged(node: Node): void {
+    this.nodes.push(node);
+  }
 
   taskIds(): readonly string[] {
     return [...this.containers.keys()];

@@ -5,17 +5,19 @@
  */
 import type {
   Config,
+  ConfigReference,
   ContainerSpec,
   FileTarget,
-  GenericResource,
   Mount,
   Secret,
+  SecretReference,
   Task,
 } from "../../../src/common/api/generated/api.ts";
 import type { ContainerConfig, ContainerFile } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import type { TaskDependencies } from "../executor.ts";
-import { expand, type PlaceholderContext } from "./placeholders.ts";
+import { devicesOf, isPrivileged } from "./node-access.ts";
+import { expand, type PlaceholderFunction, type PlaceholderValues } from "./placeholders.ts";
 
 /** The node as placeholders see it. */
 export interface TaskNode {
@@ -23,6 +25,8 @@ export interface TaskNode {
   readonly hostname: string;
   readonly architecture: string;
   readonly os: string;
+  /** Of the node object: what its operator allows. */
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 /** What a container is made for, and where. */
@@ -38,7 +42,10 @@ export function taskName(task: Task): string {
   return `${service}.${task.slot > 0 ? task.slot : task.nodeId}.${task.id}`;
 }
 
-/** @throws ClusterError invalid-argument for what can be no container: a bad placeholder, a secret that is not there. */
+/**
+ * @throws ClusterError invalid-argument for what can be no container, such as one with a bad placeholder; not-found for a
+ *   secret or config that is gone; permission-denied for what the node's labels do not allow.
+ */
 export function containerConfigFromTask(task: Task, place: TaskPlace): ContainerConfig {
   const spec = task.spec?.container;
   if (spec === undefined) {
@@ -47,15 +54,16 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
       "the task has no container spec: only containers run here",
     );
   }
-  const context = placeholders(task, place.node);
-  const fill = (text: string) => expand(text, context);
+  const values = placeholderValues(task, place.node);
+  const fill = (text: string) => expand(text, { values, functions: {} });
+  const env = [...spec.env.map((line) => filledEnv(line, fill)), ...genericEnv(task)];
   return {
     ...unsaid,
     name: taskName(task),
     image: spec.image,
     entrypoint: spec.command.length > 0 ? spec.command : undefined,
     command: spec.args.length > 0 ? spec.args : undefined,
-    env: [...spec.env.map((line) => filledEnv(line, fill)), ...genericEnv(task.assignedGeneric)],
+    env,
     workingDir: spec.dir,
     user: spec.user,
     groups: spec.groups,
@@ -69,6 +77,8 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     health: spec.health,
     init: spec.init,
     readOnly: spec.readOnly,
+    privileged: isPrivileged(task, place.node),
+    devices: devicesOf(task, place.node),
     capabilityAdd: spec.capabilityAdd,
     capabilityDrop: spec.capabilityDrop,
     privileges: spec.privileges,
@@ -77,7 +87,7 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     oomScoreAdj: spec.oomScoreAdj,
     resources: task.spec?.resources,
     mounts: spec.mounts.map((mount) => filledMount(mount, fill)),
-    files: filesOf(task, spec, place),
+    files: filesOf(spec, { values, env, dependencies: place.dependencies }),
     dns: spec.dns?.nameservers ?? [],
     dnsSearch: spec.dns?.search ?? [],
     dnsOptions: spec.dns?.options ?? [],
@@ -101,9 +111,7 @@ const unsaid = {
   attachStdin: false,
   attachStdout: false,
   attachStderr: false,
-  privileged: false,
   extraLimits: undefined,
-  devices: [],
   anonymousVolumes: [],
   volumesFrom: [],
   shmSizeBytes: 0,
@@ -118,23 +126,20 @@ const unsaid = {
   shown: "",
 } as const;
 
-function placeholders(task: Task, node: TaskNode): PlaceholderContext {
+function placeholderValues(task: Task, node: TaskNode): PlaceholderValues {
   const service = task.serviceAnnotations;
   return {
-    values: {
-      Service: { ID: task.serviceId, Name: service?.name ?? "", Labels: service?.labels ?? {} },
-      Node: {
-        ID: node.id,
-        Hostname: node.hostname,
-        Platform: { Architecture: node.architecture, OS: node.os },
-      },
-      Task: {
-        ID: task.id,
-        Name: taskName(task),
-        Slot: task.slot > 0 ? `${task.slot}` : task.nodeId,
-      },
+    Service: { ID: task.serviceId, Name: service?.name ?? "", Labels: service?.labels ?? {} },
+    Node: {
+      ID: node.id,
+      Hostname: node.hostname,
+      Platform: { Architecture: node.architecture, OS: node.os },
     },
-    functions: {},
+    Task: {
+      ID: task.id,
+      Name: taskName(task),
+      Slot: task.slot > 0 ? `${task.slot}` : task.nodeId,
+    },
   };
 }
 
@@ -163,9 +168,9 @@ function mapValues(
 }
 
 /** `DOCKER_RESOURCE_GPU=uuid1,uuid2` for named resources, `DOCKER_RESOURCE_SSD=2` for counted ones. */
-function genericEnv(assigned: readonly GenericResource[]): string[] {
+function genericEnv({ assignedGeneric }: Task): string[] {
   const values = new Map<string, string[]>();
-  for (const { kind, named, count } of assigned) {
+  for (const { kind, named, count } of assignedGeneric) {
     const key = kind.toUpperCase();
     values.set(key, [...(values.get(key) ?? []), named === "" ? `${count}` : named]);
   }
@@ -184,31 +189,78 @@ function labelsOf(task: Task, spec: ContainerSpec): Record<string, string> {
   };
 }
 
-function filesOf(
-  task: Task,
-  spec: ContainerSpec,
-  { node, dependencies }: TaskPlace,
-): ContainerFile[] {
+/** What payloads may be filled in with. */
+interface PayloadContext {
+  readonly values: PlaceholderValues;
+  readonly env: readonly string[];
+  readonly dependencies: TaskDependencies;
+}
+
+function filesOf(spec: ContainerSpec, context: PayloadContext): ContainerFile[] {
   const secrets = spec.secrets.map((reference) => {
-    const secret = dependencies.secret(reference.secretId);
-    const name = reference.secretName || reference.secretId;
-    if (secret === undefined) throw absent("secret", name);
-    const file = { name, uid: "0", gid: "0", mode: 0o444, ...reference.file };
-    return fileFrom(file, "/run/secrets", payloadOf(secret, task, node));
+    const payload = payloadOf(secretOf(reference, context), spec, context);
+    return fileFrom(targetOf(reference, reference.secretName), "/run/secrets", payload);
   });
   const configs = spec.configs.flatMap((reference) => {
     if (reference.runtime) return [];
-    const config = dependencies.config(reference.configId);
-    const name = reference.configName || reference.configId;
-    if (config === undefined) throw absent("config", name);
-    const file = { name, uid: "0", gid: "0", mode: 0o444, ...reference.file };
-    return [fileFrom(file, "", payloadOf(config, task, node))];
+    const payload = payloadOf(configOf(reference, context), spec, context);
+    return [fileFrom(targetOf(reference, reference.configName), "", payload)];
   });
   return [...secrets, ...configs];
 }
 
-function payloadOf(object: Secret | Config, _task: Task, _node: TaskNode): Uint8Array {
-  return object.spec?.data ?? new Uint8Array(0);
+/** @throws ClusterError not-found for one that was removed. */
+function secretOf({ secretId, secretName }: SecretReference, context: PayloadContext): Secret {
+  const secret = context.dependencies.secret(secretId);
+  if (secret === undefined) throw absent("secret", secretName || secretId);
+  return secret;
+}
+
+/** @throws ClusterError not-found for one that was removed. */
+function configOf({ configId, configName }: ConfigReference, context: PayloadContext): Config {
+  const config = context.dependencies.config(configId);
+  if (config === undefined) throw absent("config", configName || configId);
+  return config;
+}
+
+function targetOf({ file }: { readonly file: FileTarget | undefined }, name: string): FileTarget {
+  return file ?? { name, uid: "0", gid: "0", mode: 0o444 };
+}
+
+/** The bytes of a secret or config, filled in where it is a template; what it names is by the name of its file. */
+function payloadOf(
+  { spec: object }: Secret | Config,
+  spec: ContainerSpec,
+  context: PayloadContext,
+): Uint8Array {
+  const data = object?.data ?? new Uint8Array(0);
+  const driver = object?.templating?.name ?? "";
+  if (driver === "") return data;
+  const name = object?.annotations?.name ?? "";
+  if (driver !== "golang") {
+    throw new ClusterError(
+      "invalid-argument",
+      `template driver ${driver} of ${name} is not known: use golang`,
+    );
+  }
+  const text = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString();
+  const functions: Record<string, PlaceholderFunction> = {
+    env: (variable = "") => {
+      const line = context.env.findLast((one) => one.startsWith(`${variable}=`));
+      return line?.slice(variable.length + 1) ?? "";
+    },
+    secret: (target = "") => {
+      const reference = spec.secrets.find((one) => targetOf(one, one.secretName).name === target);
+      if (reference === undefined) throw absent("secret", target);
+      return text(secretOf(reference, context).spec?.data);
+    },
+    config: (target = "") => {
+      const reference = spec.configs.find((one) => targetOf(one, one.configName).name === target);
+      if (reference === undefined) throw absent("config", target);
+      return text(configOf(reference, context).spec?.data);
+    },
+  };
+  return Buffer.from(expand(text(data), { values: context.values, functions }));
 }
 
 function fileFrom(file: FileTarget, folder: string, data: Uint8Array): ContainerFile {

@@ -44,7 +44,7 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
   const controller = ({ task, nodeId, dependencies }: ControllerRequest): Controller =>
     new ContainerController(
       task,
-      () => ({ node: nodeOf(nodeId, describe()), dependencies }),
+      () => ({ node: nodeOf(nodeId, describe(), nodeLabels), dependencies }),
       tools,
     );
   return {
@@ -104,7 +104,7 @@ function containersOf(runtime: Runtime): readonly Container[] {
   }
 }
 
-function nodeOf(id: string, description: NodeDescription) {
-  const { hostname, platform } = description;
-  return { id, hostname, architecture: platform?.architecture ?? "", os: platform?.os ?? "" };
+function nodeOf(id: string, { hostname, platform }: NodeDescription, labels: Labels) {
+  const { architecture, os } = platform ?? { architecture: "", os: "" };
+  return { id, hostname, architecture, os, labels };
 }

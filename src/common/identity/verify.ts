@@ -44,7 +44,7 @@ export function verifyCertificate(options: {
   const identity = identityOf(certificate);
   checkTime(certificate, options.nowMs, options.ignoreExpiry === true);
   checkChain(readX509(leaf), others.map(readX509), {
-    roots: certificatesFromPem(options.roots).map(readX509),
+    roots: rootsOf(options.roots),
     nowMs: options.nowMs,
   });
   checkExpected(identity, options.expected ?? {});
@@ -118,6 +118,14 @@ function checkChain(
 
 function isIssuedBy(child: X509Certificate, issuer: X509Certificate): boolean {
   return child.checkIssued(issuer) && child.verify(issuer.publicKey);
+}
+
+/** The roots last asked for: they are the same for every connection, and reading them costs as much as reading the leaf. */
+let lastRoots: { readonly pem: string; readonly roots: readonly X509Certificate[] } | undefined;
+
+function rootsOf(pem: string): readonly X509Certificate[] {
+  if (lastRoots?.pem !== pem) lastRoots = { pem, roots: certificatesFromPem(pem).map(readX509) };
+  return lastRoots.roots;
 }
 
 function readX509(der: Uint8Array): X509Certificate {

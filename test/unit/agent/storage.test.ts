@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { openStorage, type Storage } from "../../../agent/storage.ts";
 import {
   ContainerSpec,
+  Node,
   PullOptions,
   Task,
   TaskSpec,
@@ -33,13 +34,14 @@ describe("agent/storage", () => {
   it("gives back what was written, and not what was removed", async () => {
     const [a, b] = [Task.create({ id: "a", slot: 3 }), Task.create({ id: "b" })];
     const status = TaskStatus.create({ state: "running" });
-    await storage.write({ tasks: [a, b], seenIndex: 9 });
+    const node = Node.create({ id: "n" });
+    await storage.write({ tasks: [a, b], seenIndex: 9, node });
     await storage.writeStatus("a", status);
     await storage.writeStatus("b", status);
     await storage.write({ removedTaskIds: ["b"] });
     await storage.close();
     storage = await open();
-    deepEqual(await storage.load(), { tasks: [{ task: a, status }], seenIndex: 9 });
+    deepEqual(await storage.load(), { tasks: [{ task: a, status }], seenIndex: 9, node });
   });
 
   it("keeps no credentials of registries", async () => {
@@ -64,7 +66,7 @@ describe("agent/storage", () => {
     await writeFile(join(folder, "agent", "CURRENT"), "nonsense\n");
     storage = await open();
     equal(damage.length, 1);
-    deepEqual(await storage.load(), { tasks: [], seenIndex: 0 });
+    deepEqual(await storage.load(), { tasks: [], seenIndex: 0, node: undefined });
   });
 
   it("says what is in the way when it cannot be opened", async () => {

@@ -8,6 +8,7 @@ import { Worker } from "../../../agent/worker.ts";
 import {
   Assignments,
   ContainerSpec,
+  Node,
   RestartPolicy,
   Secret,
   SecretReference,
@@ -42,16 +43,18 @@ class RememberingStorage implements Storage {
   readonly tasks = new Map<string, Task>();
   readonly statuses = new Map<string, TaskStatus>();
   seenIndex = 0;
+  node: Node | undefined;
 
   async load() {
     const tasks: StoredTask[] = [...this.tasks.values()].map((one) => ({
       task: one,
       status: this.statuses.get(one.id),
     }));
-    return { tasks, seenIndex: this.seenIndex };
+    return { tasks, seenIndex: this.seenIndex, node: this.node };
   }
 
-  write: Storage["write"] = async ({ tasks = [], removedTaskIds = [], seenIndex }) => {
+  write: Storage["write"] = async ({ tasks = [], removedTaskIds = [], seenIndex, node }) => {
+    this.node = node ?? this.node;
     for (const one of tasks) this.tasks.set(one.id, one);
     for (const id of removedTaskIds) {
       this.tasks.delete(id);
@@ -167,6 +170,14 @@ describe("agent/worker", () => {
     deepEqual(executor.removed, ["b"]);
   });
 
+  it("stops in its own way what runs and was taken away", async () => {
+    const stopped: string[] = [];
+    executor.behaviour = { shutdown: async ({ id }) => void stopped.push(id) };
+    await full(task("a"), task("b"));
+    await full(task("b"));
+    deepEqual([stopped, executor.removed], [["a"], ["a"]]);
+  });
+
   it("removes containers of tasks it does not have, after a full set", async () => {
     executor.make(task("old"));
     await restarted();
@@ -239,6 +250,14 @@ describe("agent/worker", () => {
     await restarted(true);
     await clock.advance(20_000);
     deepEqual(states(), { a: "failed" });
+  });
+
+  it("knows its node again after a restart, as tasks may ask what that allows", async () => {
+    const node = Node.create({ id: "n", number: 5 });
+    await worker.nodeChanged(node);
+    executor.nodes.length = 0;
+    await restarted();
+    deepEqual(executor.nodes, [node]);
   });
 
   it("keeps a task with secrets waiting after a reboot until a manager brings them", async () => {

@@ -24,7 +24,7 @@ import {
 } from "../../../../../src/common/api/generated/api.ts";
 import type { ContainerConfig } from "../../../../../src/common/container/types.ts";
 
-const node = { id: "node1", hostname: "pi", architecture: "aarch64", os: "linux" };
+const node = { id: "node1", hostname: "pi", architecture: "aarch64", os: "linux", labels: {} };
 const dependencies = {
   secret: (id: string) =>
     id === "gone"
@@ -158,6 +158,40 @@ describe("agent/exec/containerd/container-config", () => {
         { target: "/page", uid: 0, gid: 0, mode: 0o444, text: "config c1" },
       ],
     );
+  });
+
+  it("fills templates of configs in, from environment, secrets, configs and the task", () => {
+    const template = '{{.Task.Slot}} {{env "B"}} {{secret "key"}} {{config "page"}}';
+    const templating = Driver.create({ name: "golang" });
+    const templated = {
+      ...dependencies,
+      config: (id: string) =>
+        id === "t"
+          ? Config.create({
+              id,
+              spec: ConfigSpec.create({ data: Buffer.from(template), templating }),
+            })
+          : dependencies.config(id),
+    };
+    const task = taskOf({
+      env: ["B=x{{.Node.Hostname}}"],
+      secrets: [SecretReference.create({ secretId: "s1", secretName: "key" })],
+      configs: [
+        ConfigReference.create({ configId: "c1", configName: "page" }),
+        ConfigReference.create({ configId: "t", configName: "template" }),
+      ],
+    });
+    const { files } = containerConfigFromTask(task, { node, dependencies: templated });
+    equal(Buffer.from(files[2]?.data ?? []).toString(), "3 xpi secret s1 config c1");
+    const bad = {
+      ...templated,
+      secret: (id: string) =>
+        Secret.create({
+          id,
+          spec: SecretSpec.create({ templating: Driver.create({ name: "m4" }) }),
+        }),
+    };
+    throws(() => containerConfigFromTask(task, { node, dependencies: bad }), /m4 .* use golang/);
   });
 
   it("refuses owners that are no numbers, and a secret that is gone, by name", () => {
