@@ -280,6 +280,11 @@ export class NodeImages implements Images {
     return image.id;
   }
 
+  /** Digest of a compressed layer's content that containerd made; "" when it does not know it. */
+  async uncompressedDigest(digest: string): Promise<string> {
+    return (await this.#content.info(digest))?.labels["containerd.io/uncompressed"] ?? "";
+  }
+
   /** Bytes of all layers that are unpacked, each counted once. */
   async layersBytes(): Promise<number> {
     const request = { snapshotter: snapshotterName };

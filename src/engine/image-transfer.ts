@@ -5,7 +5,7 @@
  * of its own; later failures are the last value of the stream.
  */
 import type { Image, Images, TransferProgress } from "../common/container/images.ts";
-import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../common/errors/cluster-error.ts";
 import { parsePlatform } from "../common/platform/match.ts";
 import type { EngineContext } from "./context.ts";
 import { nameFrom } from "./images.ts";
@@ -159,10 +159,16 @@ async function progressing(work: (queue: ProgressQueue) => Promise<void>): Promi
   const queue = new ProgressQueue();
   work(queue).then(
     () => queue.end(undefined),
-    (error: unknown) => queue.end(error),
+    (error: unknown) => queue.end(withoutPrompt(error)),
   );
   await queue.begun();
   return { kind: "stream", items: queue.values(failureToJson) };
+}
+
+/** With 401 clients ask for a password, where Docker's daemon has them say what is wrong: it answers 500. */
+function withoutPrompt(error: unknown): unknown {
+  if (!hasCode(error, "unauthenticated")) return error;
+  return new ClusterError("unknown", errorText(error), { cause: error });
 }
 
 function failureToJson(error: unknown): Json {

@@ -21,6 +21,7 @@ import type { Random } from "../../../src/common/random/random.ts";
 import type { Registry } from "../../../src/common/registry/registry.ts";
 import { NodeImages } from "../../images/node-images.ts";
 import { LocalVolumes } from "../../volumes/local-volumes.ts";
+import { commitContainer } from "./commit.ts";
 import { ContainerdContainers } from "./containers.ts";
 import { LocalFiles } from "./files.ts";
 import { memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
@@ -55,6 +56,7 @@ export class NodeRuntime implements Runtime {
   readonly #o: NodeRuntimeOptions;
   readonly #node: NodeFacts = readNodeFacts();
   readonly #supervisor: Supervisor;
+  readonly #images: NodeImages;
   readonly #stateFolder: string;
   readonly #secretsFolder: string | undefined;
   #programs: readonly RuntimeProgram[] = [];
@@ -75,7 +77,10 @@ export class NodeRuntime implements Runtime {
     });
     const { client } = this.#supervisor;
     const { registry, platforms } = options;
-    this.images = new NodeImages({ client, registry, platforms, clock, random, log });
+    const ready = () => this.#supervisor.ready();
+    const images = new NodeImages({ client, ready, registry, platforms, clock, random, log });
+    this.#images = images;
+    this.images = images;
     this.volumes = volumes;
     this.containers = new ContainerdContainers({
       client,
@@ -89,9 +94,8 @@ export class NodeRuntime implements Runtime {
           images: this.images,
           snapshotKey,
           rootfsOf: (id) => rootfsOf(join(dataRoot, "containerd/state"), core.get(id), id),
-          commit: async () => {
-            throw new ClusterError("unimplemented", "commit is not available on this node");
-          },
+          commit: (container, options) =>
+            commitContainer({ client, images, snapshotKey }, container, options),
         }),
       node: this.#node,
       programs: runtimePrograms(() => this.#programs, this.#stateFolder),
@@ -120,8 +124,10 @@ export class NodeRuntime implements Runtime {
     const over = new AbortController();
     const supervising = this.#supervisor.run(over.signal);
     this.#probed = this.#probe();
+    const sweeping = this.#images.run(signal);
     try {
       await this.containers.run(signal);
+      await sweeping;
       await this.#probed;
     } finally {
       // The last states of containers are written by now.
