@@ -1,11 +1,11 @@
 /**
  * Configuration of one daemon: flags and the configuration file become one typed value, once, at the edge.
  */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { GenericResource } from "../common/api/generated/api.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { instanceOf } from "../common/ids/instance.ts";
 import type { LogLevel } from "../common/log/log.ts";
 import {
   checkInsecureRegistry,
@@ -92,12 +92,7 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
 
 /** Path of a run-time socket that is short enough for the kernel and differs between data roots. */
 export function runtimeSocket(config: DaemonConfig, name: string): string {
-  return join(config.execRoot, `${name}-${instanceOf(config)}.sock`);
-}
-
-/** A short name that differs between data roots, for what daemons on one machine must not share. */
-export function instanceOf(config: Pick<DaemonConfig, "dataRoot">): string {
-  return createHash("sha256").update(config.dataRoot).digest("hex").slice(0, 8);
+  return join(config.execRoot, `${name}-${instanceOf(config.dataRoot)}.sock`);
 }
 
 function last(flags: ParsedFlags, name: string): string | undefined {

@@ -15,6 +15,7 @@ import { NodeRuntime } from "../../agent/exec/containerd/node-runtime.ts";
 import { platformsOf } from "../../agent/exec/containerd/platforms.ts";
 import { systemClock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { cgroupParentOf, instanceOf } from "../common/ids/instance.ts";
 import { type Log, newLog } from "../common/log/log.ts";
 import { systemRandom } from "../common/random/random.ts";
 import { Registry } from "../common/registry/registry.ts";
@@ -22,7 +23,7 @@ import { defaultTrustFolders } from "../common/registry/trust.ts";
 import { EngineServer } from "../engine/server.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
 import { eventsPort, objectsPort, tunnelsPort } from "./backend.ts";
-import { type DaemonConfig, instanceOf, loadConfig, runtimeSocket } from "./config.ts";
+import { type DaemonConfig, loadConfig, runtimeSocket } from "./config.ts";
 import { readDaemonFacts, skepVersion } from "./facts.ts";
 import { flagsHelp } from "./flags.ts";
 import { lockInstance } from "./instance-lock.ts";
@@ -98,7 +99,8 @@ async function assemble(config: DaemonConfig, log: Log) {
   const runtime = await NodeRuntime.open({
     ...tools,
     ...config,
-    instance: instanceOf(config),
+    instance: instanceOf(config.dataRoot),
+    cgroupParent: cgroupParentOf(config.dataRoot),
     socketPath: runtimeSocket(config, "containerd"),
     runtime: "",
     registry,

@@ -24,6 +24,7 @@ import {
   startDaemon,
 } from "./host.ts";
 import { addressOf, attach, checkAddress, labHolder, place, readdress, startLab } from "./lab.ts";
+import { removeControlGroups } from "./leftovers.ts";
 import { type RunOptions, type RunResult, run } from "./run.ts";
 import {
   createState,
@@ -134,6 +135,7 @@ export class Playground {
       await killHost(this.#state.id, node.name);
     }
     await gone(this.#state.id);
+    for (const { name } of this.#state.nodes) removeControlGroups(foldersOf(this.dir, name).data);
     await endEmulation(this.#state.id, this.#state.mountedFormats);
     removeState(this.dir, this.#state);
   }

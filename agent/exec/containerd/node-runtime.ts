@@ -37,6 +37,8 @@ export interface NodeRuntimeOptions {
   readonly execRoot: string;
   /** Tells this node from others on the machine. */
   readonly instance: string;
+  /** Below which control group the containers' own are. */
+  readonly cgroupParent: string;
   readonly socketPath: string;
   /** runc, crun or empty for the quickest that works. */
   readonly runtime: string;
@@ -101,7 +103,7 @@ export class NodeRuntime implements Runtime {
       programs: runtimePrograms(() => this.#programs, this.#stateFolder),
       folder,
       secretsFolder: this.#secretsFolder,
-      cgroupParent: `/skep/${instance}`,
+      cgroupParent: options.cgroupParent,
       clock,
       random,
       log,
