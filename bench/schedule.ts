@@ -1,10 +1,10 @@
 /**
  * Measures the scheduler: how long tasks that wait take until a watcher of the store has seen all of them assigned.
  *
- * The ten problems of the design (docs/acceptance.md): nodes by tasks, the tasks either of services with reservations or
- * one-off, without a service, and then with or without a network whose driver few nodes lack. Through the real store and the
- * real loop, with the pause in which changes settle; the log is an array in this process, so there is no Raft and no disk.
- * Placement is checked: no node may be overbooked, and every service spread evenly.
+ * Ten problems: nodes by tasks; the tasks belong to services with reservations, or are one-off, without a service, and then
+ * with or without a network whose driver a third of the nodes lack. Through the real store and the real loop, with the pause
+ * in which changes settle; the log is an array in this process, so there is no Raft and no disk. Placement is checked: nodes
+ * must have equally many tasks, and every service must be spread evenly.
  */
 import { strict as assert } from "node:assert";
 import { setFlagsFromString } from "node:v8";

@@ -5,6 +5,7 @@
  * dropped: because the task or its node changed meanwhile, or because the batch could not be committed.
  */
 import type { Task } from "../../src/common/api/generated/api.ts";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import type { Store } from "../state/store.ts";
 import type { Tx } from "../state/transaction.ts";
 import { explainTask, isWaiting, type Placement } from "./decide.ts";
@@ -20,6 +21,19 @@ interface Explanation {
 const batchTasksMax = 100;
 /** Batches under way at a time: enough to fill the pipe, few enough that little has to be taken back. */
 export const batchesMax = 12;
+
+/** Whether a failure has nothing to do with what was to be committed. */
+function isPassing(error: unknown): boolean {
+  const code = error instanceof ClusterError ? error.code : "internal";
+  return passing.has(code);
+}
+
+const passing: ReadonlySet<string> = new Set([
+  "unavailable",
+  "cancelled",
+  "resource-exhausted",
+  "internal",
+]);
 
 /** What is decided and not yet known to be committed. */
 export class Writes {
@@ -101,7 +115,15 @@ export class Writes {
     };
     const done = this.#update(decide).then(
       () => this.#drop(dropped, undefined),
-      (error: unknown) => this.#drop(batch, error),
+      (error: unknown) => {
+        if (batch.length === 1 || isPassing(error)) this.#drop(batch, error);
+        else {
+          // One of them cannot be committed as things are: it must not hold up the others.
+          const middle = batch.length >> 1;
+          this.#commit(batch.slice(0, middle));
+          this.#commit(batch.slice(middle));
+        }
+      },
     );
     this.#own(done);
   }

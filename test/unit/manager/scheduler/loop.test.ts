@@ -305,6 +305,25 @@ describe("manager/scheduler/loop", () => {
     assert.deepEqual(assigned(), ["t1>a"]);
   });
 
+  it("commits what else is in a batch with a task that cannot be committed", async () => {
+    const job = aService("job");
+    await add({
+      nodes: [aNode({ id: "a" })],
+      services: [job, web],
+      tasks: [aTask({ id: "t0", service: job, nodeId: "a", state: "running" })],
+    });
+    await start();
+    // Without a slot its claim is the node, which another task of the same version has.
+    const slotless = aTask({ id: "t1", service: job });
+    const others = [2, 3, 4].map((n) => aTask({ id: `t${n}`, service: web, slot: n }));
+    await add({ tasks: [slotless, ...others] });
+    await pass(200);
+    assert.deepEqual(assigned(), ["t2>a", "t3>a", "t4>a"]);
+    await store.update((tx) => tx.remove("task", "t0"));
+    await pass(1_500);
+    assert.equal(task("t1")?.nodeId, "a");
+  });
+
   it("writes nothing while nothing changes", async () => {
     const big = aService("big", { cpus: 8 });
     await add({
