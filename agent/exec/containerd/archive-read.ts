@@ -22,8 +22,8 @@ export interface ArchiveStart {
   /** Path for system calls of this process; a folder's leads into it. */
   readonly access: string;
   readonly stats: Stats;
-  /** Empty for a root, whose entries then begin with a slash. */
-  readonly name: string;
+  /** Empty for a root, whose entries then begin with a slash; undefined for what is in a folder without the folder. */
+  readonly name: string | undefined;
 }
 
 /** The archive; when its reader stops, so does the walk. `ended` is called once, at the end of either. */
@@ -49,31 +49,32 @@ export async function* archiveOf(
 }
 
 async function write(walk: Walk, start: ArchiveStart, openFolder: () => number): Promise<void> {
-  if (!start.stats.isDirectory()) {
-    await entry(walk, start.access, start.name, start.stats);
+  const { access, name, stats } = start;
+  if (!stats.isDirectory()) {
+    await entry(walk, access, name ?? "", stats);
     return;
   }
-  await entry(walk, start.access, `${start.name}/`, start.stats);
+  if (name !== undefined) await entry(walk, access, `${name}/`, stats);
   const folder = openFolder();
   try {
-    await children(walk, folder, start.name);
+    await children(walk, folder, name === undefined ? "" : `${name}/`);
   } finally {
     closeSync(folder);
   }
 }
 
-async function children(walk: Walk, folder: number, name: string): Promise<void> {
+async function children(walk: Walk, folder: number, before: string): Promise<void> {
   // In order, so that the same files give the same archive.
   for (const child of readdirSync(childOf(folder, ".")).sort()) {
     if (walk.signal.aborted) return;
-    const path = `${name}/${child}`;
+    const path = `${before}${child}`;
     let inner: number | undefined;
     try {
       const stats = lstatSync(childOf(folder, child));
       await entry(walk, childOf(folder, child), stats.isDirectory() ? `${path}/` : path, stats);
       if (!stats.isDirectory()) continue;
       inner = openChild(folder, child);
-      await children(walk, inner, path);
+      await children(walk, inner, `${path}/`);
     } catch (error) {
       // Removed, or made something else, since the folder was listed.
       if (!["ENOENT", "ENOTDIR", "ELOOP"].includes((error as { code?: string }).code ?? "")) {

@@ -153,7 +153,7 @@ export class LocalFiles implements ContainerFiles {
       await view.close();
     };
     this.#core.emit(container.id, "export", {});
-    const start = { access: place.access, stats: place.stats, name: "" };
+    const start = { access: place.access, stats: place.stats, name: undefined };
     return archiveOf(start, { openFolder: () => openFolder(place.access), ended });
   }
 

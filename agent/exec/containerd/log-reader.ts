@@ -4,7 +4,7 @@
  * Opens all files before it reads the first, so that rotation takes nothing away from a reader under way. A follower that
  * is slower than the rotation goes on with the oldest file there is.
  */
-import { closeSync, fstat, openSync, read, readFile } from "node:fs";
+import { closeSync, fstatSync, openSync, read, readFile } from "node:fs";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import type { LogOptions } from "../../../src/common/container/containers.ts";
@@ -19,6 +19,7 @@ const unpackedBytesMax = 512 * 1024 * 1024;
 interface Source {
   /** What is there from `offset` on, a block at most; empty at the end. */
   read(offset: number): Promise<Buffer>;
+  /** How long it was when it was opened; what comes later is for followers. */
   size(): Promise<number>;
   close(): void;
 }
@@ -54,8 +55,9 @@ async function* records(
       const isLast = position === sources.length - 1;
       if (skipSources > 0) offset = isLast ? await source.size() : offset;
       if (skipSources-- > 0 && !isLast) continue;
-      const more = isLast && follow ? follower(files, generation, options.signal) : undefined;
-      yield* linesOf(source, offset, more);
+      if (isLast && follow) {
+        yield* linesOf(source, offset, follower(files, generation, options.signal));
+      } else yield* linesOf(source, offset, { end: await source.size() });
       offset = 0;
     }
     while (follow && !options.signal.aborted && files.generation > generation) {
@@ -79,19 +81,25 @@ function follower(files: LogFiles, generation: number, signal: AbortSignal) {
   };
 }
 
-/** The records of one file; at its end it asks `more` and reads on, and looks a last time when there is no more. */
+/**
+ * The records of one file.
+ *
+ * @param until Where to stop, as a writer may be quicker than we are; or what to ask at the end: it is read on, and looked
+ *   at a last time when there is no more.
+ */
 async function* linesOf(
   source: Source,
   from: number,
-  more: ((offset: number) => Promise<boolean>) | undefined,
+  until: { readonly end: number } | ((offset: number) => Promise<boolean>),
 ): AsyncGenerator<StoredLogRecord, void, void> {
   let offset = from;
   let rest: Buffer = Buffer.alloc(0);
   for (let last = false; ; ) {
-    const block = await source.read(offset);
+    const read = await source.read(offset);
+    const block = typeof until === "function" ? read : read.subarray(0, until.end - offset);
     if (block.length === 0) {
-      if (last || more === undefined) return;
-      last = !(await more(offset));
+      if (last || typeof until !== "function") return;
+      last = !(await until(offset));
       continue;
     }
     offset += block.length;
@@ -165,9 +173,9 @@ function openSource(path: string): Source | undefined {
 }
 
 const readAt = promisify(read);
-const statOf = promisify(fstat);
 
 function plainSource(fd: number): Source {
+  const { size } = fstatSync(fd);
   let isOpen = true;
   return {
     read: async (offset) => {
@@ -175,7 +183,7 @@ function plainSource(fd: number): Source {
       const { bytesRead } = await readAt(fd, block, 0, block.length, offset);
       return block.subarray(0, bytesRead);
     },
-    size: async () => (await statOf(fd)).size,
+    size: async () => size,
     close: () => {
       if (isOpen) closeSync(fd);
       isOpen = false;

@@ -126,7 +126,7 @@ describe("agent/exec/containerd/archive", () => {
   beforeEach(start);
   afterEach(end);
 
-  function archive(path: string, name: string): AsyncIterable<Uint8Array> {
+  function archive(path: string, name: string | undefined): AsyncIterable<Uint8Array> {
     const place = findPlace(root, path, { followLast: true });
     if (place === undefined) throw new Error(`${path} is missing`);
     return archiveOf(
@@ -176,6 +176,7 @@ describe("agent/exec/containerd/archive", () => {
       "directory /inner/",
     ]);
     deepEqual(await namesIn(archive("/dir/file", "file")), ["file file"]);
+    deepEqual(await namesIn(archive("/dir", undefined)), ["file file", "directory inner/"]);
   });
 
   it("lets go of everything when its reader stops early", async () => {

@@ -258,6 +258,19 @@ describe("agent/exec/containerd/log-files", () => {
     );
   });
 
+  it("ends where the log stood when it was asked for, however quick the writer is", async () => {
+    const files = await written(endless, 3);
+    const texts: string[] = [];
+    for await (const { data } of readLog(files, options({ tail: 2 }))) {
+      texts.push(Buffer.from(data).toString().trimEnd());
+      await files.append(encode("later\n"));
+    }
+    deepEqual(texts, ["line 2", "line 3"]);
+    const all = await textsOf(files);
+    equal(all.length, 5);
+    await files.close();
+  });
+
   it("lets a follower end when it is told to", async () => {
     const files = await written(endless, 1);
     const stop = new AbortController();
