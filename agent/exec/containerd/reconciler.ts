@@ -103,7 +103,12 @@ export class Reconciler {
       { filters: [`namespace==${client.namespace},topic~=^/tasks/`] },
       { signal: both },
     );
-    const reading = this.#read(events).finally(() => over.abort());
+    const reading = this.#read(events)
+      .catch((error) => {
+        // One that breaks off ends this connection, and another one is made.
+        if (!both.aborted) this.#o.log.debug("events ended", { err: errorText(error) });
+      })
+      .finally(() => over.abort());
     try {
       if (!this.#loaded) await this.#load();
       const first = !this.#loaded;
@@ -120,9 +125,7 @@ export class Reconciler {
       }
     } finally {
       over.abort();
-      await reading.catch(() => {
-        // It ends with an error when it is given up; one that breaks off is taken up again.
-      });
+      await reading;
     }
   }
 

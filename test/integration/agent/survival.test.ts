@@ -1,0 +1,141 @@
+/**
+ * Containers whose daemon, containerd or node dies under them.
+ */
+import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Mount } from "../../../src/common/api/generated/api.ts";
+import { makeImage } from "../../support/busybox-image.ts";
+import { patient, TestContainers } from "../../support/containers.ts";
+import { until } from "../../support/wait.ts";
+
+describe("agent/exec/containerd survival", () => {
+  const test = new TestContainers();
+  test.programs = ["crun"];
+
+  before(async () => {
+    await test.start();
+    test.images.push(await makeImage(test.client, "busybox:1"));
+  });
+
+  after(() => test.remove());
+
+  /** Ends with the given code once the file is there. */
+  const waiting = (code: number) =>
+    test.run({
+      command: ["sh", "-c", `until [ -e /gate/open-${code} ]; do sleep 0.02; done; exit ${code}`],
+      mounts: [Mount.create({ source: test.containerd.dir, target: "/gate" })],
+      networks: ["host"],
+    });
+  const open = (code: number) => writeFileSync(join(test.containerd.dir, `open-${code}`), "");
+
+  it("runs on while containerd is dead, and its end is told after that", async () => {
+    const id = await waiting(3);
+    const { pid } = test.it.find(id).state;
+    const ended = test.it.wait(id, "next-exit", patient);
+    killContainerd(test);
+    open(3);
+    equal((await ended).exitCode, 3);
+    ok(!existsSync(`/proc/${pid}`));
+    await test.it.remove(id, { force: false, volumes: false });
+  });
+
+  it("runs on without daemon and containerd, and is taken over with the same process", async () => {
+    const id = await waiting(4);
+    const before = test.it.find(id);
+    await test.stopClass();
+    killContainerd(test);
+    await test.containerd.stop();
+    await test.start();
+    const found = test.it.find(id);
+    deepEqual(found.state, before.state);
+    equal(found.config.networks[0], "host");
+    ok(existsSync(`/proc/${before.state.pid}`));
+    const ended = test.it.wait(id, "next-exit", patient);
+    open(4);
+    equal((await ended).exitCode, 4);
+    await test.it.remove(id, { force: false, volumes: false });
+  });
+
+  it("tells an end that nobody saw once, with its code and its time", async () => {
+    const id = await waiting(5);
+    const { pid } = test.it.find(id).state;
+    await test.stopClass();
+    await test.containerd.stop();
+    open(5);
+    await until(() => !existsSync(`/proc/${pid}`) || isZombie(pid), {
+      withinMs: 10_000,
+      what: "it has ended",
+    });
+    const endedMs = Date.now();
+    const events: string[] = [];
+    await test.start();
+    const { phase, exitCode, finishedAtMs } = test.it.find(id).state;
+    deepEqual({ phase, exitCode }, { phase: "exited", exitCode: 5 });
+    ok(finishedAtMs <= endedMs, "the time is that of the end");
+    const over = new AbortController();
+    const reading = (async () => {
+      for await (const { action } of test.it.events(over.signal)) events.push(action);
+    })();
+    await test.stop();
+    over.abort();
+    await reading;
+    await test.start();
+    equal(test.it.find(id).state.finishedAtMs, finishedAtMs);
+    deepEqual(events, []);
+    await test.it.remove(id, { force: false, volumes: false });
+  });
+
+  it("starts what its policy wants to run, after the node went down", async () => {
+    const kept = await test.run({
+      command: ["sleep", "1000"],
+      restartPolicy: { name: "always", retriesMax: 0 },
+    });
+    const lost = await test.run({ command: ["sleep", "1000"] });
+    const { pid } = test.it.find(kept).state;
+    const pids = [pid, test.it.find(lost).state.pid];
+    await test.stop();
+    powerCut(pids);
+    await test.start();
+    const state = test.it.find(lost).state;
+    deepEqual({ phase: state.phase, exitCode: state.exitCode }, { phase: "exited", exitCode: 255 });
+    match(state.error, /the node went down/);
+    await until(() => test.it.find(kept).state.phase === "running", {
+      withinMs: 20_000,
+      what: "it runs again",
+    });
+    notEqual(test.it.find(kept).state.pid, pid);
+    for (const id of [kept, lost]) await test.it.remove(id, { force: true, volumes: false });
+  });
+
+  it("removes what a crash left half made", async () => {
+    const { id } = await test.it.create(test.config({}), patient);
+    await test.stop();
+    // A folder without a record, and a container whose removal was cut off before its record went.
+    const stray = join(test.containerd.dir, "containers", "f".repeat(64));
+    mkdirSync(stray);
+    await test.start();
+    ok(!existsSync(stray));
+    ok(test.it.find(id));
+    await test.it.remove(id, { force: true, volumes: false });
+  });
+});
+
+function killContainerd(test: TestContainers): void {
+  const state = test.containerd.supervisor().state();
+  if (state.kind !== "up") throw new Error("containerd is not up");
+  process.kill(state.pid, "SIGKILL");
+}
+
+/** Ends containers with their shims, as a loss of power does. */
+function powerCut(pids: readonly number[]): void {
+  const shims = pids.map((pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+  });
+  for (const pid of [...shims, ...pids]) process.kill(pid, "SIGKILL");
+}
+
+function isZombie(pid: number): boolean {
+  return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+}
