@@ -7,6 +7,7 @@
  * and without output. Removals are not timed. What is left of the machine's other work shows in both.
  */
 import { execFile } from "node:child_process";
+import { setMaxListeners } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,6 +27,7 @@ import { median } from "./median.ts";
 
 const execute = promisify(execFile);
 const never = new AbortController().signal;
+setMaxListeners(0, never);
 const image = "bench:1";
 const program = ["/bin/sleep", "1000"];
 /** Namespace of containerd for `ctr`: what is in ours and not of ours is removed. */

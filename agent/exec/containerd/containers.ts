@@ -4,6 +4,7 @@
  * What there is and where it stands is in memory (`table.ts`, `entry.ts`) and in containerd's records; `creator.ts` makes,
  * `runner.ts` runs, `reconciler.ts` follows what happens. Streams and files are the business of the two halves of `seams.ts`.
  */
+import { setMaxListeners } from "node:events";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../../src/common/clock/clock.ts";
@@ -90,6 +91,8 @@ export class ContainerdContainers implements Containers {
 
   constructor(options: ContainersOptions) {
     this.#o = options;
+    // Every container that waits to be started again listens to it.
+    setMaxListeners(0, this.#stopping.signal);
     const { client, clock, log, random } = options;
     const core = this.#core();
     this.#streams = options.streams(core);

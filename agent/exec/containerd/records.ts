@@ -28,6 +28,9 @@ const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 /** The one shim for runc and crun. */
 const shimName = "io.containerd.runc.v2";
 
+/** How long the write of a start may wait, milliseconds. */
+const laterMs = 1_000;
+
 /** What all records have in common. */
 export interface RecordsOptions {
   readonly client: ContainerdClient;
@@ -41,6 +44,7 @@ export class Records {
   /** Containers whose life is to be written, or is being written. */
   #dirty = new Set<Entry>();
   #saving: Promise<void> | undefined;
+  #later: NodeJS.Timeout | undefined;
 
   constructor(options: RecordsOptions) {
     this.#o = options;
@@ -86,10 +90,22 @@ export class Records {
     });
   }
 
-  /** Writes where the container stands, soon; what cannot be written now is kept for `flush`. */
+  /** Writes where the container stands, at once; what cannot be written now is kept for `flush`. */
   saveLife(entry: Entry): void {
     this.#dirty.add(entry);
     void this.flush();
+  }
+
+  /**
+   * Writes where the container stands, in a while: a write is a sync of the disk, others that start should not wait for it,
+   * and one that ends soon needs none. A start that is not written yet is known from its task.
+   */
+  saveLifeLater(entry: Entry): void {
+    this.#dirty.add(entry);
+    this.#later ??= setTimeout(() => {
+      this.#later = undefined;
+      void this.flush();
+    }, laterMs).unref();
   }
 
   /** Writes what is to be written; resolves when it is, or cannot be now. Never rejects. */

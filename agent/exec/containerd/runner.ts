@@ -2,6 +2,7 @@
  * The life of containers: start, end, restart, pause, signals. Ends are told by containerd's events and by `reconciler.ts`;
  * both come through `exited`, which takes each end once.
  */
+import { readFileSync } from "node:fs";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
@@ -24,6 +25,9 @@ import type { ContainerStreams } from "./seams.ts";
 import { signalNumber } from "./signals.ts";
 import type { SpecBuilder } from "./spec-builder.ts";
 import { startFailure } from "./start-failure.ts";
+
+/** Unit of times in /proc, milliseconds: Linux shows user space 100 a second on all architectures. */
+const tickMs = 10;
 
 /** What a runner is made with. */
 export interface RunnerOptions {
@@ -125,7 +129,7 @@ export class Runner {
       restartCount,
     });
     entry.setLife({ lastExit: undefined });
-    records.saveLife(entry);
+    records.saveLifeLater(entry);
     emit(entry, "start");
     streams.started(entry.container);
   }
@@ -233,8 +237,10 @@ export class Runner {
 
   async #takeIn(entry: Entry, exit: TaskExit): Promise<void> {
     entry.setLife({ lastExit: exit });
-    this.#o.records.saveLife(entry);
-    await this.#o.records.flush();
+    if (!entry.removing) {
+      this.#o.records.saveLife(entry);
+      await this.#o.records.flush();
+    }
     // The event may come late; the cgroup goes with the task.
     if (oomKills(this.#o.node.cgroups, this.#o.specs.cgroupOf(entry.facts)) > 0) entry.oom = true;
     await this.#deleteTask(entry);
@@ -275,7 +281,7 @@ export class Runner {
       oomKilled: entry.oom,
       finishedAtMs: exit.atMs,
     });
-    records.saveLife(entry);
+    if (!entry.removing) records.saveLife(entry);
     emit(entry, "die", { exitCode: String(exit.exitCode) });
     entry.tellExit();
     if (pauseMs !== undefined) this.#restartLater(entry, pauseMs);
@@ -429,7 +435,7 @@ export class Runner {
       entry.setState({
         phase,
         pid: task.pid,
-        startedAtMs: isSame ? state.startedAtMs : this.#o.clock.now(),
+        startedAtMs: isSame ? state.startedAtMs : startOf(task.pid, this.#o.clock.now()),
       });
       if (!isSame) this.#o.records.saveLife(entry);
       await this.#o.streams.adopted(entry.container);
@@ -445,6 +451,21 @@ export class Runner {
       entry.setState({ error: "the node went down while the container ran" });
       await this.#ended(entry, { pid: state.pid, exitCode: 255, atMs: this.#o.clock.now() });
     });
+  }
+}
+
+/** When a process started, milliseconds since the epoch, to a few of them; now when it cannot be told. */
+function startOf(pid: number, now: number): number {
+  try {
+    // The folder of a process is made when it is looked at, so that its times tell nothing.
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const ticks = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
+    const upMs = 1000 * Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+    const agoMs = upMs - ticks * tickMs;
+    return Number.isFinite(agoMs) ? Math.round(now - Math.max(0, agoMs)) : now;
+  } catch {
+    // It has just ended.
+    return now;
   }
 }
 
