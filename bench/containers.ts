@@ -61,6 +61,7 @@ function openRuntime(dir: string): Promise<NodeRuntime> {
     dataRoot: dir,
     execRoot: dir,
     instance: dir.slice(-6),
+    cgroupParent: `/skep/${dir.slice(-6)}`,
     socketPath: join(dir, "c.sock"),
     runtime: process.env["SKEP_BENCH_RUNTIME"] ?? "",
     registry: new Registry({
