@@ -15,7 +15,7 @@ import type {
 import type { Container } from "../../../src/common/container/types.ts";
 import type { Volumes } from "../../../src/common/container/volumes.ts";
 import { skepNamespace, snapshotterName } from "../../../src/common/containerd/client.ts";
-import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
 import type { Registry } from "../../../src/common/registry/registry.ts";
@@ -27,6 +27,7 @@ import { LocalFiles } from "./files.ts";
 import { memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
 import { snapshotKey } from "./records.ts";
 import { probePrograms, runtimePrograms } from "./runtime-programs.ts";
+import { shareFolder, unshareFolder } from "./shared-folder.ts";
 import { LocalStreams } from "./streams.ts";
 import { Supervisor } from "./supervisor.ts";
 
@@ -124,6 +125,8 @@ export class NodeRuntime implements Runtime {
   /** Runs until the signal aborts; containers run on after that. */
   async run(signal: AbortSignal): Promise<void> {
     const over = new AbortController();
+    const volumes = join(this.#o.dataRoot, "volumes");
+    if (this.#node.cgroups.hybridMount !== undefined) await this.#share(volumes);
     const supervising = this.#supervisor.run(over.signal);
     this.#probed = this.#probe();
     const sweeping = this.#images.run(signal);
@@ -135,7 +138,20 @@ export class NodeRuntime implements Runtime {
       // The last states of containers are written by now.
       over.abort();
       await supervising;
+      await unshareFolder(volumes);
       this.#clean();
+    }
+  }
+
+  /** Before containerd starts in a mount namespace of its own. */
+  async #share(folder: string): Promise<void> {
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o711 });
+      await shareFolder(folder);
+    } catch (error) {
+      this.#o.log.warn("volumes that are mounted are empty in containers", {
+        err: errorText(error),
+      });
     }
   }
 
