@@ -8,7 +8,11 @@ import { RelayedStatus, type TaskStatusReport } from "../../src/common/api/gener
 import { Alarm } from "../../src/common/clock/alarm.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
-import { statusBatchBytesMax, statusBatchMax } from "../../src/common/limits/agent.ts";
+import {
+  statusBatchBytesMax,
+  statusBatchMax,
+  taskStatusBytesMax,
+} from "../../src/common/limits/agent.ts";
 import type { Log } from "../../src/common/log/log.ts";
 
 /** How long a batch waits for company, milliseconds: below what a person notices, and what comes at once shares an entry. */
@@ -49,7 +53,11 @@ export class StatusBatch {
   async add(nodeId: string, report: TaskStatusReport): Promise<void> {
     const batches = new Set<Batch>();
     for (const { taskId, status } of report.statuses) {
-      batches.add(this.#put(RelayedStatus.create({ nodeId, taskId, status })));
+      const relayed = RelayedStatus.create({ nodeId, taskId, status });
+      const { length } = RelayedStatus.encode(relayed);
+      // One that no transaction takes would keep all others from the leader for ever.
+      if (length <= taskStatusBytesMax) batches.add(this.#put(relayed, length));
+      else this.#tools.log.warn("task status too large", { "node.id": nodeId, bytes: length });
     }
     this.#alarm.ring();
     for (const { taken } of batches) await taken;
@@ -69,9 +77,7 @@ export class StatusBatch {
     }
   }
 
-  #put(status: RelayedStatus): Batch {
-    // Nothing a node says is lost for being long; only the size of messages is kept.
-    const bytes = RelayedStatus.encode(status).length;
+  #put(status: RelayedStatus, bytes: number): Batch {
     const key = `${status.taskId}/${status.nodeId}`;
     let batch = this.#batches.at(-1);
     const isFull =

@@ -151,8 +151,15 @@ export class ContainerController implements Controller {
     }
   }
 
-  /** A pull that fails is no harm while the image is here (docker-facts 1.5), unless the image is not for this node. */
+  /** A pull that fails is no harm while the image is here (docker-facts 1.5). */
   async #pull(signal: AbortSignal): Promise<void> {
+    // A registry that does not answer is the task's failure; a runtime that is away is waited for.
+    const refusal = await this.#whileAway(signal, () => this.#tryPull(signal));
+    if (refusal !== undefined) throw refusal.error;
+  }
+
+  /** @returns Why the image is not here. @throws ClusterError unavailable while the runtime cannot say. */
+  async #tryPull(signal: AbortSignal): Promise<{ readonly error: unknown } | undefined> {
     const { runtime, log } = this.#tools;
     const spec = this.#task.spec?.container;
     const reference = spec?.image ?? "";
@@ -165,34 +172,37 @@ export class ContainerController implements Controller {
         onProgress: () => {},
         signal,
       });
+      return undefined;
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      if (isPlatformRefusal(errorText(error))) throw error;
+      // One that is here under the name is another one: the registry has none that runs here.
+      if (isPlatformRefusal(errorText(error))) return { error };
       try {
         await runtime.images.find(reference);
-      } catch {
+      } catch (missing) {
+        if (hasCode(missing, "unavailable")) throw missing;
         // Not here either: why it could not be pulled is what helps.
-        throw error;
+        return { error };
       }
       log.info("image not pulled, the one that is here is used", {
         "task.id": this.#task.id,
         image: reference,
         err: errorText(error),
       });
+      return undefined;
     }
   }
 
   /** Does what needs the runtime again while that is away for a moment. @throws what it throws otherwise. */
   async #whileAway<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    const { clock, runtime } = this.#tools;
+    const { clock } = this.#tools;
     const end = clock.monotonic() + awayMsMax;
     for (;;) {
       try {
         return await work();
       } catch (error) {
         if (signal.aborted) throw signal.reason;
-        const mayPass = hasCode(error, "unavailable") && runtime.facts().containerdVersion !== "";
-        if (!mayPass || clock.monotonic() >= end) throw error;
+        if (!hasCode(error, "unavailable") || clock.monotonic() >= end) throw error;
       }
       await clock.sleep(awayRetryMs, signal);
     }

@@ -24,6 +24,7 @@ import { LocalVolumes } from "../../volumes/local-volumes.ts";
 import { commitContainer } from "./commit.ts";
 import { ContainerdContainers } from "./containers.ts";
 import { LocalFiles } from "./files.ts";
+import { limitWarnings } from "./limit-warnings.ts";
 import { memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
 import { snapshotKey } from "./records.ts";
 import { probePrograms, runtimePrograms } from "./runtime-programs.ts";
@@ -160,6 +161,16 @@ export class NodeRuntime implements Runtime {
     const { cgroups, initPath } = this.#node;
     const state = this.#supervisor.state();
     const has = (name: string) => cgroups.controllers.has(name);
+    const limits = {
+      memory: has("memory"),
+      swap: cgroups.swapLimit,
+      cpuQuota: has("cpu"),
+      cpuShares: has("cpu"),
+      cpuset: has("cpuset"),
+      pids: has("pids"),
+      oomKillDisable: has("memory") && cgroups.version === 1,
+    };
+    const isDown = state.kind === "down";
     return {
       snapshotter: snapshotterName,
       containerdVersion: state.kind === "up" ? state.version : "",
@@ -168,34 +179,14 @@ export class NodeRuntime implements Runtime {
       init: { name: "docker-init", path: initPath ?? "", version: "" },
       cgroupDriver: "cgroupfs",
       cgroupVersion: cgroups.version === 1 ? "1" : "2",
-      limits: {
-        memory: has("memory"),
-        swap: cgroups.swapLimit,
-        cpuQuota: has("cpu"),
-        cpuShares: has("cpu"),
-        cpuset: has("cpuset"),
-        pids: has("pids"),
-        oomKillDisable: has("memory") && cgroups.version === 1,
-      },
+      limits,
       securityOptions: ["name=seccomp,profile=builtin"],
-      warnings: this.#warnings(),
+      warnings: [
+        ...(isDown ? [`WARNING: no containers run here: ${state.reason}`] : []),
+        ...limitWarnings(limits),
+      ],
     };
   };
-
-  #warnings(): string[] {
-    const { cgroups } = this.#node;
-    const state = this.#supervisor.state();
-    const warnings: string[] = [];
-    if (state.kind === "down") warnings.push(`WARNING: no containers run here: ${state.reason}`);
-    if (!cgroups.controllers.has("memory")) {
-      warnings.push(
-        "WARNING: No memory limit support: add cgroup_enable=memory cgroup_memory=1 to the kernel's command line and reboot",
-      );
-    } else if (!cgroups.swapLimit) warnings.push("WARNING: No swap limit support");
-    if (!cgroups.controllers.has("pids")) warnings.push("WARNING: No PIDs limit support");
-    if (!cgroups.controllers.has("cpu")) warnings.push("WARNING: No CPU limit support");
-    return warnings;
-  }
 
   async #ready(): Promise<void> {
     await this.#supervisor.ready();

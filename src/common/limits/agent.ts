@@ -6,6 +6,8 @@ const mib = 1024 * kib;
 
 /** Error text in a task's status, characters: it is stored and shown; the log has the rest. */
 export const taskErrorTextMax = 2 * kib;
+/** One task's status as bytes: agents stay far below; what is larger is refused, so that it cannot hold up all others. */
+export const taskStatusBytesMax = 16 * kib;
 /** Statuses in one message of an agent: with the longest texts still below the message limit. */
 export const taskStatusesPerMessageMax = 400;
 /** Statuses of one session that wait for the leader; an agent that sends more is cut off and comes back. */

@@ -1,7 +1,7 @@
 /**
  * Drives task containers over a runtime in memory: pulls, adoption, health, ends, and what is left behind.
  */
-import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { deepEqual, equal, rejects } from "node:assert/strict";
 import { containerExecutor } from "../../../../../agent/exec/containerd/executor.ts";
 import type { Controller } from "../../../../../agent/exec/controller.ts";
 import type { Executor } from "../../../../../agent/exec/executor.ts";
@@ -294,13 +294,28 @@ describe("agent/exec/containerd/controller", () => {
       await failed;
     });
 
-    it("does not wait for one that is not there at all", async () => {
+    it("says why when there is none at all", async () => {
       executor = executorOf(noRuntime("containerd is not installed"));
       deepEqual(executor.taskIds(), []);
-      await rejects(controller(task("t")).prepare(never), (error: Error) => {
-        match(error.message, /containerd is not installed/);
-        return true;
-      });
+      const failed = rejects(controller(task("t")).prepare(never), /containerd is not installed/);
+      await settled();
+      await clock.advance(15_000);
+      await failed;
+    });
+
+    it("waits for it with a pull, too, but not for a registry", async () => {
+      const { images } = runtime;
+      const find = images.find.bind(images);
+      const pull = images.pull.bind(images);
+      const away = () => Promise.reject(new ClusterError("unavailable", "away"));
+      [images.pull, images.find] = [away, away];
+      const preparing = controller(task("t")).prepare(never);
+      await settled();
+      [images.pull, images.find] = [pull, find];
+      await clock.advance(250);
+      await preparing;
+      images.pull = away;
+      await rejects(controller(task("u", { image: "other" })).prepare(never), /away/);
     });
   });
 });
