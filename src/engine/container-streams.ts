@@ -35,21 +35,20 @@ async function attach(context: EngineContext, request: EngineRequest): Promise<R
   const keys = detachKeys(request.query.get("detachKeys") ?? "");
   checkAttachable(container);
   const stdin = flag(request, "stdin") && config.openStdin;
-  const attached = async (connection: Connection): Promise<void> => {
-    const attachment = await containers.attach(id, {
-      stdin,
-      stdout: flag(request, "stdout"),
-      stderr: flag(request, "stderr"),
-      logs: flag(request, "logs"),
-      stream: flag(request, "stream"),
-      signal: connection.signal,
-    });
-    await relay(connection, attachment, { stdin, closesStdin: config.stdinOnce, keys });
-  };
+  // Before the head is sent: clients start the container once they have it, and nothing of its output may be missed.
+  const attachment = await containers.attach(id, {
+    stdin,
+    stdout: flag(request, "stdout"),
+    stderr: flag(request, "stderr"),
+    logs: flag(request, "logs"),
+    stream: flag(request, "stream"),
+    signal: request.signal,
+  });
   return {
     kind: "hijack",
     type: streamType(config.tty, knowsFrames(request)),
-    converse: (connection) => reported(connection, config.tty, () => attached(connection)),
+    converse: (connection) =>
+      relay(connection, attachment, { stdin, closesStdin: config.stdinOnce, keys }),
   };
 }
 

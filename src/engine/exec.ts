@@ -15,7 +15,6 @@ import { type EngineRequest, param } from "./request.ts";
 import type { Route } from "./router.ts";
 import { runtimeRoute } from "./runtime-route.ts";
 import { execConfigFromJson, execToJson } from "./translate/exec.ts";
-import type { JsonObject } from "./translate/reader.ts";
 
 /** Detach keys of processes that are not started yet, where they are not the default. */
 type KeysById = Map<string, Uint8Array>;
@@ -68,7 +67,7 @@ async function startExec(
   const { containers } = context.ports.runtime;
   const process = containers.findExec(param(request, "id"));
   const body = await request.body();
-  const size = consoleSize(body);
+  const size = body.consoleSize("ConsoleSize");
   checkStartable(process);
   if (body.bool("Detach")) {
     await containers.startExec(process.id, { detach: true, size });
@@ -100,15 +99,6 @@ function checkStartable(process: ExecProcess): void {
       "failed-precondition",
       `Error: Exec command ${process.id} has already run`,
     );
-}
-
-/** `ConsoleSize`: height, then width. */
-function consoleSize(body: JsonObject): { width: number; height: number } | undefined {
-  const raw = Object.entries(body.raw).find(([key]) => key.toLowerCase() === "consolesize")?.[1];
-  if (!Array.isArray(raw) || raw.length !== 2) return undefined;
-  const [height, width] = raw.map(Number);
-  if (!height || !width) return undefined;
-  return { width, height };
 }
 
 async function resizeExec(context: EngineContext, request: EngineRequest): Promise<Reply> {

@@ -22,6 +22,8 @@ export interface Exec {
   pid: number;
   exitCode: number | undefined;
   endedAtMs: number;
+  /** Size of its terminal that was asked for before there was one. */
+  size: { readonly width: number; readonly height: number } | undefined;
   /** Resolves a wait for its exit. */
   exited: (exitCode: number) => void;
 }

@@ -59,6 +59,7 @@ export class Execs {
       pid: 0,
       exitCode: undefined,
       endedAtMs: 0,
+      size: undefined,
       exited: () => undefined,
     };
     this.table.add(exec, clock.now());
@@ -96,10 +97,13 @@ export class Execs {
     return attachment;
   }
 
+  /** Clients ask for it along with the start: a process that has no terminal yet gets it in this size. */
   async resize(execId: string, size: { width: number; height: number }): Promise<void> {
     const exec = this.table.find(execId);
-    if (exec.phase !== "running" || exec.pid === 0) {
-      throw conflict(`Exec command ${execId} is not running`);
+    if (exec.phase === "ended") throw conflict(`Exec command ${execId} is not running`);
+    if (exec.pid === 0) {
+      exec.size = size;
+      return;
     }
     await this.#client.call(TasksService.resizePty, {
       containerId: exec.containerId,
@@ -153,9 +157,10 @@ export class Execs {
           err: error,
         });
       });
-      if (o.size !== undefined && config.tty) {
+      const size = exec.size ?? o.size;
+      if (size !== undefined && config.tty) {
         // A process that ended at once has no terminal any more.
-        await this.resize(execId, o.size).catch(() => undefined);
+        await this.resize(execId, size).catch(() => undefined);
       }
     } catch (error) {
       throw await this.#startFailed(exec, pipes, error);

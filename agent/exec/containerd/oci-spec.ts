@@ -89,6 +89,7 @@ function processOf(input: SpecInput): OciSpec["process"] {
   const active = user.uid === 0 ? capabilities : [];
   return {
     terminal: config.tty,
+    ...(config.tty && config.consoleSize !== undefined ? { consoleSize: config.consoleSize } : {}),
     user: {
       uid: user.uid,
       gid: user.gid,

@@ -62,6 +62,7 @@ export interface OciResources {
 /** `process` with everything that is set here. */
 export interface OciFullProcess extends OciProcess {
   readonly terminal: boolean;
+  readonly consoleSize?: { readonly width: number; readonly height: number };
   readonly capabilities: {
     readonly bounding: readonly string[];
     readonly effective: readonly string[];

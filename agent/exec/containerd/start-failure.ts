@@ -29,7 +29,9 @@ function exitCodeOf(text: string): number {
     // A missing source of a mount is no missing command.
     return /mount/i.test(text) ? notStarted : notFound;
   }
-  if (/permission denied|exec format error|is a directory|not a directory/i.test(text)) {
+  if (
+    /permission denied|exec format error|is a directory|not a directory|open executable/i.test(text)
+  ) {
     return notRunnable;
   }
   return notStarted;
@@ -37,12 +39,16 @@ function exitCodeOf(text: string): number {
 
 /** What crun says in the words of runc, by which the docker client knows the exit code. */
 function familiar(text: string): string {
-  return text
-    .replace(
-      /executable file `(.*?)` not found in \$PATH: No such file or directory/,
-      'exec: "$1": executable file not found in $PATH',
-    )
-    .replace(/\b(Permission denied|No such file or directory|Is a directory)\b/g, (words) =>
-      words.toLowerCase(),
-    );
+  return (
+    text
+      .replace(
+        /executable file `(.*?)` not found in \$PATH: No such file or directory/,
+        'exec: "$1": executable file not found in $PATH',
+      )
+      // A folder, or a file that may not be run.
+      .replace(/\bopen executable: Operation not permitted/, "open executable: permission denied")
+      .replace(/\b(Permission denied|No such file or directory|Is a directory)\b/g, (words) =>
+        words.toLowerCase(),
+      )
+  );
 }

@@ -81,6 +81,8 @@ export interface ContainerConfig {
   readonly hostname: string;
   readonly domainName: string;
   readonly tty: boolean;
+  /** Size of the terminal at the start, characters; what the client says later wins. */
+  readonly consoleSize?: { readonly width: number; readonly height: number };
   readonly openStdin: boolean;
   /** Standard input ends when its first writer does. */
   readonly stdinOnce: boolean;

@@ -48,8 +48,10 @@ export function containerConfigFromJson(
   const taken = new Set(hostPart.mounts.map((mount) => mount.target));
   const networks = networksFromJson(body, host);
   checkNetworkConflicts(body, host, networks[0] ?? "");
+  const consoleSize = host.consoleSize("ConsoleSize");
   const config: ContainerConfig = {
     ...hostPart,
+    ...(consoleSize === undefined ? {} : { consoleSize }),
     ...processPart(body),
     name,
     image: body.string("Image"),

@@ -104,6 +104,13 @@ export class JsonObject {
     return typeof value === "string" ? [value] : this.strings(name);
   }
 
+  /** `[height, width]` of a terminal; undefined when absent or when one of them is 0. */
+  consoleSize(name: string): { readonly width: number; readonly height: number } | undefined {
+    const [height, width] = this.#list(name).map(Number);
+    if (!height || !width || height > 0xffff || width > 0xffff) return undefined;
+    return { width, height };
+  }
+
   /** The keys of an object, whatever stands behind them; empty when absent. */
   keys(name: string): readonly string[] {
     const value = this.#fields.get(name.toLowerCase());
