@@ -11,12 +11,17 @@ import { imageLeaseMs } from "../../src/common/limits/runtime.ts";
 
 const prefix = "skep-image-";
 
+/** Id of the lease of this name. */
+export function leaseId(name: string): string {
+  return `${prefix}${name}`;
+}
+
 /** Makes a lease, or finds the one with this name from before. Resolves with its id. */
 export async function takeLease(
   client: ContainerdClient,
   o: { readonly name: string; readonly nowMs: number },
 ): Promise<string> {
-  const id = `${prefix}${o.name}`;
+  const id = leaseId(o.name);
   // Should nobody ever end it, containerd does.
   const end = new Date(o.nowMs + imageLeaseMs).toISOString();
   try {

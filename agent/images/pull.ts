@@ -37,7 +37,7 @@ import { type Catalog, type CatalogImage, sourceLabel } from "./catalog.ts";
 import type { ContentStore } from "./content.ts";
 import { parseImageConfig } from "./image-config.ts";
 import { downloadLayer, shortDigest } from "./layer-download.ts";
-import { endLease, holdFor, takeLease } from "./leases.ts";
+import { endLease, holdFor, leaseId, takeLease } from "./leases.ts";
 import { assignName } from "./names.ts";
 import { inParallel, KeyedLock, type Report } from "./shared-work.ts";
 import { chainIds, holdSnapshot, unpackLayer } from "./unpack.ts";
@@ -91,42 +91,73 @@ export class Puller {
     wish: PullWish,
     o: { readonly report: Report; readonly keepMs: number; readonly signal: AbortSignal },
   ): Promise<CatalogImage> {
-    const { client, clock, registry, lingering } = this.#tools;
-    const { reference, platforms, auth } = wish;
-    const what = [fullText(reference), ...platforms.map(platformText)].join(" ");
+    const { reference, auth } = wish;
+    const use = { auth, access: "pull", signal: o.signal } as const;
+    return await this.#tools.registry.use(reference, use, async (repository) => {
+      const top = await repository.manifest();
+      const say = (status: string, id = "") =>
+        o.report({ id, status, currentBytes: 0, totalBytes: 0 });
+      say(`Pulling from ${reference.repository}`, reference.tag || top.digest);
+      const here = await this.#isHere(wish, top);
+      const image = here ?? (await this.#bring(wish, { ...o, repository, top }));
+      say(`Digest: ${top.digest}`);
+      const news = here === undefined ? "Downloaded newer image" : "Image is up to date";
+      say(`Status: ${news} for ${familiarText(reference)}`);
+      return image;
+    });
+  }
+
+  /** The image, if it stands under this very name already, whole and unpacked. */
+  async #isHere(wish: PullWish, top: RawManifest): Promise<CatalogImage | undefined> {
+    const { catalog } = this.#tools;
+    const name = recordName(wish.reference);
+    const { names } = await catalog.view();
+    const known = names.find(({ record }) => record.name === name);
+    if (known === undefined || known.record.target.digest !== top.digest) return undefined;
+    const offered = known.images.map(({ document }) => document.platform);
+    const image = known.images[choosePlatform(offered, wish.platforms, wish)];
+    return image !== undefined && (await catalog.isUnpacked(image)) ? image : undefined;
+  }
+
+  /** Brings what is missing, under a lease. */
+  async #bring(
+    wish: PullWish,
+    o: Omit<JobOptions, keyof PullWish | "lease" | "begun"> & { readonly keepMs: number },
+  ): Promise<CatalogImage> {
+    const { client, clock, lingering } = this.#tools;
+    const what = [fullText(wish.reference), ...wish.platforms.map(platformText)].join(" ");
     const name = createHash("sha256").update(what).digest("hex").slice(0, 24);
-    const lease = await takeLease(client, { name, nowMs: clock.now() });
+    const lease = leaseId(name);
     this.#active.set(lease, (this.#active.get(lease) ?? 0) + 1);
     lingering.delete(lease);
     let hasBegun = false;
     let keep = false;
+    let isFull = false;
     const begun = () => {
       hasBegun = true;
     };
     try {
-      return await registry.use(
-        reference,
-        { auth, access: "pull", signal: o.signal },
-        (repository) =>
-          new PullJob(this.#tools, this.#locks, { ...wish, ...o, begun, lease, repository }).run(),
-      );
+      await takeLease(client, { name, nowMs: clock.now() });
+      return await new PullJob(this.#tools, this.#locks, { ...wish, ...o, begun, lease }).run();
     } catch (error) {
       // Worth going on with only if the rest may come another time.
       keep = hasBegun && !o.signal.aborted && hasCode(error, "unavailable");
+      isFull = hasCode(error, "resource-exhausted");
       throw error;
     } finally {
       const others = (this.#active.get(lease) ?? 1) - 1;
       if (others > 0) this.#active.set(lease, others);
       else this.#active.delete(lease);
       if (keep) lingering.set(lease, clock.monotonic() + o.keepMs);
-      else if (others === 0) await this.#end(lease);
+      // Whoever comes next shall find the room that this one gives back.
+      else if (others === 0) await this.#end(lease, { sync: isFull });
     }
   }
 
   /** A lease that cannot be ended now, as containerd is away, is ended with those of former lives. */
-  async #end(lease: string): Promise<void> {
+  async #end(lease: string, o: { readonly sync: boolean }): Promise<void> {
     this.#tools.lingering.delete(lease);
-    await endLease(this.#tools.client, lease, { sync: false }).catch(() => {
+    await endLease(this.#tools.client, lease, o).catch(() => {
       this.#tools.lingering.set(lease, this.#tools.clock.monotonic());
     });
   }
@@ -138,6 +169,8 @@ interface JobOptions extends PullWish {
   readonly signal: AbortSignal;
   readonly lease: string;
   readonly repository: Repository;
+  /** What the reference stands for at the registry. */
+  readonly top: RawManifest;
   /** There is something to go on with from now on. */
   readonly begun: () => void;
 }
@@ -147,7 +180,6 @@ class PullJob {
   readonly #tools: PullTools;
   readonly #locks: KeyedLock;
   readonly #o: JobOptions;
-  #isNews = false;
 
   constructor(tools: PullTools, locks: KeyedLock, o: JobOptions) {
     this.#tools = tools;
@@ -157,9 +189,7 @@ class PullJob {
 
   async run(): Promise<CatalogImage> {
     const { content, catalog, client } = this.#tools;
-    const { reference, repository, lease, signal } = this.#o;
-    const top = await repository.manifest();
-    this.#say(`Pulling from ${reference.repository}`, reference.tag || top.digest);
+    const { reference, top, lease, signal } = this.#o;
     const choice = await this.#choose([top]);
     const { manifest } = choice;
     const config = await this.#config(manifest);
@@ -178,9 +208,6 @@ class PullJob {
     await this.#putManifests(choice);
     const target = targetOf(top);
     await assignName(client, catalog, { name: recordName(reference), target });
-    this.#say(`Digest: ${top.digest}`);
-    const news = this.#isNews ? "Downloaded newer image" : "Image is up to date";
-    this.#say(`Status: ${news} for ${familiarText(reference)}`);
     return await catalog.image(choice.manifestDigest, manifest);
   }
 
@@ -229,7 +256,6 @@ class PullJob {
     }
     const isHere = (await content.info(config.digest)) !== undefined;
     if (isHere) return await content.readWhole(config.digest);
-    this.#isNews = true;
     return await this.#o.repository.smallBlob(config.digest);
   }
 
@@ -288,7 +314,6 @@ class PullJob {
     await this.#locks.run(layer.digest, signal, async () => {
       await holdFor(client, lease, { kind: "content", id: layer.digest });
       if ((await content.info(layer.digest)) !== undefined) return;
-      this.#isNews = true;
       this.#o.begun();
       await downloadLayer({ repository, content, layer, lease, clock, report, signal });
     });
@@ -306,7 +331,6 @@ class PullJob {
         this.#layerSays(layer.digest, "Already exists");
         return;
       }
-      this.#isNews = true;
       this.#layerSays(layer.digest, "Extracting");
       await unpackLayer(client, { layer, ...o, lease, random, signal });
       this.#layerSays(layer.digest, "Pull complete");
@@ -327,11 +351,7 @@ class PullJob {
   }
 
   #layerSays(digest: string, status: string): void {
-    this.#say(status, shortDigest(digest));
-  }
-
-  #say(status: string, id = ""): void {
-    this.#o.report({ id, status, currentBytes: 0, totalBytes: 0 });
+    this.#o.report({ id: shortDigest(digest), status, currentBytes: 0, totalBytes: 0 });
   }
 }
 
