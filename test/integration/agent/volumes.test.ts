@@ -2,6 +2,7 @@
  * Volumes with options: what the kernel mounts for them, that it goes away again, and that nobody's data is lost with it.
  */
 import { deepEqual, equal, rejects } from "node:assert/strict";
+import { spawn } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -14,6 +15,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { shareFolder, unshareFolder } from "../../../agent/exec/containerd/shared-folder.ts";
 import { LocalVolumes } from "../../../agent/volumes/local-volumes.ts";
 import { mountsIn } from "../../../agent/volumes/mounting.ts";
 import { systemClock } from "../../../src/common/clock/clock.ts";
@@ -85,6 +87,29 @@ describe("agent/volumes: mounts", () => {
     volumes = await opened();
     deepEqual(readdirSync(join(folder, "volumes")), []);
     deepEqual(readdirSync(own), ["precious"]);
+  });
+
+  it("shows what is mounted to a mount namespace that was split off before", async () => {
+    await shareFolder(join(folder, "volumes"));
+    const other = spawn("unshare", ["-m", "--propagation", "slave", "cat"]);
+    const ended = new Promise((resolve) => other.once("close", resolve));
+    try {
+      // It answers, so it has its namespace.
+      const ready = new Promise((resolve) => other.stdout.once("data", resolve));
+      other.stdin.write("ready\n");
+      await ready;
+      const { mountpoint } = await create({ type: "tmpfs", device: "tmpfs" });
+      await volumes.acquire("data", "c1");
+      const seen = readFileSync(`/proc/${other.pid}/mountinfo`, "utf8");
+      equal(seen.includes(` ${mountpoint} `), true);
+      await unshareFolder(join(folder, "volumes"));
+      deepEqual(mountsIn(join(folder, "volumes")).length, 2, "kept while it is in use");
+      await volumes.release("data", "c1");
+    } finally {
+      other.stdin.end();
+      await ended;
+      await unshareFolder(join(folder, "volumes"));
+    }
   });
 
   it("says what cannot be mounted, and holds nothing then", async () => {
