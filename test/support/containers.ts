@@ -2,6 +2,7 @@
  * Containers of a test's own: a containerd, the class over it, and either the real volumes, streams and files or stand-ins
  * that hold only what the test of the containers themselves needs; with those output goes to plain files.
  */
+import { setMaxListeners } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import {
@@ -40,6 +41,7 @@ const log: Log =
 
 /** Signal for calls that nobody gives up. */
 export const patient = new AbortController().signal;
+setMaxListeners(0, patient);
 
 /** One node's containers. */
 export class TestContainers {

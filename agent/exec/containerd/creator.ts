@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { CreatedContainer } from "../../../src/common/container/containers.ts";
 import type { Image, Images } from "../../../src/common/container/images.ts";
@@ -257,6 +258,7 @@ export class Creator {
     await this.#releaseVolumes(id, volumes);
     specs.removeSecrets(id);
     rmSync(folderOf(id), { recursive: true, force: true });
+    rmSync(shimSocket(client, id), { force: true });
     // Last, so that what is left after a crash is found by its record.
     await records.delete(id);
   }
@@ -290,6 +292,14 @@ function makeBindSources(config: ContainerConfig): void {
       );
     }
   }
+}
+
+/** Socket of a container's shim, which a shim that was killed leaves behind (containerd 1.6 names it so). */
+function shimSocket({ socketPath, namespace }: ContainerdClient, id: string): string {
+  const name = createHash("sha256")
+    .update(join(socketPath, namespace, id))
+    .digest("hex");
+  return join("/run/containerd/s", name);
 }
 
 /** Name of the snapshot that all layers together make, as the OCI image specification computes it. */

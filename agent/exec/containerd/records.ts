@@ -175,6 +175,14 @@ export function snapshotKey(id: string): string {
   return `container-${id}`;
 }
 
+/** Whether an answer says that there is no such task any more, or that its shim has just ended. */
+export function saysGone(error: unknown): boolean {
+  if (hasCode(error, "not-found")) return true;
+  return (
+    hasCode(error, "unknown") && /ttrpc: closed|process already finished/.test(errorText(error))
+  );
+}
+
 /** Lets an answer pass that says that what was to go is gone. @throws whatever else it is. */
 export function ignoreAbsent(error: unknown): undefined {
   if (hasCode(error, "not-found")) return undefined;

@@ -18,7 +18,7 @@ import type { Entry } from "./entry.ts";
 import type { Gate } from "./gate.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import type { TaskExit } from "./record.ts";
-import { ignoreAbsent, type Records, snapshotKey } from "./records.ts";
+import { ignoreAbsent, type Records, saysGone, snapshotKey } from "./records.ts";
 import { restartPause } from "./restart-policy.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerStreams } from "./seams.ts";
@@ -193,18 +193,23 @@ export class Runner {
   /** Ends and deletes a task, whatever it does; fine when there is none. */
   async #removeTask(id: string): Promise<void> {
     const { client, log } = this.#o;
-    try {
-      await client.call(TasksService.delete, { containerId: id });
-    } catch (error) {
-      if (hasCode(error, "not-found")) return;
-      // It runs still.
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await client.call(TasksService.delete, { containerId: id });
+        return;
+      } catch (error) {
+        if (hasCode(error, "not-found")) return;
+        if (attempt >= containerdRetriesMax) {
+          // The next look finds it, and tries again.
+          log.warn("task not removed", { "container.id": id, err: errorText(error) });
+          return;
+        }
+      }
+      // It runs still, or its shim is just ending.
       await client
         .call(TasksService.kill, { containerId: id, signal: 9, all: true })
-        .catch(ignoreAbsent);
-      await client.call(TasksService.wait, { containerId: id }).catch(ignoreAbsent);
-      await client.call(TasksService.delete, { containerId: id }).catch((failure) => {
-        log.warn("task not removed", { "container.id": id, err: errorText(failure) });
-      });
+        .catch(ignoreGone);
+      await client.call(TasksService.wait, { containerId: id }).catch(ignoreGone);
     }
   }
 
@@ -257,7 +262,7 @@ export class Runner {
           if (!hasCode(error, "not-found") && !hasCode(error, "unknown")) throw error;
         });
     }
-    await client.call(TasksService.delete, { containerId: entry.id }).catch(ignoreAbsent);
+    await client.call(TasksService.delete, { containerId: entry.id }).catch(ignoreGone);
   }
 
   async #ended(entry: Entry, exit: TaskExit): Promise<void> {
@@ -381,8 +386,7 @@ export class Runner {
       .call(TasksService.kill, { containerId: entry.id, signal: number })
       .catch((error) => {
         // It ended on its own meanwhile.
-        if (hasCode(error, "not-found")) return;
-        throw error;
+        if (!saysGone(error)) throw error;
       });
     emit(entry, "kill", { signal: String(number) });
     // A frozen process takes no signal; runc lets it go by itself when it is killed.
@@ -452,6 +456,11 @@ export class Runner {
       await this.#ended(entry, { pid: state.pid, exitCode: 255, atMs: this.#o.clock.now() });
     });
   }
+}
+
+function ignoreGone(error: unknown): undefined {
+  if (saysGone(error)) return undefined;
+  throw error;
 }
 
 /** When a process started, milliseconds since the epoch, to a few of them; now when it cannot be told. */
