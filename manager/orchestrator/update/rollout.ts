@@ -44,8 +44,9 @@ export async function openRollout(
     failed: new Set<string>(),
     lastDoneMs: Number.NEGATIVE_INFINITY,
   };
-  for (const one of inOrder([...found.values()])) {
-    if (judge(one, rollout, { ...options, now })) rollout.total++;
+  for (const key of [...found.keys()].sort(inOrder)) {
+    const one = found.get(key);
+    if (one !== undefined && judge(one, rollout, { ...options, now })) rollout.total++;
     if (pause()) await nap();
   }
   return rollout;
@@ -113,9 +114,8 @@ function hasFailed({ status, desiredState }: Task): boolean {
   return desiredState === "shutdown" && (state === "failed" || state === "rejected");
 }
 
-/** Lowest slots first, then by node. */
-function inOrder(found: Found[]): Found[] {
-  return found.sort(
-    ({ place: a }, { place: b }) => a.slot - b.slot || (a.nodeId < b.nodeId ? -1 : 1),
-  );
+/** Lowest slots first; nodes by their ids. */
+function inOrder(a: string | number, b: string | number): number {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  return String(a) < String(b) ? -1 : 1;
 }

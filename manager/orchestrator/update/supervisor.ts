@@ -17,7 +17,7 @@ import { startFirstPatienceMs } from "../../../src/common/limits/orchestrator.ts
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
-import type { Leadership, Tools } from "../leadership.ts";
+import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import {
   hasEnded,
   isGlobal,
@@ -158,7 +158,11 @@ export class UpdateSupervisor implements Follower {
     const { clock } = this.#tools;
     const places = [...touched.values()];
     touched.clear();
-    for (const place of places) this.#look(running, place);
+    const pause = slices(clock);
+    for (const place of places) {
+      this.#look(running, place);
+      if (pause()) await nap();
+    }
     const { begin, verdict, wakeInMs } = planRollout(rollout, clock.monotonic());
     if (verdict !== undefined) {
       await this.#end(running, verdict, signal);
@@ -272,7 +276,11 @@ export class UpdateSupervisor implements Follower {
       taskOf.set(placeKey(place), task);
     };
     await store.batch(places, begin, { term, signal });
-    for (const place of places) this.#noteBegun(running, place, taskOf.get(placeKey(place)));
+    const pause = slices(this.#tools.clock);
+    for (const place of places) {
+      this.#noteBegun(running, place, taskOf.get(placeKey(place)));
+      if (pause()) await nap();
+    }
   }
 
   #noteBegun({ rollout, touched }: Running, place: Place, task: Task | undefined): void {
