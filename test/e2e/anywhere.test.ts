@@ -153,7 +153,7 @@ describe("containers on other nodes", function () {
         await lab.running("m1", "pair", 2);
         const words = ["service", "logs", "--timestamps", "--tail", "5", "pair"];
         const lines = (await lab.swarm.docker("m2", words)).split("\n");
-        equal(lines.length, 10);
+        equal(lines.length, 10, lines.join("\n"));
         const times = lines.map((line) => line.slice(0, 30));
         equal(times.join(), [...times].sort().join());
         for (const node of ["w1", "w2"]) ok(lines.some((line) => line.includes(`@${node} `)));

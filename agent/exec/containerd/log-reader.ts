@@ -48,7 +48,8 @@ async function* records(
 ): AsyncGenerator<StoredLogRecord, void, void> {
   const follow = options.follow && files.isOpen;
   let generation = files.generation;
-  const sources = files.paths().flatMap((path) => openSource(path) ?? []);
+  const opened = files.paths().flatMap((path) => openSource(path) ?? []);
+  const sources = follow ? opened : await asTheyAre(opened);
   try {
     let { skipSources, offset } = await startOf(sources, options.tail);
     for (const [position, source] of sources.entries()) {
@@ -70,6 +71,19 @@ async function* records(
   } finally {
     for (const source of sources) source.close();
   }
+}
+
+/** The sources, of which the last, which may be written to, ends where it does now: a reader never runs after a writer. */
+async function asTheyAre(sources: readonly Source[]): Promise<Source[]> {
+  const last = sources.at(-1);
+  if (last === undefined) return [];
+  const size = await last.size();
+  const bounded: Source = {
+    read: async (offset) => (await last.read(offset)).subarray(0, Math.max(0, size - offset)),
+    size: async () => size,
+    close: () => last.close(),
+  };
+  return [...sources.slice(0, -1), bounded];
 }
 
 /** Waits until there is more than `offset` bytes in this generation; false when there will be none. */

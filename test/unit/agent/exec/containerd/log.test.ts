@@ -2,7 +2,14 @@
  * The log of a container: its lines, its options, rotation, and reading it back.
  */
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LogFiles } from "../../../../../agent/exec/containerd/log-files.ts";
@@ -207,6 +214,20 @@ describe("agent/exec/containerd/log-files", () => {
     deepEqual(await textsOf(files, { tail: 0 }), []);
     deepEqual((await textsOf(files, { tail: 100 })).length, 10);
     await files.close();
+  });
+
+  it("gives what there is when it is asked, not what comes while it reads", async () => {
+    const line = (n: number) => `{"log":"${n}","stream":"stdout","time":"2026-01-02T03:04:05Z"}\n`;
+    for (const tail of [undefined, 2]) {
+      const files = new LogFiles(path, endless);
+      writeFileSync(path, line(1) + line(2) + line(3));
+      const texts: string[] = [];
+      for await (const { data } of readLog(files, options({ tail }))) {
+        texts.push(Buffer.from(data).toString());
+        appendFileSync(path, line(9));
+      }
+      deepEqual(texts, tail === undefined ? ["1", "2", "3"] : ["2", "3"]);
+    }
   });
 
   it("keeps to the bounds in time, both included, and to the streams", async () => {
