@@ -111,9 +111,10 @@ export class Far {
       return await route.handler(request);
     } catch (error) {
       if (!isWorker || !looksLikeTask(reference) || !hasCode(error, "not-found")) throw error;
+      // Not as "not found": clients put a text of their own in place of that one's.
       throw new ClusterError(
-        "not-found",
-        `No such container: ${reference} on this node, which is a worker: ask a manager for containers on other nodes`,
+        "unavailable",
+        `container ${reference} is not on this node, which is a worker: ask a manager for containers on other nodes`,
         { cause: error },
       );
     }

@@ -277,6 +277,17 @@ describe("agent/exec/containerd: streams and files", () => {
       equal(test.it.findExec(execId).exitCode, 4);
     });
 
+    it("has a size wait for the process it is for", async () => {
+      const command = sh("until stty size | grep -q '33 77'; do sleep 0.05; done; exit 6");
+      const config = { ...execConfig, command, tty: true, attachStdin: true };
+      const execId = await test.it.createExec(id, config);
+      const resizing = test.it.resizeExec(execId, { width: 77, height: 33 });
+      const attachment = await test.it.startExec(execId, { detach: false, size: undefined });
+      await resizing;
+      await taken(attachment);
+      equal(test.it.findExec(execId).exitCode, 6);
+    });
+
     it("ends with the process, also when others keep its output open", async () => {
       const { text } = await output(id, { command: sh("sleep 60 & echo done") });
       equal(text, "done\n");

@@ -262,8 +262,8 @@ describe("src/engine/far", () => {
   it("refuses a worker clearly, and a wrong name as ever", async () => {
     near.setStatus({ isManager: false, controlAvailable: false });
     const task1 = await near.send("GET", `/containers/web.1.${task.id}/json`);
-    assert.equal(task1.status, 404);
-    assert.match(task1.message, /^No such container: .* is a worker: ask a manager/);
+    assert.equal(task1.status, 503);
+    assert.match(task1.message, /is not on this node, which is a worker: ask a manager/);
     const name = await near.send("GET", "/containers/nothing/json");
     assert.equal(name.message, "No such container: nothing");
   });
