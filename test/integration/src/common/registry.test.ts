@@ -2,6 +2,8 @@
  * The registry client against a registry that answers as told: authentication, redirects, cut and false content.
  */
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
+import { createServer, request } from "node:http";
+import { type AddressInfo, connect } from "node:net";
 import { systemClock } from "../../../../src/common/clock/clock.ts";
 import type { RegistryAuth } from "../../../../src/common/container/images.ts";
 import { mediaTypes } from "../../../../src/common/registry/manifest.ts";
@@ -232,5 +234,53 @@ describe("common/registry", () => {
       },
     );
     await rejects(reading, { message: "enough" });
+  });
+
+  it("goes through the proxy of the environment, by CONNECT for TLS", async () => {
+    const seen: string[] = [];
+    const proxy = createServer((message, response) => {
+      seen.push(`${message.method} ${message.url} ${message.headers["proxy-authorization"]}`);
+      const url = new URL(message.url ?? "");
+      const [host, port] = fake.host.split(":");
+      const { headers } = message;
+      const passed = { host, port, path: url.pathname, headers };
+      message.pipe(
+        request(passed, (answer) => {
+          response.writeHead(answer.statusCode ?? 0, answer.headers);
+          answer.pipe(response);
+        }),
+      );
+    });
+    proxy.on("connect", (message, socket) => {
+      seen.push(`CONNECT ${message.url}`);
+      const [host = "", port] = fake.host.split(":");
+      const far = connect(Number(port), host, () => {
+        socket.write("HTTP/1.1 200 OK\r\n\r\n");
+        far.pipe(socket).pipe(far);
+      });
+      far.on("error", () => socket.destroy());
+      socket.on("error", () => far.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const { port } = proxy.address() as AddressInfo;
+    const address = `http://u:p@127.0.0.1:${port}`;
+    const client = new Registry({
+      settings: { insecure: ["hub.invalid:5000"], mirrors: [] },
+      trust: { systemFiles: [], certsFolders: [] },
+      environment: { HTTP_PROXY: address, https_proxy: address },
+      clock: systemClock,
+    });
+    try {
+      const name = "hub.invalid:5000/app:1";
+      equal((await client.resolve(name, { auth: undefined, signal })).digest, index);
+      deepEqual(seen.slice(0, 2), [
+        "CONNECT hub.invalid:5000",
+        `GET http://hub.invalid:5000/v2/ Basic ${Buffer.from("u:p").toString("base64")}`,
+      ]);
+    } finally {
+      client.close();
+      proxy.closeAllConnections();
+      proxy.close();
+    }
   });
 });
