@@ -18,8 +18,9 @@ import { GroupDecision, isWaiting, type Placement } from "./decide.ts";
 import { type Group, groupOf } from "./group.ts";
 import { isWanted, type NodeInfo } from "./node-info.ts";
 import { NodeSet } from "./node-set.ts";
+import { GroupPass } from "./pass.ts";
 import { ImageBook, isImageOpen, surroundingsOf } from "./surroundings.ts";
-import { Waiting, type WaitingGroup } from "./waiting.ts";
+import { ownNodes, Waiting, type WaitingGroup } from "./waiting.ts";
 import { batchesMax, Writes } from "./writes.ts";
 
 /** Changes of one command come together: a decision waits until none came for this long, milliseconds. */
@@ -30,6 +31,8 @@ const settleMaxMs = 1_000;
 const sliceMs = 4;
 /** Tasks between two looks at the clock. */
 const tasksPerLook = 16;
+/** Tasks in one slice, however quick it is: what is decided has to be committed and told of as well. */
+const tasksPerSlice = 800;
 /** How long the registry is waited for that is to say what an image is for; it is given up on before, when it does not answer. */
 const imageWaitMs = 10_000;
 /** How often at most the reason of a waiting group is written anew, milliseconds. */
@@ -38,6 +41,13 @@ const explainEveryMs = 5_000;
 const retryMs = 1_000;
 /** Changes that may wait to be taken in: a million tasks are read in before the first. */
 const bufferMax = 500_000;
+
+/** A piece of work before others have a turn. */
+interface Slice {
+  /** So many tasks were looked at. */
+  count(tasks: number): void;
+  isOver(): boolean;
+}
 
 /** The loop of one leadership. */
 export class SchedulerLoop {
@@ -55,9 +65,10 @@ export class SchedulerLoop {
   #hasEnded = false;
   /** Nodes that have more room than when resting groups were looked at. */
   readonly #freed = new Set<NodeInfo>();
-  #suspended:
-    | { readonly group: WaitingGroup; readonly decision: GroupDecision; readonly version: number }
-    | undefined;
+  /** Groups that the end of a slice cut, and what they were decided by. */
+  readonly #cuts = new WeakMap<WaitingGroup, { pass: GroupPass; version: string }>();
+  /** Changes so far of other things than tasks. */
+  #changes = 0;
   #firstWakeMs: number | undefined;
   #lastWakeMs = 0;
   /** When to look again without a change; undefined when that is not needed. */
@@ -133,7 +144,7 @@ export class SchedulerLoop {
   }
 
   #put(change: Change): void {
-    if (change.table !== "task") this.#suspended = undefined;
+    if (change.table !== "task") this.#changes++;
     switch (change.table) {
       case "task":
         this.#taskChanged(change);
@@ -243,15 +254,14 @@ export class SchedulerLoop {
   }
 
   async #work(writes: Writes, signal: AbortSignal): Promise<void> {
-    const { clock } = this.#tools;
-    this.#findFreed();
+    await this.#findFreed();
     while (this.#isLoaded && !this.#hasEnded && !signal.aborted) {
-      const begin = clock.monotonic();
+      const slice = this.#newSlice();
       for (;;) {
         const group = this.#waiting.takeDue();
         if (group === undefined) break;
-        this.#decide(group, writes, begin);
-        if (clock.monotonic() - begin >= sliceMs) break;
+        this.#decide(group, writes, slice);
+        if (slice.isOver()) break;
       }
       const isDone = !this.#waiting.hasDue();
       if (isDone) writes.flush();
@@ -262,38 +272,71 @@ export class SchedulerLoop {
   }
 
   /** Looks which resting groups the nodes with more room would do for. */
-  #findFreed(): void {
-    if (this.#freed.size > 0 && this.#waiting.hasResting()) {
-      this.#waiting.nodesDue(this.#freed, (group, nodes) => {
-        const [task] = group.tasks.values();
-        return task !== undefined && this.#open(task).wouldDo(nodes);
-      });
-    }
+  async #findFreed(): Promise<void> {
+    const freed = new Set(this.#freed);
     this.#freed.clear();
+    if (freed.size === 0 || !this.#waiting.hasResting()) return;
+    let slice = this.#newSlice();
+    for (const group of this.#waiting.resting()) {
+      const [task] = group.tasks.values();
+      const nodes = group.isFixed ? ownNodes(group, freed) : freed;
+      if (task !== undefined && this.#open(task).wouldDo(nodes)) this.#waiting.again(group);
+      if (!slice.isOver()) continue;
+      await pause();
+      if (!this.#isLoaded || this.#hasEnded) return;
+      slice = this.#newSlice();
+    }
   }
 
-  /** Decides on a group, as far as the time of the slice goes. */
-  #decide(group: WaitingGroup, writes: Writes, begin: number): void {
+  /** Goes on with a group, as far as the slice goes. */
+  #decide(group: WaitingGroup, writes: Writes, slice: Slice): void {
     const [first] = group.tasks.values();
     if (first === undefined) return;
-    const { clock } = this.#tools;
-    if (this.#awaitsImage(group, first)) return;
-    const decision = this.#resumed(group) ?? this.#open(first);
-    let count = 0;
-    for (const task of group.tasks.values()) {
-      const placement = group.isFixed ? decision.confirm(task) : decision.place(task);
-      if (placement === undefined && !group.isFixed) break;
-      if (placement !== undefined) {
-        writes.place(placement);
-        this.#waiting.remove(task.id);
-      }
-      if (++count % tasksPerLook === 0 && clock.monotonic() - begin >= sliceMs) {
-        this.#waiting.again(group);
-        this.#suspended = { group, decision, version: this.#nodes.version };
-        return;
-      }
+    const cut = this.#cuts.get(group);
+    this.#cuts.delete(group);
+    if (cut === undefined && this.#awaitsImage(group, first)) return;
+    const pass = cut?.pass ?? this.#newPass(group, first, writes);
+    if (cut !== undefined && cut.version !== this.#version()) pass.decideAnew(this.#open(first));
+    while (!pass.step(tasksPerLook)) {
+      slice.count(tasksPerLook);
+      if (!slice.isOver()) continue;
+      this.#cuts.set(group, { pass, version: this.#version() });
+      this.#waiting.again(group);
+      return;
     }
-    if (group.tasks.size > 0) this.#explain(group, decision, writes);
+    if (pass.isOutdated) this.#lookAgain(group.explainedAt + explainEveryMs);
+  }
+
+  #newPass(group: WaitingGroup, first: Task, writes: Writes): GroupPass {
+    const { clock } = this.#tools;
+    const now = clock.monotonic();
+    const mayRepeat = now - group.explainedAt >= explainEveryMs;
+    if (mayRepeat) group.explainedAt = now;
+    const sink = {
+      place: (placement: Placement) => {
+        writes.place(placement);
+        this.#waiting.remove(placement.task.id);
+      },
+      explain: (task: Task, error: string) => writes.explain(task, error, clock.now()),
+    };
+    return new GroupPass(group, this.#open(first), { sink, mayRepeat });
+  }
+
+  /** Changes with everything a decision on a group depends on. */
+  #version(): string {
+    return `${this.#nodes.version} ${this.#changes}`;
+  }
+
+  #newSlice(): Slice {
+    const { clock } = this.#tools;
+    const end = clock.monotonic() + sliceMs;
+    let left = tasksPerSlice;
+    return {
+      count: (tasks) => {
+        left -= tasks;
+      },
+      isOver: () => left <= 0 || clock.monotonic() >= end,
+    };
   }
 
   /** Whether the registry is still to say what the image of a new or changed service is for. */
@@ -303,32 +346,6 @@ export class SchedulerLoop {
     if (!isImageOpen(service, task) || this.#tools.clock.monotonic() >= end) return false;
     this.#lookAgain(end);
     return true;
-  }
-
-  /** The decision on a group that the end of a slice cut, if nothing has happened since that it should know. */
-  #resumed(group: WaitingGroup): GroupDecision | undefined {
-    const suspended = this.#suspended;
-    this.#suspended = undefined;
-    if (suspended?.group !== group || suspended.version !== this.#nodes.version) return undefined;
-    return suspended.decision;
-  }
-
-  #explain(group: WaitingGroup, decision: GroupDecision, writes: Writes): void {
-    const { clock } = this.#tools;
-    const now = clock.monotonic();
-    if (group.explainedAt > 0 && now - group.explainedAt < explainEveryMs) {
-      const isNew = (task: Task) => task.status?.error === "";
-      if (![...group.tasks.values()].some(isNew)) {
-        this.#lookAgain(group.explainedAt + explainEveryMs);
-        return;
-      }
-    }
-    group.explainedAt = now;
-    const common = group.isFixed ? "" : decision.explain();
-    for (const task of group.tasks.values()) {
-      const error = group.isFixed ? decision.explain(task.nodeId) : common;
-      if (task.status?.error !== error) writes.explain(task, error, clock.now());
-    }
   }
 
   /** All groups are looked at again at this time, if not earlier. */

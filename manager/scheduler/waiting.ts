@@ -97,16 +97,10 @@ export class Waiting {
     for (const group of this.#byService.get(serviceId) ?? []) this.#due.add(group);
   }
 
-  /** Of the groups that rest, those for which one of these nodes would do now are to be looked at. */
-  nodesDue(
-    nodes: ReadonlySet<NodeInfo>,
-    wouldDo: (group: WaitingGroup, nodes: Iterable<NodeInfo>) => boolean,
-  ): void {
-    for (const group of this.#groups.values()) {
-      if (this.#due.has(group)) continue;
-      const own = group.isFixed ? ownNodes(group, nodes) : nodes;
-      if (wouldDo(group, own)) this.#due.add(group);
-    }
+  /** The groups that rest; they may be said to be due meanwhile. */
+  *resting(): Generator<WaitingGroup, undefined> {
+    for (const group of this.#groups.values()) if (!this.#due.has(group)) yield group;
+    return undefined;
   }
 
   #newGroup(key: string, task: Task, now: number): WaitingGroup {
@@ -146,7 +140,8 @@ export class Waiting {
   }
 }
 
-function ownNodes(group: WaitingGroup, nodes: ReadonlySet<NodeInfo>): NodeInfo[] {
+/** Of these nodes, those that tasks of the group are for. */
+export function ownNodes(group: WaitingGroup, nodes: ReadonlySet<NodeInfo>): NodeInfo[] {
   const own = new Set<string>();
   for (const task of group.tasks.values()) own.add(task.nodeId);
   return [...nodes].filter((info) => own.has(info.id));

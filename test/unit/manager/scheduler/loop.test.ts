@@ -360,6 +360,36 @@ describe("manager/scheduler/loop", () => {
     assert.deepEqual(counts, Array(10).fill(200));
   });
 
+  for (const nodeId of ["", "a"]) {
+    const kind = nodeId === "" ? "any node" : "one node";
+    it(`explains thousands of tasks for ${kind} bit by bit, and others go on meanwhile`, async () => {
+      const big = aService("big", { cpus: 8 });
+      const count = 3_000;
+      const tasks = Array.from({ length: count }, (_, n) =>
+        aTask({ id: `t${n}`, service: big, slot: n + 1, nodeId }),
+      );
+      await add({ nodes: [aNode({ id: "a" })], services: [big, web] });
+      await store.batch(tasks, (tx, one) => tx.create("task", one));
+      let [now, most] = [0, 0];
+      const update = store.update.bind(store);
+      store.update = async (decide, options) => {
+        most = Math.max(most, ++now);
+        return await update(decide, options).finally(() => now--);
+      };
+      await start();
+      await add({ tasks: [aTask({ id: "small", service: web, slot: 1 })] });
+      await pass(200);
+      assert.equal(task("small")?.nodeId, "a");
+      await pass(1_000);
+      const error = "no suitable node (insufficient resources on 1 node)";
+      assert.ok(tasks.every(({ id }) => task(id)?.status?.error === error));
+      assert.ok(most <= 24, `${most} batches were under way`);
+      const { length } = log.entries;
+      await pass(6_000);
+      assert.equal(log.entries.length, length, "nothing is written twice");
+    });
+  }
+
   it("ends while it waits", async () => {
     await start();
     stop.abort();
