@@ -1,8 +1,8 @@
 /**
  * `skep daemon`: one process, one node, one Engine API.
  *
- * Order of the start: flags, lock on the data root, the swarm part, the API's listeners: the first answer already knows
- * what the node is. A start that waits for other managers does not hold the API back for long.
+ * Order of the start: flags, lock on the data root, the runtime and the swarm part, the API's listeners: the first answer
+ * already knows what the node is and runs. A start that waits for other managers does not hold the API back for long.
  * SIGTERM and SIGINT stop it in order, SIGHUP reads the configuration file again; whatever is not a `ClusterError` ends it,
  * for a supervisor to start it anew.
  */
@@ -64,7 +64,8 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   const running = runtime.run(runtimeStop.signal);
   const serving = engine.run(stop.signal);
   const started = node.start();
-  await Promise.race([started, aborted(stop.signal), startTimeout()]);
+  const settled = Promise.all([started, runtime.settled()]);
+  await Promise.race([settled, aborted(stop.signal), startTimeout()]);
   try {
     for (const host of config.hosts) await listen(engine, host, config, log);
   } catch (error) {

@@ -123,6 +123,16 @@ export class NodeRuntime implements Runtime {
     return this.containers.loaded;
   }
 
+  /** Resolves when the containers are known, or it is known that there is no containerd. Not before `run` was called. */
+  async settled(): Promise<void> {
+    try {
+      await this.#ready();
+      await this.loaded;
+    } catch {
+      // Every call says why, and so does `facts`.
+    }
+  }
+
   /** Runs until the signal aborts; containers run on after that. */
   async run(signal: AbortSignal): Promise<void> {
     const over = new AbortController();

@@ -317,6 +317,22 @@ for (const program of ["crun", "runc"]) {
       await test.it.remove("drone", { force: true, volumes: false });
     });
 
+    it("is spared by the collector while it is made", async () => {
+      let isOver = false;
+      const collecting = (async () => {
+        for (let round = 0; !isOver; round++) {
+          const id = `collect-${round}`;
+          await test.client.call(LeasesService.create, { id, labels: {} });
+          await test.client.call(LeasesService.delete, { id, sync: true });
+        }
+      })();
+      for (let round = 0; round < 5; round++) {
+        equal((await test.runToEnd({ command: ["true"] })).exitCode, 0);
+      }
+      isOver = true;
+      await collecting;
+    });
+
     it("tells what happens", async () => {
       const over = new AbortController();
       const actions: string[] = [];
