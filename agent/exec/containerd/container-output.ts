@@ -4,7 +4,8 @@
  * Folder: `output/RUN.stdout`, `output/RUN.stderr` (written by the shim), `output/position`, and the log
  * `ID-json.log`. One `OutputPump` per run; one `OutputHub` per run, made early for those who attach before the start.
  */
-import { mkdir, open, rm } from "node:fs/promises";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { OutputChunk } from "../../../src/common/container/containers.ts";
@@ -42,8 +43,7 @@ export class ContainerOutput {
 
   /** Readies the files of the next run and begins to read them; a terminal has no stderr. */
   async begin(container: Container): Promise<{ stdout: string; stderr: string }> {
-    await this.#takeInRest(container);
-    const last = await readPosition(this.#positionPath());
+    const last = await this.#takeInRest(container);
     const start: OutputPosition = {
       run: (last?.run ?? 0) + 1,
       stdoutBytes: 0,
@@ -52,9 +52,10 @@ export class ContainerOutput {
       ended: false,
     };
     const paths = this.#pathsOf(start.run, container.config.tty);
-    await mkdir(join(this.#folder, "output"), { recursive: true, mode: 0o700 });
+    // At once, not through the thread pool: this is on the way of every start.
+    mkdirSync(join(this.#folder, "output"), { recursive: true, mode: 0o700 });
     for (const path of [paths.stdout, paths.stderr]) {
-      if (path !== "") await (await open(path, "w", 0o600)).close();
+      if (path !== "") closeSync(openSync(path, "w", 0o600));
     }
     await this.#startPump(container, start);
     return { stdout: paths.stdout, stderr: paths.stderr };
@@ -102,13 +103,14 @@ export class ContainerOutput {
     return this.#pump?.lastTimeNs;
   }
 
-  /** Takes in what a run left that ended while there was no daemon. */
-  async #takeInRest(container: Container): Promise<void> {
+  /** Takes in what a run left that ended while there was no daemon. Resolves with where the last run stands. */
+  async #takeInRest(container: Container): Promise<OutputPosition | undefined> {
     const left = await readPosition(this.#positionPath());
-    if (this.#pump !== undefined || left === undefined || left.ended) return;
+    if (this.#pump !== undefined || left === undefined || left.ended) return left;
     const hub = new OutputHub();
     await (await this.#newPump(container, left, hub)).finish();
     await this.#removeRawFiles();
+    return readPosition(this.#positionPath());
   }
 
   async #startPump(container: Container, start: OutputPosition): Promise<void> {

@@ -5,6 +5,7 @@
  * One short record, overwritten in place by a single write after each batch: the offsets in the raw files, and where the
  * log stood then. A batch that was written but not noted is cut off the log again (`LogFiles.open`) and read once more.
  */
+import { constants } from "node:fs";
 import { type FileHandle, open, readFile } from "node:fs/promises";
 import type { LogMark } from "./log-files.ts";
 
@@ -33,7 +34,8 @@ export class PositionFile {
 
   /** Opens the record, which may not be there yet. */
   static async open(path: string): Promise<PositionFile> {
-    return new PositionFile(await open(path, "a+", 0o600).then(reopened(path)));
+    // Made when missing, and neither emptied nor appended to otherwise.
+    return new PositionFile(await open(path, constants.O_RDWR | constants.O_CREAT, 0o600));
   }
 
   async write(position: OutputPosition): Promise<void> {
@@ -44,14 +46,6 @@ export class PositionFile {
   close(): Promise<void> {
     return this.#file.close();
   }
-}
-
-/** Files opened to append cannot be overwritten: it is only made that way. */
-function reopened(path: string) {
-  return async (made: FileHandle): Promise<FileHandle> => {
-    await made.close();
-    return open(path, "r+");
-  };
 }
 
 /** The last record; undefined when there is none that can be read. */
