@@ -17,7 +17,7 @@ import type {
 import type { Container } from "../../../src/common/container/types.ts";
 import type { ContainerdClient } from "../../../src/common/containerd/client.ts";
 import { TasksService } from "../../../src/common/containerd/generated/protocol.ts";
-import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { attachTo, type ContainerInput } from "./attach.ts";
 import { ContainerOutput, logPathIn } from "./container-output.ts";
 import { Execs, removeExecPipes } from "./exec.ts";
@@ -128,7 +128,12 @@ export class LocalStreams implements ContainerStreams {
     return attachment;
   }
 
+  /** @throws ClusterError unimplemented with the driver `none`. */
   logs(container: Container, options: LogOptions): AsyncIterable<LogRecord> {
+    if (logSettingsOf(container.config.logDriver).driver === "none") {
+      const text = "configured logging driver does not support reading";
+      throw new ClusterError("unimplemented", text);
+    }
     return readLog(this.#of(container.id).output.files, options);
   }
 

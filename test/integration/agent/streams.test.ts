@@ -120,6 +120,20 @@ describe("agent/exec/containerd: streams and files", () => {
       await gone(id);
     });
 
+    it("serves clients, but keeps no log, with the driver none", async () => {
+      const logDriver = { name: "none", options: {} };
+      const { id } = await test.it.create(
+        test.config({ command: ["echo", "seen"], logDriver }),
+        patient,
+      );
+      const reading = test.it.attach(id, everything).then((attachment) => taken(attachment));
+      await test.it.start(id, patient);
+      equal(await reading, "seen\n");
+      await rejects(logOf(id), /configured logging driver does not support reading/);
+      equal(test.it.find(id).logPath, "");
+      await gone(id);
+    });
+
     it("follows a container to its end", async () => {
       const id = await test.run({ command: sh("echo one; sleep 0.3; echo two") });
       equal(await logOf(id, { follow: true }), "one\ntwo\n");
