@@ -98,6 +98,18 @@ describe("services", function () {
     return found;
   }
 
+  /** How the update of a service ended. */
+  async function updated(name: string): Promise<string> {
+    const format = "{{.UpdateStatus.State}}: {{.UpdateStatus.Message}}";
+    return until(
+      async () => {
+        const text = await lab.docker("m1", ["service", "inspect", "--format", format, name]);
+        return !/^(updating|rollback_started|):? /.test(text) && text;
+      },
+      { withinMs: 60_000, everyMs: 100, what: `the update of ${name} is over` },
+    );
+  }
+
   /** Pids of the host's processes whose command line begins so, as its kernel has them. */
   function processes(host: string, begin: string): number[] {
     const { hostPid } = lab.playground.node(host);
@@ -227,6 +239,56 @@ describe("services", function () {
       what: "nothing runs on w2",
     });
     equal(processes("w2", "sleep 36").length, 0);
+  });
+
+  it("are updated slot by slot, pause when the new command fails, and are rolled back", async () => {
+    const update = ["--update-monitor", "2s", "--rollback-monitor", "1s"];
+    await create("turn", 3, ...update, "--rollback-parallelism", "0");
+    const first = (await running("turn", 3)).map(({ id }) => id);
+    await lab.docker("m2", ["service", "update", "--detach", "--env-add", "A=1", "turn"]);
+    equal(await updated("turn"), "completed: update completed");
+    const second = (await running("turn", 3)).map(({ id }) => id);
+    deepEqual(
+      second.filter((id) => first.includes(id)),
+      [],
+    );
+    await lab.docker("m2", ["service", "update", "--detach", "--args", "sh -c 'exit 4'", "turn"]);
+    match(
+      await updated("turn"),
+      /^paused: update paused due to failure or early termination of task [0-9a-z]{25}$/,
+    );
+    const left = (await running("turn", 2)).map(({ id }) => id);
+    ok(left.every((id) => second.includes(id)));
+    const failed = (await rows("turn")).filter(({ state }) => state === "Failed");
+    equal(failed[0]?.error, `"task: non-zero exit (4)"`);
+    await lab.docker("m3", ["service", "rollback", "--detach", "turn"]);
+    equal(await updated("turn"), "rollback_completed: rollback completed");
+    const last = (await running("turn", 3)).map(({ id }) => id);
+    ok(left.every((id) => last.includes(id)));
+  });
+
+  it("leave a drained host, and those of a global service come back to it", async () => {
+    const words = ["--mode", "global", "--stop-grace-period", "1s", "--detach", "--name", "all"];
+    const where = ["--constraint", "node.role==worker"];
+    await lab.docker("m1", ["service", "create", ...words, ...where, image, ...sleeper]);
+    await create("two", 2, ...where);
+    await running("all", 2);
+    await lab.docker("m1", ["node", "update", "--availability", "drain", "w1"]);
+    await until(() => processes("w1", "sleep 36").length === 0, {
+      withinMs: 20_000,
+      what: "nothing runs on w1",
+    });
+    deepEqual(
+      (await running("two", 2)).map(({ node }) => node),
+      ["w2", "w2"],
+    );
+    match(await lab.docker("m3", ["service", "ls"]), /all\s+global\s+1\/1/);
+    await lab.docker("m1", ["node", "update", "--availability", "active", "w1"]);
+    await running("all", 2);
+    deepEqual(
+      (await running("two", 2)).map(({ node }) => node),
+      ["w2", "w2"],
+    );
   });
 
   it("read secrets and configs that only their nodes are given", async () => {
