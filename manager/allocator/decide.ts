@@ -46,6 +46,11 @@ export function allocate(task: Task, networkById: (id: string) => Network | unde
 }
 
 function isNodesOwn(network: Network | undefined): boolean {
+  return ownDriverOf(network) !== "";
+}
+
+/** Driver of a network that every node has by itself, else "". */
+export function ownDriverOf(network: Network | undefined): string {
   const driver = network?.spec?.driver?.name ?? network?.driverState?.name ?? "";
-  return nodeDrivers.includes(driver);
+  return nodeDrivers.includes(driver) ? driver : "";
 }

@@ -16,7 +16,7 @@ import type { Change } from "../state/change.ts";
 import { type Follower, Waiting } from "../state/follow.ts";
 import type { Store } from "../state/store.ts";
 import type { Tx } from "../state/transaction.ts";
-import { type Allocation, allocate } from "./decide.ts";
+import { type Allocation, allocate, ownDriverOf } from "./decide.ts";
 
 /** Tasks looked at in one go: a few milliseconds. */
 const tasksPerTurn = 10_000;
@@ -95,14 +95,14 @@ export class AllocatorLoop implements Follower {
     const task = tx.get("task", id);
     if (task === undefined || (task.status?.state ?? "new") !== "new") return;
     const allocation = allocate(task, (networkId) => tx.get("network", networkId));
-    if (allocation.kind === "pass") tx.update("task", this.#passed(task, allocation));
+    if (allocation.kind === "pass") tx.update("task", this.#passed(tx, task, allocation));
     else if (task.status?.error !== allocation.reason) {
       const status = TaskStatus.create({ ...task.status, state: "new", error: allocation.reason });
       tx.update("task", { ...task, status });
     }
   }
 
-  #passed(task: Task, allocation: Allocation & { readonly kind: "pass" }): Task {
+  #passed(tx: Tx, task: Task, allocation: Allocation & { readonly kind: "pass" }): Task {
     const { networks, hostPorts } = allocation;
     const status = TaskStatus.create({
       timestampMs: this.#clock.now(),
@@ -112,7 +112,10 @@ export class AllocatorLoop implements Follower {
     return {
       ...task,
       status,
-      networks: networks.map((networkId) => NetworkAttachment.create({ networkId })),
+      networks: networks.map((networkId) => {
+        const ownDriver = ownDriverOf(tx.get("network", networkId));
+        return NetworkAttachment.create({ networkId, ownDriver });
+      }),
       endpoint: task.endpoint && { ...task.endpoint, ports: hostPorts },
     };
   }

@@ -92,6 +92,7 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     dnsSearch: spec.dns?.search ?? [],
     dnsOptions: spec.dns?.options ?? [],
     extraHosts: spec.hosts.flatMap(extraHosts),
+    networks: networksOf(task),
     logDriver: task.logDriver ?? task.spec?.logDriver,
     task: {
       taskId: task.id,
@@ -101,6 +102,13 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
       serviceName: task.serviceAnnotations?.name ?? "",
     },
   };
+}
+
+/** A network that every node has by itself goes before all others, as nothing can be joined to it. */
+function networksOf({ networks }: Task): readonly string[] {
+  const own = networks.find(({ ownDriver }) => ownDriver !== "");
+  if (own === undefined) return ["default"];
+  return [own.ownDriver === "null" ? "none" : own.ownDriver];
 }
 
 /** What a service cannot say. */
@@ -115,7 +123,6 @@ const unsaid = {
   anonymousVolumes: [],
   volumesFrom: [],
   shmSizeBytes: 0,
-  networks: ["default"],
   ipcMode: "",
   pidMode: "",
   utsMode: "",

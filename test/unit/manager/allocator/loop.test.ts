@@ -3,8 +3,12 @@
  */
 import assert from "node:assert/strict";
 import {
+  Annotations,
+  Driver,
   EndpointSpec,
+  Network,
   NetworkAttachmentConfig,
+  NetworkSpec,
   PortConfig,
   TaskSpec,
 } from "../../../../src/common/api/generated/api.ts";
@@ -29,6 +33,22 @@ describe("manager/allocator/loop", () => {
     assert.equal(cluster.service("web").endpoint?.ports[0]?.publishedPort, 80);
     const [task] = cluster.runningTasks("web");
     assert.equal(task?.endpoint?.ports[0]?.publishedPort, 80);
+  });
+
+  it("tells the node which of its own networks a task is for", async () => {
+    const spec = NetworkSpec.create({
+      annotations: Annotations.create({ name: "host" }),
+      driver: Driver.create({ name: "host" }),
+    });
+    await cluster.store.update((tx) => tx.create("network", Network.create({ id: "own", spec })));
+    const networks = [NetworkAttachmentConfig.create({ target: "own" })];
+    await cluster.createService("web", 1, { spec: { task: TaskSpec.create({ networks }) } });
+    await cluster.pass(200);
+    const [task] = cluster.runningTasks("web");
+    assert.deepEqual(
+      task?.networks.map(({ networkId, ownDriver }) => [networkId, ownDriver]),
+      [["own", "host"]],
+    );
   });
 
   it("leaves a task that has to wait new, with the reason, and writes that once", async () => {

@@ -172,7 +172,9 @@ describe("manager/control/networks", () => {
   it("stays while a task runs in it, and goes when it has ended", async () => {
     const control = testControl();
     const { id } = await create(control, { Name: "back" });
-    const networks = [{ networkId: id, addresses: [], aliases: [], driverOptions: {} }];
+    const networks = [
+      { networkId: id, addresses: [], aliases: [], driverOptions: {}, ownDriver: "" },
+    ];
     await control.store.update((tx) => tx.create("task", testTask("t1", { networks })));
     const remove = () => control.call(ControlService.removeNetwork, { id, force: false });
     await assert.rejects(remove(), { message: `network ${id} is in use by task t1` });

@@ -15,6 +15,7 @@ import {
   Driver,
   GenericResource,
   Mount,
+  NetworkAttachment,
   Secret,
   SecretReference,
   SecretSpec,
@@ -55,6 +56,16 @@ describe("agent/exec/containerd/container-config", () => {
     equal(configOf({}).name, "web.3.task1");
     equal(configOf({}, { slot: 0 }).name, "web.node1.task1");
     equal(taskName(Task.create({ id: "t" })), "t");
+  });
+
+  it("puts it into the node's own network when the service names that", () => {
+    const on = (...drivers: string[]) => {
+      const networks = drivers.map((ownDriver) => NetworkAttachment.create({ ownDriver }));
+      return configOf({}, { networks }).networks;
+    };
+    deepEqual(on(), ["default"]);
+    deepEqual(on("host"), ["host"]);
+    deepEqual(on("", "null"), ["none"]);
   });
 
   it("labels it as Docker does, whatever the user says", () => {
