@@ -21,6 +21,7 @@ interface Source {
   read(offset: number): Promise<Buffer>;
   /** How long it was when it was opened; what comes later is for followers. */
   size(): Promise<number>;
+  lengthNow(): number;
   close(): void;
 }
 
@@ -48,8 +49,7 @@ async function* records(
 ): AsyncGenerator<StoredLogRecord, void, void> {
   const follow = options.follow && files.isOpen;
   let generation = files.generation;
-  const opened = files.paths().flatMap((path) => openSource(path) ?? []);
-  const sources = follow ? opened : await asTheyAre(opened);
+  const sources = files.paths().flatMap((path) => openSource(path) ?? []);
   try {
     let { skipSources, offset } = await startOf(sources, options.tail);
     for (const [position, source] of sources.entries()) {
@@ -73,24 +73,14 @@ async function* records(
   }
 }
 
-/** The sources, of which the last, which may be written to, ends where it does now: a reader never runs after a writer. */
-async function asTheyAre(sources: readonly Source[]): Promise<Source[]> {
-  const last = sources.at(-1);
-  if (last === undefined) return [];
-  const size = await last.size();
-  const bounded: Source = {
-    read: async (offset) => (await last.read(offset)).subarray(0, Math.max(0, size - offset)),
-    size: async () => size,
-    close: () => last.close(),
-  };
-  return [...sources.slice(0, -1), bounded];
-}
-
 /** Waits until there is more than `offset` bytes in this generation; false when there will be none. */
 function follower(files: LogFiles, generation: number, signal: AbortSignal) {
+  let before = -1;
   return async (offset: number): Promise<boolean> => {
     if (signal.aborted || !files.isOpen || files.generation !== generation) return false;
-    if (files.mark.bytes <= offset) await files.changed(signal);
+    // Asked twice at the same place the file is shorter than its writer believes: somebody has emptied it.
+    if (files.mark.bytes <= offset || before === offset) await files.changed(signal);
+    before = offset;
     return !signal.aborted;
   };
 }
@@ -114,6 +104,10 @@ async function* linesOf(
     if (block.length === 0) {
       if (last || typeof until !== "function") return;
       last = !(await until(offset));
+      if (source.lengthNow() < offset) {
+        offset = 0;
+        rest = Buffer.alloc(0);
+      }
       continue;
     }
     offset += block.length;
@@ -198,6 +192,7 @@ function plainSource(fd: number): Source {
       return block.subarray(0, bytesRead);
     },
     size: async () => size,
+    lengthNow: () => fstatSync(fd).size,
     close: () => {
       if (isOpen) closeSync(fd);
       isOpen = false;
@@ -214,6 +209,7 @@ function packedSource(fd: number): Source {
   return {
     read: async (offset) => (await bytes()).subarray(offset, offset + blockBytes),
     size: async () => (await bytes()).length,
+    lengthNow: () => Number.POSITIVE_INFINITY,
     close: () => {
       // Read or not: the file is let go when its content was unpacked.
       if (unpacked === undefined) closeSync(fd);

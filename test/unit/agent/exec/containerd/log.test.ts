@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -289,6 +290,20 @@ describe("agent/exec/containerd/log-files", () => {
     deepEqual(texts, ["line 2", "line 3"]);
     const all = await textsOf(files);
     equal(all.length, 5);
+    await files.close();
+  });
+
+  it("follows on after somebody has emptied the file", async () => {
+    const files = await written(endless, 3);
+    const stop = new AbortController();
+    const records = readLog(files, options({ follow: true, tail: 1, signal: stop.signal }));
+    const textOf = async () => Buffer.from((await records.next()).value?.data ?? []).toString();
+    equal(await textOf(), "line 3\n");
+    const next = textOf();
+    truncateSync(path);
+    await files.append(encode("after\n"));
+    equal(await next, "after\n");
+    stop.abort();
     await files.close();
   });
 
