@@ -214,6 +214,11 @@ for (const program of ["crun", "runc"]) {
       await test.it.stop(ignored, { signal: "", timeoutS: 0 });
       equal(test.it.find(ignored).state.exitCode, 137);
       const helped = await test.run({ command: ["sleep", "1000"], init: true });
+      // A signal before the init has set itself up is lost, as it is for every first process.
+      await until(() => childOf(pidOf(helped)) !== "", {
+        withinMs: 10_000,
+        what: "the init has started its program",
+      });
       await test.it.stop(helped, { signal: "", timeoutS: 30 });
       equal(test.it.find(helped).state.exitCode, 143);
       for (const id of [handled, ignored, helped]) {
@@ -369,6 +374,10 @@ function memoryLimit(test: TestContainers, id: string): number {
   const { version, mountOf } = test.node.cgroups;
   const file = version === 1 ? "memory.limit_in_bytes" : "memory.max";
   return Number(readFileSync(`${mountOf.get("memory")}${test.cgroupParent}/${id}/${file}`, "utf8"));
+}
+
+function childOf(pid: number): string {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
 }
 
 function namespaceOf(pid: string, kind: string): string {
