@@ -243,7 +243,10 @@ export class Catalog {
 /** Manifests, configurations and sizes remembered: some kilobytes each. */
 const cachedMax = 1_000;
 
-/** `name@sha256:…` for every repository that is known to have the target. */
+/**
+ * `name@sha256:…` for every repository that is known to have the target. A tag speaks for its own repository only: with the
+ * last tag of a repository go its digests, as with Docker. An image that has lost its tags keeps them all.
+ */
 function digestsOf(record: NameRecord, content: ReadonlyMap<string, ContentRecord>): string[] {
   const { digest } = record.target;
   const labels = content.get(digest)?.labels ?? {};
@@ -254,9 +257,10 @@ function digestsOf(record: NameRecord, content: ReadonlyMap<string, ContentRecor
       .split(",")
       .map((repository) => familiarName({ domain, repository, tag: "", digest: "" }));
   });
-  const own =
-    kindOfName(record.name) === "digest" ? [familiarName(parseReference(record.name))] : [];
-  return [...new Set([...own, ...found])].map((name) => `${name}@${digest}`);
+  const kind = kindOfName(record.name);
+  if (kind === "dangling") return [...new Set(found)].map((name) => `${name}@${digest}`);
+  const own = familiarName(parseReference(record.name));
+  return kind === "digest" || found.includes(own) ? [`${own}@${digest}`] : [];
 }
 
 /** Docker's answer for an image that is not there. */

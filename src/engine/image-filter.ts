@@ -15,26 +15,42 @@ export interface ImageTargets {
   readonly untilMs: number | undefined;
 }
 
-/** @throws ClusterError `invalid-argument` for a value that is none. */
-export function imageMatcher(filters: Filters, targets: ImageTargets): (image: Image) => boolean {
-  const dangling = truthFor(filters, "dangling");
+/**
+ * The images that pass, with `reference` each with the names that do.
+ * @throws ClusterError `invalid-argument` for a value that is none.
+ */
+export function filteredImages(
+  images: readonly Image[],
+  filters: Filters,
+  targets: ImageTargets,
+): readonly Image[] {
   const patterns = valuesFor(filters, "reference").map(globOf);
+  const matches = (name: string) => namesOf(name).some((n) => patterns.some((p) => p.test(n)));
+  const found = images.filter(imageMatcher(filters, targets));
+  if (patterns.length === 0) return found;
+  return found
+    .map((image) => ({
+      ...image,
+      tags: image.tags.filter(matches),
+      digests: image.digests.filter(matches),
+    }))
+    .filter(({ tags, digests }) => tags.length > 0 || digests.length > 0);
+}
+
+function imageMatcher(filters: Filters, targets: ImageTargets): (image: Image) => boolean {
+  const dangling = truthFor(filters, "dangling");
   const { beforeMs, sinceMs, untilMs } = targets;
   return (image) =>
     (dangling === undefined || dangling === (image.tags.length === 0)) &&
     matchesLabels(filters, "label", image.config.labels) &&
     (beforeMs === undefined || image.createdAtMs < beforeMs) &&
     (sinceMs === undefined || image.createdAtMs > sinceMs) &&
-    (untilMs === undefined || image.createdAtMs <= untilMs) &&
-    (patterns.length === 0 || namesOf(image).some((name) => patterns.some((p) => p.test(name))));
+    (untilMs === undefined || image.createdAtMs <= untilMs);
 }
 
-/** Names with and without their tags, which patterns may leave out. */
-function namesOf(image: Image): readonly string[] {
-  return [...image.tags, ...image.digests].flatMap((name) => [
-    name,
-    name.replace(/[:@][^/]*$/, ""),
-  ]);
+/** The name with and without its tag or digest, which patterns may leave out. */
+function namesOf(name: string): readonly string[] {
+  return [name, name.replace(/[:@][^/]*$/, "")];
 }
 
 /** A pattern as of a shell: `*` and `?` stop at slashes. */

@@ -9,7 +9,7 @@ import { truthFor } from "./container-filter.ts";
 import { hasPruneLabels } from "./containers.ts";
 import type { EngineContext } from "./context.ts";
 import { type Filters, parseFilters, valuesFor } from "./filters.ts";
-import { imageFilters, imageMatcher } from "./image-filter.ts";
+import { filteredImages, imageFilters } from "./image-filter.ts";
 import { untilFrom } from "./network-filter.ts";
 import { empty, json, type Reply } from "./reply.ts";
 import { type EngineRequest, flag, param } from "./request.ts";
@@ -39,12 +39,11 @@ export function imageRoutes(context: EngineContext): readonly Route[] {
 async function listImages(context: EngineContext, request: EngineRequest): Promise<Reply> {
   const { images } = context.ports.runtime;
   const filters = parseFilters(request.query.get("filters"), imageFilters);
-  const isWanted = imageMatcher(filters, {
+  const found = filteredImages(await images.list(), filters, {
     beforeMs: await madeAt(context, filters, "before"),
     sinceMs: await madeAt(context, filters, "since"),
     untilMs: untilFrom(filters, context.clock.now()),
   });
-  const found = (await images.list()).filter(isWanted);
   return json(newestFirst(found).map((image) => imageToSummary(image, request.version)));
 }
 

@@ -159,6 +159,11 @@ describe("docker's files, images and volumes on a real daemon", function () {
         assert.equal(await d.docker(`run --rm --network none ${name} echo hi`), "hi");
         assert.match(await d.inspect(name, "{{index .RepoDigests 0}}"), /bees\/box@sha256:/);
         await d.docker(`rmi ${name}`);
+        assert.match((await d.refused(`inspect ${name}`)).stderr, /[Nn]o such object/);
+        assert.ok(
+          !(await d.docker("images --digests")).includes("bees/box"),
+          "digests go with the tag",
+        );
         const missing = await d.refused(`pull ${address}/bees/none:1`);
         assert.match(
           missing.stderr,

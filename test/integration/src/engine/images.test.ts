@@ -242,7 +242,7 @@ describe("engine's images, volumes and files over HTTP", () => {
     ]);
     assert.deepEqual(
       all.map((event) => event["Action"]),
-      ["create", "start", "destroy"],
+      ["create", "start", "die", "destroy"],
     );
     assert.deepEqual(none, []);
     assert.equal(all[0]?.["id"], id);
