@@ -17,6 +17,9 @@ import { OutputHub } from "./output-hub.ts";
 import { type OutputPosition, readPosition } from "./output-position.ts";
 import { OutputPump } from "./output-pump.ts";
 
+/** What a container has written that fast that it is not logged by then does not hold up its end; it is logged on. */
+const lingerMs = 1_000;
+
 /** Where the log of a container is, for `docker inspect`. */
 export function logPathIn(folder: string, containerId: string): string {
   return join(folder, `${containerId}-json.log`);
@@ -30,6 +33,8 @@ export class ContainerOutput {
   readonly #tools: { readonly clock: Clock; readonly log: Log };
   #hub = new OutputHub();
   #pump: OutputPump | undefined;
+  /** The run that is over, while its log is not complete. */
+  #ending: { readonly pump: OutputPump; readonly done: Promise<void> } | undefined;
 
   constructor(folder: string, containerId: string, tools: { clock: Clock; log: Log }) {
     this.#folder = folder;
@@ -52,11 +57,6 @@ export class ContainerOutput {
       ended: false,
     };
     const paths = this.#pathsOf(start.run, container.config.tty);
-    // At once, not through the thread pool: this is on the way of every start.
-    mkdirSync(join(this.#folder, "output"), { recursive: true, mode: 0o700 });
-    for (const path of [paths.stdout, paths.stderr]) {
-      if (path !== "") closeSync(openSync(path, "w", 0o600));
-    }
     await this.#startPump(container, start);
     return { stdout: paths.stdout, stderr: paths.stderr };
   }
@@ -67,21 +67,46 @@ export class ContainerOutput {
     if (start !== undefined && !start.ended) await this.#startPump(container, start);
   }
 
-  /** The run is over; what an earlier daemon has left is taken in as well. Resolves when the log is complete. */
+  /**
+   * The run is over; what an earlier daemon has left is taken in as well. Resolves when the log is complete, or is known to
+   * take long.
+   */
   async finish(container: Container | undefined): Promise<void> {
     if (container !== undefined && this.#pump === undefined) await this.#takeInRest(container);
     const pump = this.#pump;
     const hub = this.#hub;
     this.#pump = undefined;
     this.#hub = new OutputHub();
-    if (pump === undefined) hub.end();
-    await pump?.finish();
-    await this.#removeRawFiles();
+    if (pump === undefined) {
+      hub.end();
+      return;
+    }
+    const done = pump.finish().then(() => this.#removeRawFiles());
+    const ending = { pump, done };
+    this.#ending = ending;
+    const isOver = done.finally(() => {
+      if (this.#ending === ending) this.#ending = undefined;
+    });
+    const stop = new AbortController();
+    // Its only failure is that it is not waited for any more.
+    const patience = this.#tools.clock.sleep(lingerMs, stop.signal).catch(() => undefined);
+    await Promise.race([isOver, patience]);
+    stop.abort();
+    isOver.catch((error) => this.#tools.log.warn("the rest of a log is lost", { err: error }));
+  }
+
+  /** The container goes, and its log with it. */
+  async drop(): Promise<void> {
+    const pumps = [this.#pump, this.#ending?.pump];
+    this.#pump = undefined;
+    this.#hub.end();
+    for (const pump of pumps) await pump?.suspend();
   }
 
   /** The daemon stops. */
   async suspend(): Promise<void> {
     await this.#pump?.suspend();
+    await this.#ending?.pump.suspend();
     this.#pump = undefined;
     this.#hub.end();
   }
@@ -105,6 +130,7 @@ export class ContainerOutput {
 
   /** Takes in what a run left that ended while there was no daemon. Resolves with where the last run stands. */
   async #takeInRest(container: Container): Promise<OutputPosition | undefined> {
+    await this.#ending?.done;
     const left = await readPosition(this.#positionPath());
     if (this.#pump !== undefined || left === undefined || left.ended) return left;
     const hub = new OutputHub();
@@ -120,8 +146,15 @@ export class ContainerOutput {
   #newPump(container: Container, start: OutputPosition, hub: OutputHub): Promise<OutputPump> {
     const settings = logSettingsOf(container.config.logDriver);
     const { clock, log } = this.#tools;
+    const paths = this.#pathsOf(start.run, container.config.tty);
+    // At once, not through the thread pool: this is on the way of every start. Files that a crash of the machine took are
+    // made again, empty.
+    mkdirSync(join(this.#folder, "output"), { recursive: true, mode: 0o700 });
+    for (const path of [paths.stdout, paths.stderr]) {
+      if (path !== "") closeSync(openSync(path, "a", 0o600));
+    }
     return OutputPump.start({
-      paths: { ...this.#pathsOf(start.run, container.config.tty), position: this.#positionPath() },
+      paths: { ...paths, position: this.#positionPath() },
       start,
       log: settings.driver === "none" ? undefined : { files: this.files, rotation: settings },
       attributes: logAttributes(settings, container),
@@ -131,10 +164,10 @@ export class ContainerOutput {
     });
   }
 
-  /** Those who still read have them open. */
+  /** Only when all of them is in the log; those who still read have them open. */
   async #removeRawFiles(): Promise<void> {
     const position = await readPosition(this.#positionPath());
-    if (position === undefined) return;
+    if (position?.ended !== true) return;
     const { stdout, stderr } = this.#pathsOf(position.run, false);
     await rm(stdout, { force: true });
     await rm(stderr, { force: true });

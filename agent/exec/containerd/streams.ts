@@ -112,7 +112,7 @@ export class LocalStreams implements ContainerStreams {
     streams?.health?.abort();
     this.#execs.table.removeAllOf(containerId);
     await streams?.stdin?.close();
-    await streams?.output.finish(undefined);
+    await streams?.output.drop();
     this.#streams.delete(containerId);
   }
 

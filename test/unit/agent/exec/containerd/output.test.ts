@@ -167,6 +167,59 @@ describe("agent/exec/containerd/container-output", () => {
     equal(await logOf(after.files), "one\ntwo\n");
   });
 
+  it("lets a container end whose log takes long, and logs on before the next run", async () => {
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    // What holds the log up are the pauses of the pump; only the patience at the end is over at once.
+    const clock = {
+      ...systemClock,
+      sleep: (ms: number) => (ms === 1000 ? Promise.resolve() : released),
+    };
+    const output = new ContainerOutput(folder, "c", { clock, log: silentLog });
+    const first = await output.begin(container("json-file"));
+    let text = "";
+    for (let number = 0; number < 100_000; number++) text += `line ${number}\n`;
+    appendFileSync(first.stdout, text);
+    await output.finish(container("json-file"));
+    ok((await logOf(output.files)).length < text.length);
+    const next = output.begin(container("json-file"));
+    release();
+    appendFileSync((await next).stdout, "next\n");
+    await output.drop();
+    const whole = await logOf(output.files);
+    ok(whole.startsWith(text) && !whole.slice(text.length).startsWith("line"));
+  });
+
+  it("keeps what was not logged when the daemon stops right after the end", async () => {
+    const stuck = {
+      ...systemClock,
+      sleep: (ms: number, signal?: AbortSignal) =>
+        ms === 1000 ? Promise.resolve() : systemClock.sleep(1e9, signal),
+    };
+    const before = new ContainerOutput(folder, "c", { clock: stuck, log: silentLog });
+    const paths = await before.begin(container("json-file"));
+    const text = "0123456789\n".repeat(100_000);
+    appendFileSync(paths.stdout, text);
+    await before.finish(container("json-file"));
+    await before.suspend();
+    const after = outputOf();
+    await after.finish(container("json-file"));
+    equal(await logOf(after.files), text);
+  });
+
+  it("goes on without raw files that a crash of the machine took", async () => {
+    const before = outputOf();
+    const paths = await before.begin(container("json-file"));
+    appendFileSync(paths.stdout, "one\n");
+    await before.suspend();
+    rmSync(paths.stdout);
+    const after = outputOf();
+    await after.begin(container("json-file"));
+    await after.drop();
+  });
+
   it("does not wait for a slow reader to complete the log", async () => {
     const output = outputOf();
     const { output: slow } = output.subscribe({ ...both, unfinished: false });
