@@ -4,8 +4,9 @@
  * Wraps the routes of single containers and execs. What this node has itself is served here, names and prefixes included;
  * else the container is looked for among the tasks of the cluster, and the request is carried to its node (`carry.ts`).
  */
+import { aborting } from "../common/clock/aborting.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
-import { farExecsMax } from "../common/limits/tunnel.ts";
+import { farExecsMax, farLookupMs } from "../common/limits/tunnel.ts";
 import { type EngineContext, readView } from "./context.ts";
 import { containerOf, type FoundTask, findTask, looksLikeTask } from "./far-lookup.ts";
 import { isExecRoute, isInspectRoute, makesExec, mayTravel, pathFor } from "./far-routes.ts";
@@ -93,12 +94,23 @@ export class Far {
     const present = objects.present();
     const found = present === undefined ? undefined : findTask(present, reference);
     if (found !== undefined && containerOf(found.task) !== "") return found;
+    const stop = new AbortController();
+    const end = () => stop.abort(request.signal.reason);
+    request.signal.addEventListener("abort", end, { once: true });
+    const late = this.#context.clock.sleep(farLookupMs, stop.signal).then(end, () => {
+      // The look-up is done.
+    });
     try {
-      return findTask(await readView(this.#context, request, 0), reference);
+      const view = readView(this.#context, { ...request, signal: stop.signal }, 0);
+      return findTask(await aborting(view, stop.signal), reference);
     } catch (error) {
       if (hasCode(error, "invalid-argument")) throw error;
       // No leader just now: what is not in the tables of this manager cannot be found.
       return found;
+    } finally {
+      request.signal.removeEventListener("abort", end);
+      stop.abort();
+      await late;
     }
   }
 

@@ -4,6 +4,8 @@
 
 const kib = 1024;
 
+/** How long a container that is not here is looked for in the cluster; without a leader that is in vain. */
+export const farLookupMs = 1_000;
 /** Execs on other nodes that a manager remembers it made; the oldest are forgotten. */
 export const farExecsMax = 10_000;
 /** One piece of a tunnel: what Node's sockets read at once, far below a message's limit. */
