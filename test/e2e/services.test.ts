@@ -377,4 +377,16 @@ describe("services", function () {
     await lab.docker("m1", ["service", "rm", "safe"]);
     await lab.docker("m1", ["secret", "rm", "key"]);
   });
+
+  it("go from a node that leaves the swarm, and run elsewhere", async () => {
+    await create("web", 2, "--constraint", "node.role==worker");
+    equal(processes("w2", "sleep 36").length, 1);
+    await lab.docker("w2", ["swarm", "leave"]);
+    equal(await lab.docker("w2", ["ps", "--all", "--quiet"]), "");
+    equal(processes("w2", "sleep 36").length, 0);
+    await until(async () => (await running("web", 2)).every(({ node }) => node === "w1"), {
+      withinMs: 30_000,
+      what: "both run on w1",
+    });
+  });
 });
