@@ -3,7 +3,7 @@
  * with our own client.
  *
  *   node scripts/test-images.mjs                           makes them, as an OCI layout in build/test-images
- *   node scripts/test-images.mjs push HOST:PORT[/FOLDER] [--user NAME --password TEXT] [--certs FOLDER]
+ *   node scripts/test-images.mjs push HOST:PORT[/FOLDER] [--user NAME --password TEXT] [--certs FOLDER] [--with registry]
  *
  * Each name and the digest it has got are printed. What the names hold is in `images` below; `all` is one index of the three
  * platforms. The busybox of other architectures is fetched through apt once, with a state of its own so that this machine
@@ -83,6 +83,13 @@ const types = {
 /** All images are from this moment. */
 const created = "2024-01-01T00:00:00Z";
 
+/** Debian's docker-registry for this machine's architecture: large, and pushed only when it is asked for. */
+const registryImage = {
+  name: "registry:1",
+  extra: true,
+  config: { Cmd: ["/usr/bin/docker-registry", "serve", "/config.json"], Volumes: { "/data": {} } },
+};
+
 /** Makes the layout unless it is there. */
 export async function makeImages() {
   if (existsSync(join(layoutFolder, "index.json")) && readStamp() === stamp()) return;
@@ -97,6 +104,7 @@ export async function makeImages() {
   mkdirSync(join(work, "blobs/sha256"), { recursive: true });
   const entries = [];
   for (const image of images) entries.push(await makeImage(work, image));
+  entries.push(await makeImage(work, { ...registryImage, of: [own], single: true }));
   writeFileSync(join(work, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
   writeFileSync(join(work, "stamp"), stamp());
   const index = { schemaVersion: 2, mediaType: types.index, manifests: entries };
@@ -126,6 +134,7 @@ export async function pushImages(target, options = {}) {
   try {
     for (const entry of JSON.parse(readFileSync(join(layoutFolder, "index.json"))).manifests) {
       const name = entry.annotations["org.opencontainers.image.ref.name"];
+      if (name === registryImage.name && options.with !== "registry") continue;
       const reference = parseReference(`${target}/${name}`);
       await registry.use(reference, { auth, access: "pull,push", signal }, (repository) =>
         pushContent(repository, entry),
@@ -168,6 +177,7 @@ async function makeImage(work, image) {
   for (const { debian, platform } of platforms) {
     if (!image.of.includes(debian)) continue;
     const layers = [await baseLayer(debian), await filesLayer()];
+    if (image.extra) layers.push(await registryLayer());
     const config = {
       created,
       author: "Skep's tests",
@@ -177,6 +187,7 @@ async function makeImage(work, image) {
       history: [
         { created, created_by: `busybox-static of ${debian}` },
         { created, created_by: "users, folders and a greeting" },
+        ...(image.extra ? [{ created, created_by: "docker-registry" }] : []),
         { created, created_by: "configuration", empty_layer: true },
       ],
     };
@@ -227,6 +238,19 @@ function filesLayer() {
     folder(tar, "hive/", { uid: 1000, gid: 1001 });
     folder(tar, "data/", { uid: 1000, gid: 1001, mode: 0o750 });
     file(tar, "data/comb", "full of honey\n", { uid: 1000, gid: 1001, mode: 0o640 });
+  });
+}
+
+/** The program and the libraries it is linked with. */
+function registryLayer() {
+  return once("registry", (tar) => {
+    const program = "/usr/bin/docker-registry";
+    const libraries = execFileSync("ldd", [program], { encoding: "utf8" }).match(/\/\S+/g) ?? [];
+    for (const path of [program, ...new Set(libraries)])
+      file(tar, path.slice(1), readFileSync(path), { mode: 0o755 });
+    const storage = { filesystem: { rootdirectory: "/data" } };
+    const config = { version: "0.1", storage, http: { addr: ":5000", secret: "of no use" } };
+    file(tar, "config.json", JSON.stringify(config));
   });
 }
 

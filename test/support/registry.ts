@@ -94,14 +94,15 @@ export async function startRegistry(wish: RegistryWish = {}): Promise<TestRegist
     authority: wish.tls === true ? readFileSync(join(folder, "ca.crt"), "utf8") : "",
     dataFolder: join(folder, "data"),
     pushTestImages: (below = "") =>
-      push(below === "" ? address : `${address}/${below}`, wish, certsFolder),
+      pushTestImagesTo(below === "" ? address : `${address}/${below}`, wish, certsFolder),
   };
 }
 
-async function push(
+/** Pushes the test images to any registry; `also` names what is pushed beside the usual ones. */
+export async function pushTestImagesTo(
   target: string,
-  wish: RegistryWish,
-  certsFolder: string,
+  wish: RegistryWish & { readonly also?: "registry" } = {},
+  certsFolder = "",
 ): Promise<Record<string, string>> {
   const { name, password } = registryUser;
   const enter =
@@ -113,6 +114,7 @@ async function push(
     ...[...enter, process.execPath, script, "push", target],
     ...(wish.password === true ? ["--user", name, "--password", password] : []),
     ...(wish.tls === true ? ["--certs", certsFolder] : []),
+    ...(wish.also === undefined ? [] : ["--with", wish.also]),
   ];
   const { stdout } = await run(words[0] ?? "", words.slice(1));
   const lines = stdout.trim().split("\n");
