@@ -11,12 +11,14 @@ import { registryUser, startRegistry, type TestRegistry } from "../../../support
 import { until } from "../../../support/wait.ts";
 
 describe("skep daemon: images with the stock clients", () => {
-  const folder = mkdtempSync(join(tmpdir(), "skep-images-"));
-  const socket = join(folder, "d.sock");
+  let folder: string;
+  let socket: string;
   let daemon: ChildProcess;
   let hub: TestRegistry;
 
   before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "skep-images-"));
+    socket = join(folder, "d.sock");
     hub = await startRegistry({ password: true });
     await hub.pushTestImages("team");
     const words = ["build/src/bin/skep.js", "daemon", "--data-root", join(folder, "data")];
@@ -37,8 +39,8 @@ describe("skep daemon: images with the stock clients", () => {
 
   for (const client of dockerClients()) {
     describe(client.name, () => {
-      const config = join(folder, client.name);
-      const run = (...args: string[]) => runDocker(client, socket, ["--config", config, ...args]);
+      const run = (...args: string[]) =>
+        runDocker(client, socket, ["--config", join(folder, client.name), ...args]);
       const docker = async (...args: string[]) => {
         const { code, stdout, stderr } = await run(...args);
         equal(code, 0, `docker ${args.join(" ")}: ${stderr}`);
