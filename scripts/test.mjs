@@ -31,11 +31,11 @@ const suites = {
     }),
   integration: () =>
     mocha("integration", ["build/test/integration/**/*.test.js"], {
-      timeoutMs: 8 * minute,
+      timeoutMs: 15 * minute,
       testMs: 60_000,
     }),
   e2e: () =>
-    mocha("e2e", ["build/test/e2e/**/*.test.js"], { timeoutMs: 20 * minute, testMs: 5 * minute }),
+    mocha("e2e", ["build/test/e2e/**/*.test.js"], { timeoutMs: 30 * minute, testMs: 5 * minute }),
   sim: () => program("sim", "build/test/sim/run.js", ["--seeds", "200"], 10 * minute),
   mutants: () => program("mutants", "build/test/sim/mutants.js", ["--only", "1,2,3"], 10 * minute),
   "sim-long": () =>
