@@ -14,7 +14,8 @@ same() { # WHAT WANTED FOUND
 until_is() { # WHAT WANTED COMMAND…
   local what=$1 wanted=$2 found tries=0
   shift 2
-  while found=$("$@" 2>&1) && [ "$found" != "$wanted" ] || [ -z "$found" ]; do
+  # A command that fails has not been answered yet: a daemon that has just started, say.
+  until found=$("$@" 2>&1) && [ "$found" = "$wanted" ]; do
     tries=$((tries + 1))
     if [ $tries -ge 600 ]; then failed "$what: wanted $wanted, found $found"; return; fi
     sleep 0.5

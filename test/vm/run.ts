@@ -32,7 +32,8 @@ const machines: Readonly<Record<Arch, readonly string[]>> = {
   arm64: ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a72"],
 };
 const kernelWords: Readonly<Record<Arch, string>> = {
-  amd64: "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service net.ifnames=0",
+  amd64:
+    "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0 systemd.mask=serial-getty@ttyS0.service net.ifnames=0",
   arm64: "console=ttyAMA0 quiet",
 };
 
