@@ -18,7 +18,7 @@ import {
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { ApplyQueue, type CommittedEntries } from "./apply-queue.ts";
-import { noBytes } from "./core/message.ts";
+import { message as newMessage, noBytes } from "./core/message.ts";
 import { RawNode } from "./core/raw-node.ts";
 import {
   type ConfState,
@@ -382,7 +382,9 @@ export class RaftNode {
   #process(): void {
     while (!this.#stopped && this.#raw.hasReady()) {
       const ready = this.#raw.ready();
-      for (const message of ready.messages) this.#dispatch(message);
+      const isVote = ({ type }: Message) => type === "vote";
+      for (const message of ready.messages) if (!isVote(message)) this.#dispatch(message);
+      this.#holdVotes(ready.messages.filter(isVote));
       this.#observeLeadership(ready.softState, ready.hardState);
       for (const state of ready.readStates) this.#reads.answered(state);
     }
@@ -396,6 +398,19 @@ export class RaftNode {
     } else if (message.to === localApplyThread) this.#apply(message);
     else if (message.type === "snap") this.#options.events.sendSnapshot(message);
     else this.#send(message);
+  }
+
+  /**
+   * Asks for votes once the term and the candidate's own vote are on its disk. The core would ask at once, and counts the
+   * own vote only when it is stored; but the others alone can be a majority. The candidate would then lead in a term that a
+   * crash makes it forget, stand in the same term again, be given the same votes, and lead with another log.
+   */
+  #holdVotes(votes: readonly Message[]): void {
+    if (votes.length === 0) return;
+    // Behind the write that has the term: what is released goes out in the order of the writes.
+    this.#persister.push(
+      newMessage({ type: "storage-append", to: localAppendThread, responses: [...votes] }),
+    );
   }
 
   #release(responses: readonly Message[]): void {

@@ -133,7 +133,7 @@ describe("bad input to a swarm", function () {
   }
 
   it("refuses calls of other clusters, of workers and of nobody", async () => {
-    const create = "/skep.v1.Control/CreateSecret";
+    const create = "/skep.v1.ControlRelay/Relay";
     const w1 = lab.data("w1", "node");
     match(
       await called("w1", w1, create),

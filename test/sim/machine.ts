@@ -358,6 +358,7 @@ export class Machine {
     if (message.type === "app-resp" || message.type === "vote-resp") {
       safety.released(this.raftId, message);
     }
+    safety.asked(this.raftId, message);
     const target = this.#world.machineOf(message.to);
     if (target === undefined) return;
     if (!network.isOpen(this.number, target.number) && this.#random.float() < 0.05) {

@@ -380,6 +380,17 @@ export const mutations: readonly Mutation[] = [
       },
     ],
   },
+  {
+    id: 33,
+    title: "votes are asked for before term and own vote are durable",
+    edits: [
+      {
+        file: "manager/raft/raft-node.js",
+        find: "this.#holdVotes(ready.messages.filter(isVote));",
+        replace: "for (const vote of ready.messages.filter(isVote)) this.#dispatch(vote);",
+      },
+    ],
+  },
 ];
 
 /** A file's text with the edit made. @throws Error when the text to change is not there, or not once. */

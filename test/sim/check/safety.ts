@@ -266,6 +266,15 @@ export class Safety {
     );
   }
 
+  /** A member asks another one for its vote; what it stands with has to outlive a crash. */
+  asked(id: number, { type, term }: Message): void {
+    if (type !== "vote" || this.#watched(id).diskTerm >= term) return;
+    throw new Violation(
+      "released before durable",
+      `member ${id} asked for votes in term ${term}, which is not on its disk`,
+    );
+  }
+
   /** A leader took an answer of member `from`, or of its own disk; `progress` is what it believes now. */
   acknowledged(id: number, from: number, progress: ProgressStatus): void {
     const { match, next, inflightMsgs, inflightBytes } = progress;

@@ -1,0 +1,200 @@
+/**
+ * Hundreds of task starts while containers, containerd, daemons and hosts are killed at random; at the end the wanted number
+ * runs, and after the service's removal nothing of it is left: in the kernel, in containerd's own lists, on the machine.
+ *
+ *   node build/test/churn/run.js [--starts 500] [--seed N]
+ *
+ * Part of `npm run test:long`. What runs is read from the processes of each host, starts are counted from the daemons' logs.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { seededRandom } from "../../src/common/random/random.ts";
+import { leftBehind, machineState } from "../support/leaks.ts";
+import { startRegistry } from "../support/registry.ts";
+import { SwarmLab } from "../support/swarm-lab.ts";
+import { until } from "../support/wait.ts";
+
+const managers = ["m1", "m2", "m3"];
+const workers = ["w1", "w2"];
+const hosts = [...managers, ...workers];
+const service = "churn";
+/** What every container runs; nothing else on the hosts looks like it. */
+const program = ["sleep", "7654321"];
+
+const { values } = parseArgs({
+  options: { starts: { type: "string" }, seed: { type: "string" } },
+});
+const startsWanted = Number(values.starts ?? 500);
+const seed = Number(values.seed ?? Date.now() % 1_000_000);
+const random = seededRandom(seed);
+const kills = { container: 0, containerd: 0, daemon: 0, host: 0, update: 0, scale: 0 };
+
+process.exit(await main());
+
+async function main(): Promise<number> {
+  const before = machineState();
+  process.stdout.write(`churn: seed ${seed}\n`);
+  const problems: string[] = [];
+  const lab = await SwarmLab.up("skep-churn", hosts);
+  try {
+    await churn(lab, problems);
+  } catch (error) {
+    problems.push(error instanceof Error ? error.message : String(error));
+  } finally {
+    await lab.down();
+  }
+  problems.push(...(await leftBehind(before, { waitMs: 20_000 })));
+  for (const problem of problems) process.stdout.write(`  FAILED ${problem}\n`);
+  process.stdout.write(problems.length === 0 ? "1 passed, 0 failed\n" : "0 passed, 1 failed\n");
+  return problems.length === 0 ? 0 : 1;
+}
+
+async function churn(lab: SwarmLab, problems: string[]): Promise<void> {
+  await lab.form(managers, workers);
+  const networkOf = lab.playground.labPid();
+  if (networkOf === undefined) throw new Error("the lab has no network");
+  const registry = await startRegistry({ host: "10.77.0.1", port: 5000, networkOf });
+  try {
+    await registry.pushTestImages();
+    const words = ["--restart-delay", "100ms", "--stop-grace-period", "1s", "--replicas", "12"];
+    const update = ["--update-parallelism", "4", "--update-monitor", "100ms"];
+    const image = `${registry.address}/busybox:1`;
+    const make = ["service", "create", "--detach", "--name", service, ...words, ...update];
+    await lab.docker("m1", [...make, "--update-failure-action", "continue", image, ...program]);
+    await wanted(lab, 12);
+    while (starts(lab) < startsWanted) await disturb(lab);
+    await lab.docker("m1", ["service", "scale", "--detach", `${service}=12`]);
+    await wanted(lab, 12);
+    const summary = Object.entries(kills).map(([what, count]) => `${what} ${count}`);
+    process.stdout.write(`  ${starts(lab)} starts; ${summary.join(", ")}\n`);
+    await lab.docker("m2", ["service", "rm", service]);
+    await until(() => hosts.every((host) => pids(lab, host).length === 0), {
+      withinMs: 60_000,
+      what: "no process of the service is left",
+    });
+    for (const host of hosts) problems.push(...(await listed(lab, host)));
+  } finally {
+    await registry.stop();
+  }
+}
+
+/** Does one thing to the cluster that would end or move some of its tasks. */
+async function disturb(lab: SwarmLab): Promise<void> {
+  const dice = random.int(20);
+  const host = pick(hosts);
+  if (dice < 10) {
+    const [pid] = pids(lab, host);
+    if (pid === undefined) return;
+    kills.container += 1;
+    await lab.playground.exec(host, ["kill", "-9", String(pid)]);
+  } else if (dice < 13) {
+    kills.scale += 1;
+    await attempt(lab, ["service", "scale", "--detach", `${service}=${6 + random.int(12)}`]);
+  } else if (dice < 16) {
+    kills.update += 1;
+    await attempt(lab, ["service", "update", "--detach", "--force", service]);
+    await until(async () => (await running(lab)) > 0, { withinMs: 60_000, what: "some run" });
+  } else if (dice < 18) {
+    kills.containerd += 1;
+    await lab.playground.exec(host, ["sh", "-c", `kill -9 $(pgrep -x containerd)`]);
+  } else if (dice < 19) {
+    kills.daemon += 1;
+    await lab.playground.killDaemon(host);
+    await lab.playground.startNode(host);
+  } else {
+    kills.host += 1;
+    const worker = pick(workers);
+    await lab.playground.killNode(worker);
+    await lab.playground.startNode(worker);
+    await lab.settles(
+      "m1",
+      [
+        ...managers.map((name) => `${name} Ready Manager`),
+        ...workers.map((name) => `${name} Ready`),
+      ],
+      60_000,
+    );
+  }
+}
+
+/** A write that a change of leader may cut off: tried again until it is taken. */
+async function attempt(lab: SwarmLab, words: readonly string[]): Promise<void> {
+  await until(async () => (await lab.try(pick(managers), words)).code === 0, {
+    withinMs: 30_000,
+    what: `docker ${words.join(" ")}`,
+  });
+}
+
+/** Resolves when exactly so many tasks run, and as many processes on all hosts together. */
+async function wanted(lab: SwarmLab, count: number): Promise<void> {
+  await until(async () => (await running(lab)) === count && processes(lab) === count, {
+    withinMs: 120_000,
+    everyMs: 200,
+    get what() {
+      return `${count} run, not ${processes(lab)}`;
+    },
+  });
+}
+
+async function running(lab: SwarmLab): Promise<number> {
+  const { stdout } = await lab.try("m2", ["service", "ls", "--format", "{{.Replicas}}"]);
+  return Number(stdout.split("/")[0]);
+}
+
+function processes(lab: SwarmLab): number {
+  return hosts.reduce((sum, host) => sum + pids(lab, host).length, 0);
+}
+
+/** Pids, as the host counts them, of the service's processes on it. */
+function pids(lab: SwarmLab, host: string): number[] {
+  const { hostPid } = lab.playground.node(host);
+  if (hostPid === undefined) return [];
+  const proc = `/proc/${hostPid}/root/proc`;
+  return readdirSync(proc).flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ").trim();
+      return words === program.join(" ") ? [Number(name)] : [];
+    } catch {
+      // It has ended meanwhile.
+      return [];
+    }
+  });
+}
+
+/** How many containers of the service were started so far, by all daemons. */
+function starts(lab: SwarmLab): number {
+  return lab.playground.nodes().reduce((sum, node) => {
+    const lines = readFileSync(node.log, "utf8").split("\n");
+    return (
+      sum + lines.filter((l) => l.includes("task moved") && l.includes("state=running")).length
+    );
+  }, 0);
+}
+
+/** What containerd of a host still has that belongs to no image. */
+async function listed(lab: SwarmLab, host: string): Promise<string[]> {
+  const script = `
+    sock=$(ls /run/skep/containerd-*.sock | head -1)
+    c() { ctr --address "$sock" --namespace skep "$@"; }
+    c containers ls -q | sed 's/^/container /'
+    c tasks ls -q | sed 's/^/task /'
+    c leases ls -q | sed 's/^/lease /'
+    c snapshots ls | awk 'NR > 1 && $NF != "Committed" {print "snapshot", $1}'
+    c content active | awk 'NR > 1 {print "ingest", $1}'`;
+  const look = async () => (await lab.playground.exec(host, ["sh", "-c", script])).stdout.trim();
+  const isClean = async () => (await look()) === "";
+  try {
+    // A removal under way may take its moment.
+    await until(isClean, { withinMs: 30_000, everyMs: 500, what: "containerd's lists are clean" });
+    return [];
+  } catch {
+    return (await look()).split("\n").map((line) => `${host}: containerd still has ${line}`);
+  }
+}
+
+function pick<T>(list: readonly T[]): T {
+  const one = list[random.int(list.length)];
+  if (one === undefined) throw new Error("nothing to pick from");
+  return one;
+}
