@@ -185,6 +185,11 @@ export function enter(initPid: number): string[] {
 export async function killHost(id: string, name: string): Promise<void> {
   const parts = new Set([`host ${name}`, `daemon ${name}`]);
   const init = hostInit(id, name);
+  // The kernel ends the processes one after the other: a daemon that is still there would note the end of a container,
+  // which a machine without power does not.
+  for (const found of processesOf(id)) {
+    if (parts.has(found.part) && !found.isInit) signal(found.pid, "SIGSTOP");
+  }
   if (init !== undefined) signal(init.pid, "SIGKILL");
   await gone(id, parts);
 }
