@@ -127,6 +127,28 @@ describe("services", function () {
     });
   }
 
+  // First: behind the others, whose updates and drains it follows, a task of the rebooted host counts as complete. Why is not
+  // known yet; docs/acceptance.md, B1.
+  it("run again after a reboot without managers, those with secrets once there is one", async () => {
+    await lab.docker("m1", ["secret", "create", "key", "-"], "hidden honey");
+    await create("web", 2, "--constraint", "node.role==worker");
+    await create("safe", 1, "--constraint", "node.hostname==w1", "--secret", "key");
+    await Promise.all(managers.map((name) => lab.playground.killDaemon(name)));
+    await lab.playground.killNode("w1");
+    await lab.playground.startNode("w1");
+    const names = () => lab.docker("w1", ["ps", "--format", "{{.Names}}"]);
+    await until(async () => (await names()).startsWith("web."), {
+      withinMs: 60_000,
+      what: "the task without secrets runs on w1",
+    });
+    equal((await names()).split("\n").length, 1);
+    await Promise.all(managers.map((name) => lab.playground.startNode(name)));
+    await running("safe", 1);
+    await running("web", 2);
+    await lab.docker("m1", ["service", "rm", "safe"]);
+    await lab.docker("m1", ["secret", "rm", "key"]);
+  });
+
   it("run on all nodes, are scaled, and leave nothing when they are removed", async () => {
     await create("web", 5);
     const tasks = await running("web", 5);
@@ -356,26 +378,6 @@ describe("services", function () {
       process.kill(registry.pid, "SIGCONT");
     }
     equal(await lab.docker("w2", ["ps", "--all", "--quiet"]), "");
-  });
-
-  it("run again after a reboot without managers, those with secrets once there is one", async () => {
-    await lab.docker("m1", ["secret", "create", "key", "-"], "hidden honey");
-    await create("web", 2, "--constraint", "node.role==worker");
-    await create("safe", 1, "--constraint", "node.hostname==w1", "--secret", "key");
-    await Promise.all(managers.map((name) => lab.playground.killDaemon(name)));
-    await lab.playground.killNode("w1");
-    await lab.playground.startNode("w1");
-    const names = () => lab.docker("w1", ["ps", "--format", "{{.Names}}"]);
-    await until(async () => (await names()).startsWith("web."), {
-      withinMs: 60_000,
-      what: "the task without secrets runs on w1",
-    });
-    equal((await names()).split("\n").length, 1);
-    await Promise.all(managers.map((name) => lab.playground.startNode(name)));
-    await running("safe", 1);
-    await running("web", 2);
-    await lab.docker("m1", ["service", "rm", "safe"]);
-    await lab.docker("m1", ["secret", "rm", "key"]);
   });
 
   it("go from a node that leaves the swarm, and run elsewhere", async () => {
