@@ -127,8 +127,7 @@ describe("services", function () {
     });
   }
 
-  // First: behind the others, whose updates and drains it follows, a task of the rebooted host counts as complete. Why is not
-  // known yet; docs/acceptance.md, B1.
+  // At once after their start: what the node knows of that is not on its disk yet.
   it("run again after a reboot without managers, those with secrets once there is one", async () => {
     await lab.docker("m1", ["secret", "create", "key", "-"], "hidden honey");
     await create("web", 2, "--constraint", "node.role==worker");

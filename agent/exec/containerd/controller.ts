@@ -50,7 +50,7 @@ export class ContainerController implements Controller {
 
   isSettled(): boolean {
     const container = this.#find();
-    return container !== undefined && container.state.phase !== "created" && !isLost(container);
+    return container !== undefined && !isLost(container);
   }
 
   status(): ContainerStatus | undefined {
@@ -220,8 +220,12 @@ function isUp({ state }: Container): boolean {
   return state.phase === "running" || state.phase === "paused" || state.phase === "restarting";
 }
 
-/** Whether it ended unseen, such as with its host. */
+/**
+ * Whether it ended unseen, such as with its host. One that counts as not started, though its task ran, was started in the
+ * last moment before that: its start is written down a little later.
+ */
 function isLost({ state }: Container): boolean {
+  if (state.phase === "created") return true;
   return state.phase === "exited" && state.startedAtMs > 0 && state.error !== "";
 }
 

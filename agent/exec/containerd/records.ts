@@ -96,9 +96,17 @@ export class Records {
     void this.flush();
   }
 
+  /** As `saveLife`, and resolves when it is written or cannot be now. */
+  async saveLifeNow(entry: Entry): Promise<void> {
+    this.#dirty.add(entry);
+    while (this.#saving !== undefined) await this.#saving;
+    await this.flush();
+  }
+
   /**
    * Writes where the container stands, in a while: a write is a sync of the disk, others that start should not wait for it,
-   * and one that ends soon needs none. A start that is not written yet is known from its task.
+   * and one that ends soon needs none. A start that is not written yet is known from its task; after a crash of the node it
+   * is not known, which is right only for containers that nobody starts again with their node.
    */
   saveLifeLater(entry: Entry): void {
     this.#dirty.add(entry);

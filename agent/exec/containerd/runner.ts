@@ -129,7 +129,8 @@ export class Runner {
       restartCount,
     });
     entry.setLife({ lastExit: undefined });
-    records.saveLifeLater(entry);
+    if (entry.facts.config.restartPolicy.name === "no") records.saveLifeLater(entry);
+    else await records.saveLifeNow(entry);
     emit(entry, "start");
     streams.started(entry.container);
   }

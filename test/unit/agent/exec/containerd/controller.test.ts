@@ -140,6 +140,13 @@ describe("agent/exec/containerd/controller", () => {
     equal((await controller(task("other")).wait(never)).lost, true);
   });
 
+  it("counts one that ran as lost when its start was not written before the node went down", async () => {
+    const one = controller(task("t"));
+    await one.prepare(never);
+    equal((await one.wait(never)).lost, true);
+    equal(one.isSettled(), false);
+  });
+
   it("stops it, and has nothing to stop otherwise", async () => {
     const one = await running();
     await one.shutdown(never);
