@@ -93,6 +93,10 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     dnsOptions: spec.dns?.options ?? [],
     extraHosts: spec.hosts.flatMap(extraHosts),
     networks: networksOf(task),
+    joins: [],
+    ports: [],
+    exposedPorts: [],
+    publishAll: false,
     logDriver: task.logDriver ?? task.spec?.logDriver,
     task: {
       taskId: task.id,

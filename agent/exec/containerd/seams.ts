@@ -117,6 +117,30 @@ export interface ContainerStreams {
   close(): Promise<void>;
 }
 
+/** What a container that is about to start gets from its networks. */
+export interface JoinedNetworks {
+  /** File of its network namespace. */
+  readonly path: string;
+  /** Lines of /etc/hosts besides those of loopback: address and names. */
+  readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
+  /** Name server for /etc/resolv.conf; the node's own where undefined. */
+  readonly nameserver: string | undefined;
+}
+
+/** The networks half: gives containers their network namespaces. Not asked for those with `host`, `none`, `container:`. */
+export interface ContainerNetworks {
+  /** Before a container is made. @throws ClusterError not-found for a network that is not there, invalid-argument. */
+  check(config: Container["config"]): void;
+  /** Before each start: the namespace with its devices, addresses and names, ready for traffic. */
+  join(container: Container, signal: AbortSignal): Promise<JoinedNetworks>;
+  /** Instead for a container that already ran when the daemon came. */
+  adopted(container: Container): Promise<void>;
+  /** Before the stop signal: out of the balance, then open connections have until the drain time. */
+  drain(container: Container, signal: AbortSignal): Promise<void>;
+  /** After its end: the namespace goes. Fine when there is none. */
+  leave(containerId: string): Promise<void>;
+}
+
 /** The files half: what is in a container's file system, running or not. */
 export interface ContainerFiles {
   statPath(container: Container, path: string): Promise<PathStat>;

@@ -60,6 +60,28 @@ export interface ContainerTask {
   readonly serviceName: string;
 }
 
+/** How a container takes part in one network. */
+export interface NetworkJoin {
+  /** Name or id, as in `networks`. */
+  readonly network: string;
+  readonly aliases: readonly string[];
+  /** Fixed addresses without prefix length; the network gives one where there is none. */
+  readonly addresses: readonly string[];
+  /** Derived from the address when empty. */
+  readonly macAddress: string;
+  readonly driverOptions: Readonly<Record<string, string>>;
+}
+
+/** A port of the host that leads to one of a container. */
+export interface PortBinding {
+  readonly protocol: "tcp" | "udp" | "sctp";
+  readonly containerPort: number;
+  /** Address of the host; all of them when empty. */
+  readonly hostAddress: string;
+  /** A free one when 0. */
+  readonly hostPort: number;
+}
+
 /** Everything a container is made from. What the image says is not in it: it is merged when the container is made. */
 export interface ContainerConfig {
   /** Without slash; a name is made up when empty. */
@@ -119,6 +141,14 @@ export interface ContainerConfig {
   readonly shmSizeBytes: number;
   /** `none`, `host`, `default`, `container:ID` or names of networks (the first is the main one). */
   readonly networks: readonly string[];
+  /** How it takes part in the networks named above, where there is more to say than the name. */
+  readonly joins: readonly NetworkJoin[];
+  /** Ports of the host that lead to it. */
+  readonly ports: readonly PortBinding[];
+  /** `80/tcp` and the like, besides those of the image. */
+  readonly exposedPorts: readonly string[];
+  /** Bind every exposed port to a free one of the host. */
+  readonly publishAll: boolean;
   /** `` (private), `host`, `private`, `shareable`, `container:ID`. */
   readonly ipcMode: string;
   readonly pidMode: string;
