@@ -27,10 +27,13 @@ export const ingressSubnet = "10.255.0.0/16";
 /** IPv6 addresses of the mesh's tasks: this and their IPv4 address. */
 export const ingress6Prefix = "fd55::";
 
-/** VXLAN network id of the mesh, its ports, and WireGuard's. */
+/** VXLAN network id of the routing mesh. */
 export const meshVni = 4096;
+/** UDP port of VXLAN between nodes. */
 export const vxlanPort = 4789;
+/** UDP port of VXLAN inside WireGuard: its own, so that a filter can tell it. */
 export const secureVxlanPort = 4790;
+/** UDP port of WireGuard between nodes. */
 export const wireguardPort = 51820;
 
 /** Address of a node in the mesh between nodes. @param number Node.number, 1 to 65,534. */

@@ -63,6 +63,10 @@ export function containerConfigFromJson(
     stopTimeoutS: body.optionalInteger("StopTimeout"),
     health: healthFromJson(body.object("Healthcheck")),
     networks,
+    joins: [],
+    ports: [],
+    exposedPorts: [],
+    publishAll: false,
     anonymousVolumes: volumePaths
       .map((path) => checkVolumePath(body, path))
       .filter((path) => !taken.has(path)),
