@@ -72,3 +72,43 @@ function groups(text: string): bigint[] {
 function hex(value: bigint): string {
   return value.toString(16);
 }
+
+/** The prefix without host bits. */
+export function networkOf(prefix: IpPrefix): IpPrefix {
+  return { ...prefix, value: first(prefix) };
+}
+
+/** How many addresses a prefix has. */
+export function sizeOf(prefix: IpPrefix): bigint {
+  return 1n << BigInt(bits(prefix.family) - prefix.length);
+}
+
+/** The address at a place of the prefix, counted from its first. Not checked against its size. */
+export function addressAt(prefix: IpPrefix, index: bigint): IpAddress {
+  return { family: prefix.family, value: first(prefix) + index };
+}
+
+/** An address as text; IPv6 in the short form of RFC 5952. */
+export function formatAddress({ family, value }: IpAddress): string {
+  if (family === 4) return [24n, 16n, 8n, 0n].map((shift) => (value >> shift) & 255n).join(".");
+  const words = Array.from({ length: 8 }, (_, i) => hex((value >> BigInt(112 - 16 * i)) & 0xffffn));
+  const runs = [...words.join(":").matchAll(/(?<![0-9a-f])0(?::0(?![0-9a-f]))+/g)];
+  const longest = runs.reduce<RegExpExecArray | undefined>(
+    (best, run) => (best === undefined || run[0].length > best[0].length ? run : best),
+    undefined,
+  );
+  const text = words.join(":");
+  if (longest === undefined) return text;
+  const head = text.slice(0, longest.index).replace(/:$/, "");
+  const tail = text.slice(longest.index + longest[0].length).replace(/^:/, "");
+  return `${head}::${tail}`;
+}
+
+/** A prefix as text, host bits as they are. */
+export function formatPrefix(prefix: IpPrefix): string {
+  return `${formatAddress(prefix)}/${prefix.length}`;
+}
+
+function first(prefix: IpPrefix): bigint {
+  return network(prefix) << BigInt(bits(prefix.family) - prefix.length);
+}
