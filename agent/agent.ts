@@ -15,6 +15,7 @@ import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import type { KnownManager } from "./choose-manager.ts";
 import type { Executor } from "./exec/executor.ts";
+import type { NetworkPort } from "./network/state.ts";
 import { Reporter } from "./reporter.ts";
 import { type DispatcherStream, Session, type SessionIdentity } from "./session.ts";
 import { memoryStorage, type Storage } from "./storage.ts";
@@ -26,6 +27,8 @@ export interface AgentOptions {
   readonly identity: () => SessionIdentity;
   readonly managers: readonly KnownManager[];
   readonly executor: Executor;
+  /** Hears what the managers say of the data path. */
+  readonly network: NetworkPort;
   /** What the node remembers of its tasks; the agent closes it. @throws ClusterError when there is no reading it. */
   readonly openStorage: () => Promise<Storage>;
   readonly connect: (manager: KnownManager, signal: AbortSignal) => Promise<DispatcherStream>;
@@ -89,7 +92,7 @@ export class Agent {
   /** Runs tasks and keeps a session until the signal aborts; containers run on after that. */
   async run(signal: AbortSignal): Promise<void> {
     const storage = await this.#openStorage();
-    const { executor, identity, clock, log } = this.#options;
+    const { executor, identity, network, clock, log } = this.#options;
     const { nodeId } = identity();
     const reporter = this.#reporter;
     const worker = new Worker({ nodeId, executor, storage, reporter, clock, log });
@@ -99,6 +102,8 @@ export class Agent {
     signal.addEventListener("abort", end, { once: true });
     const describing = this.#redescribe(stop.signal);
     try {
+      // First: tasks that go on without a manager need their networks.
+      await network.nodeIs(nodeId, storage.network);
       await worker.start(signal);
       await this.#session.run(signal);
     } finally {
@@ -107,6 +112,7 @@ export class Agent {
       this.#tunnels.close();
       await describing;
       await worker.close();
+      await network.rest();
       await storage.close();
       this.#status = { connected: false, error: undefined };
     }
@@ -213,7 +219,11 @@ export class Agent {
     }
     if (message.sessionId !== "") this.#sessionBegan();
     if (message.statusesTaken > 0) this.#reporter.taken(message.statusesTaken);
-    const { assignments } = message;
+    const { assignments, network } = message;
+    // Before the tasks that need it.
+    if (network !== undefined && !this.#options.network.take(network)) {
+      this.#session.say({ resynchroniseNetwork: true });
+    }
     if (assignments === undefined) return;
     const follows = await this.#worker?.take(assignments, this.#session.seenIndex);
     if (follows === false) this.#session.say({ resynchronise: true });
@@ -221,6 +231,7 @@ export class Agent {
 
   #sessionBegan(): void {
     this.#worker?.sessionBegan();
+    this.#options.network.sessionBegan();
     this.#reporter.begin((statuses) => this.#session.say({ statuses }));
   }
 }

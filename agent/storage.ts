@@ -1,5 +1,6 @@
 /**
- * What this node remembers of its tasks over the lives of the daemon: what is assigned, and what became of it.
+ * What this node remembers of its tasks over the lives of the daemon: what is assigned, what became of it, and the
+ * cluster's data path as it was last told.
  *
  * A `level` database under the data root. Secrets and configs are never in it, nor the credentials of registries. Writes
  * are not synced: after the crash of a machine the last of them may be missing, and a manager says what holds.
@@ -8,6 +9,7 @@ import { rm } from "node:fs/promises";
 import { Level } from "level";
 import { Node, Task, TaskStatus } from "../src/common/api/generated/api.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
+import type { NetworkMemory } from "./network/state.ts";
 
 /** A task as it was last assigned, with the status it last had here. */
 export interface StoredTask {
@@ -39,11 +41,13 @@ export interface Storage {
   write(change: StorageChange): Promise<void>;
   /** Keeps the status of a task that is stored. */
   writeStatus(taskId: string, status: TaskStatus): Promise<void>;
+  readonly network: NetworkMemory;
   close(): Promise<void>;
 }
 
 const taskPrefix = "task/";
 const statusPrefix = "status/";
+const networkPrefix = "network/";
 const seenKey = "seen-index";
 const nodeKey = "node";
 /** After every key that begins with the prefix. */
@@ -71,6 +75,7 @@ export function memoryStorage(): Storage {
     load: async () => ({ tasks: [], seenIndex: 0, node: undefined }),
     write: async () => {},
     writeStatus: async () => {},
+    network: { load: async () => [], write: async () => {} },
     close: async () => {},
   };
 }
@@ -136,6 +141,24 @@ class LevelStorage implements Storage {
   async writeStatus(taskId: string, status: TaskStatus): Promise<void> {
     await this.#database.put(statusPrefix + taskId, TaskStatus.encode(status));
   }
+
+  readonly network: NetworkMemory = {
+    load: async () => {
+      const entries: [string, Uint8Array][] = [];
+      for await (const [key, value] of this.#under(networkPrefix)) {
+        entries.push([key.slice(networkPrefix.length), value]);
+      }
+      return entries;
+    },
+    write: async (changes) => {
+      const batch = this.#database.batch();
+      for (const [key, value] of changes) {
+        if (value === undefined) batch.del(networkPrefix + key);
+        else batch.put(networkPrefix + key, value);
+      }
+      await batch.write();
+    },
+  };
 
   close(): Promise<void> {
     return this.#database.close();

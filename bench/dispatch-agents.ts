@@ -3,6 +3,7 @@
  * certificate and connection.
  */
 import { Agent } from "../agent/agent.ts";
+import { NetworkState } from "../agent/network/state.ts";
 import { memoryStorage } from "../agent/storage.ts";
 import { DispatcherService, NodeDescription, Platform } from "../src/common/api/generated/api.ts";
 import { systemClock } from "../src/common/clock/clock.ts";
@@ -75,6 +76,7 @@ function hollowAgent(nodeId: string, tls: TlsMaterial, manager: StartedManager):
     identity: () => ({ nodeId, advertiseAddress: "", dataPathAddress: "" }),
     managers: [{ nodeId: manager.nodeId, address: manager.address }],
     executor,
+    network: new NetworkState({ clock: systemClock, log: silentLog }),
     openStorage: async () => memoryStorage(),
     connect: async ({ address }, signal) => {
       const expected = { role: "manager", clusterId: manager.clusterId } as const;

@@ -13,6 +13,7 @@ import { describeNode, readHostFacts } from "../../agent/exec/containerd/describ
 import { containerExecutor } from "../../agent/exec/containerd/executor.ts";
 import { NodeRuntime } from "../../agent/exec/containerd/node-runtime.ts";
 import { platformsOf } from "../../agent/exec/containerd/platforms.ts";
+import { NetworkState } from "../../agent/network/state.ts";
 import { systemClock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { cgroupParentOf, instanceOf } from "../common/ids/instance.ts";
@@ -108,10 +109,12 @@ async function assemble(config: DaemonConfig, log: Log) {
     platforms: () => platformsOf(readHostFacts()),
     log: log.with({ component: "runtime" }),
   });
+  const network = new NetworkState(tools);
   const node = new SwarmNode({
     ...tools,
     config,
     interfaces,
+    network,
     executor: containerExecutor({
       ...tools,
       runtime,

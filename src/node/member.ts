@@ -46,6 +46,7 @@ export interface MemberOptions {
   readonly relayPath: string;
   readonly profile: "normal" | "slow-disk";
   readonly executor: Executor;
+  readonly network: AgentOptions["network"];
   /** What images stand for is asked there. */
   readonly registry: Pick<Registry, "resolve">;
   /** Where the agent remembers its tasks. */
@@ -113,6 +114,7 @@ export class Member {
       identity: () => this.#state,
       managers: options.state.managers,
       executor: options.executor,
+      network: options.network,
       openStorage: () =>
         openStorage(options.agentFolder, (error) =>
           log.warn("agent storage begun anew", { err: errorText(error) }),

@@ -9,6 +9,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Executor } from "../../agent/exec/executor.ts";
+import type { NetworkPort } from "../../agent/network/state.ts";
 import type { Manager } from "../../manager/manager.ts";
 import { ManagerState, managerStateKind, removeManagerState } from "../../manager/manager-state.ts";
 import type { Peer } from "../common/api/generated/api.ts";
@@ -44,6 +45,8 @@ export interface NodeOptions {
   readonly interfaces: () => readonly InterfaceAddress[];
   /** Runs tasks. */
   readonly executor: Executor;
+  /** The cluster's data path on this node. */
+  readonly network: NetworkPort;
   readonly registry: MemberOptions["registry"];
   /** Takes the requests a manager sends to this node's Engine API. */
   readonly serveTunnel: (stream: Duplex) => void;
@@ -480,21 +483,17 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   async #startMember(
     parts: Pick<MemberOptions, "state" | "tls" | "nodeKey" | "managerState" | "start">,
   ): Promise<void> {
-    const { config, clock, random, log } = this.#o;
+    const { config, log } = this.#o;
     const member = new Member({
+      ...this.#o,
       ...parts,
       files: this.#files,
       raftFolder: this.#raftFolder,
       relayPath: runtimeSocket(config, "relay"),
       profile: config.raftProfile,
-      executor: this.#o.executor,
-      registry: this.#o.registry,
       agentFolder: this.#agentFolder,
-      serveTunnel: this.#o.serveTunnel,
       onChange: () => this.#tell(),
       onFatal: (error) => this.#fail(error),
-      clock,
-      random,
       log: log.with({ "node.id": parts.state.nodeId }),
     });
     this.#member = member;

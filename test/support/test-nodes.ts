@@ -6,10 +6,11 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
+import { NetworkState } from "../../agent/network/state.ts";
 import { ClusterSpec, NodeDescription } from "../../src/common/api/generated/api.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import { newLog } from "../../src/common/log/log.ts";
+import { newLog, silentLog } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import type { InitRequest, JoinRequest } from "../../src/engine/ports.ts";
 import type { InterfaceAddress } from "../../src/node/address.ts";
@@ -66,6 +67,7 @@ export class TestNodes {
       config: loadConfig(["--data-root", this.path(name), "--exec-root", this.#folder]),
       interfaces,
       executor,
+      network: new NetworkState({ clock: systemClock, log: silentLog }),
       registry: this.registry,
       serveTunnel: (stream) => this.serveTunnel(name, stream),
       clock: systemClock,

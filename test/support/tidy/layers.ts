@@ -85,6 +85,7 @@ const layers: readonly Layer[] = [
       /^manager\/[^/]+\.ts$/,
       /^agent\/(agent|storage)\.ts$/,
       /^agent\/exec\/executor\.ts$/,
+      /^agent\/network\//,
       /^agent\/exec\/containerd\//,
       /^src\/engine\//,
     ],

@@ -5,8 +5,17 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { Agent } from "../../../agent/agent.ts";
 import type { KnownManager } from "../../../agent/choose-manager.ts";
+import { NetworkState } from "../../../agent/network/state.ts";
 import { memoryStorage } from "../../../agent/storage.ts";
-import { Node, Peer, SessionMessage, WeightedPeer } from "../../../src/common/api/generated/api.ts";
+import {
+  type AgentMessage,
+  NetworkPeer,
+  NetworkUpdate,
+  Node,
+  Peer,
+  SessionMessage,
+  WeightedPeer,
+} from "../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../src/common/clock/clock.ts";
 import { silentLog } from "../../../src/common/log/log.ts";
 import { seededRandom } from "../../../src/common/random/random.ts";
@@ -28,9 +37,12 @@ describe("agent/agent", () => {
   let called: KnownManager[];
   let messages: MessageQueue<SessionMessage>;
   let told: unknown[];
+  let sent: AgentMessage[];
+  let network: NetworkState;
   let isRefused: boolean;
 
   beforeEach(async () => {
+    sent = [];
     [clock, stop, called, told, isRefused] = [
       new FakeClock(),
       new AbortController(),
@@ -38,10 +50,12 @@ describe("agent/agent", () => {
       [],
       false,
     ];
+    network = new NetworkState({ clock, log: silentLog });
     agent = new Agent({
       identity: () => ({ nodeId: "n", advertiseAddress: "n:1", dataPathAddress: "d" }),
       managers: [a],
       executor: new FakeExecutor(),
+      network,
       openStorage: async () => memoryStorage(),
       connect: async (manager, signal) => {
         called.push(manager);
@@ -49,7 +63,11 @@ describe("agent/agent", () => {
         const queue = new MessageQueue<SessionMessage>();
         messages = queue;
         signal.addEventListener("abort", () => queue.end(signal.reason), { once: true });
-        return { send: () => {}, messages: queue, close: () => queue.end(new Error("closed")) };
+        return {
+          send: (said) => void sent.push(said),
+          messages: queue,
+          close: () => queue.end(new Error("closed")),
+        };
       },
       onManagers: (managers) => void told.push(managers),
       onNode: (node) => void told.push(node.id),
@@ -159,5 +177,20 @@ describe("agent/agent", () => {
     isRefused = true;
     await reconnected();
     assert.match(String(agent.status().error), /refused/);
+  });
+
+  it("hands on what it is told of the data path, and asks for all of it when a message is missing", async () => {
+    const full = { number: 1, full: true, first: true, last: true };
+    const peers = [NetworkPeer.create({ nodeId: "n", number: 7 })];
+    await say({ sessionId: "s", network: NetworkUpdate.create({ ...full, peers }) });
+    assert.equal(network.current().self?.number, 7);
+    const asked = () => sent.filter((message) => message.resynchroniseNetwork).length;
+    assert.equal(asked(), 0);
+    await say({ network: NetworkUpdate.create({ number: 3 }) });
+    assert.equal(asked(), 1);
+    await reconnected();
+    await say({ sessionId: "t", network: NetworkUpdate.create({ ...full, peers: [] }) });
+    assert.equal(network.current().self, undefined);
+    assert.equal(asked(), 1);
   });
 });

@@ -73,4 +73,30 @@ describe("agent/storage", () => {
     await rejects(open(), /agent's storage in .* cannot be opened/);
     equal(damage.length, 0);
   });
+
+  it("keeps what it was told of the data path, beside the tasks", async () => {
+    const bytes = (text: string) => new Uint8Array(Buffer.from(text));
+    await storage.network.write(
+      new Map([
+        ["peer/a", bytes("1")],
+        ["peer/b", bytes("2")],
+      ]),
+    );
+    await storage.network.write(
+      new Map([
+        ["peer/a", undefined],
+        ["network/c", bytes("3")],
+      ]),
+    );
+    await storage.close();
+    storage = await open();
+    deepEqual(
+      [...(await storage.network.load())].map(([key, value]) => [key, `${Buffer.from(value)}`]),
+      [
+        ["network/c", "3"],
+        ["peer/b", "2"],
+      ],
+    );
+    deepEqual((await storage.load()).tasks, []);
+  });
 });

@@ -42,6 +42,7 @@ const withSecret: Partial<TaskSpec> = {
 class RememberingStorage implements Storage {
   readonly tasks = new Map<string, Task>();
   readonly statuses = new Map<string, TaskStatus>();
+  readonly network = memoryStorage().network;
   seenIndex = 0;
   node: Node | undefined;
 

@@ -4,6 +4,7 @@ import { mkdtemp, readdir, readFile, rm, truncate } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { NetworkState } from "../../../../agent/network/state.ts";
 import {
   ClusterSpec,
   ControlService,
@@ -16,7 +17,7 @@ import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import { createRootCa } from "../../../../src/common/identity/root.ts";
 import { createJoinToken } from "../../../../src/common/identity/token.ts";
 import { unlockKeyToText } from "../../../../src/common/identity/unlock-key.ts";
-import { newLog } from "../../../../src/common/log/log.ts";
+import { newLog, silentLog } from "../../../../src/common/log/log.ts";
 import { systemRandom } from "../../../../src/common/random/random.ts";
 import type { InitRequest, JoinRequest } from "../../../../src/engine/ports.ts";
 import { loadConfig } from "../../../../src/node/config.ts";
@@ -50,6 +51,7 @@ describe("src/node (ways in and out)", function () {
       config: loadConfig(["--data-root", root, "--exec-root", folder]),
       interfaces: () => [],
       executor,
+      network: new NetworkState({ clock: systemClock, log: silentLog }),
       registry: noRegistry,
       serveTunnel: (stream) => stream.destroy(),
       clock: systemClock,
