@@ -10,7 +10,8 @@ import {
   TaskSpec,
   type Volume,
 } from "../../src/common/api/generated/api.ts";
-import { allowsEmulation, hostPortsOf } from "./node-info.ts";
+import { allowsEmulation } from "../../src/common/platform/match.ts";
+import { hostPortsOf } from "./node-info.ts";
 
 /** What is known of the image of a group. */
 export interface ImageFacts {

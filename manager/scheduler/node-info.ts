@@ -9,7 +9,7 @@ import type {
   Task,
   TaskState,
 } from "../../src/common/api/generated/api.ts";
-import { platformText } from "../../src/common/platform/match.ts";
+import { allowsEmulation, platformText } from "../../src/common/platform/match.ts";
 import { GenericPool } from "./generic.ts";
 
 /** An image that was refused on a node, and what was known of the image then. */
@@ -159,11 +159,6 @@ export class NodeInfo {
     this.generic = new GenericPool(description?.resources?.generic ?? noGeneric);
     for (const given of this.#given) this.generic.take(given);
   }
-}
-
-/** Whether labels of a node or a service allow images to run emulated. */
-export function allowsEmulation(labels: Readonly<Record<string, string>> | undefined): boolean {
-  return labels?.["skep.emulation"] === "allow";
 }
 
 /** Whether a task takes its share of its node: from its assignment until it is known to have ended. */

@@ -7,6 +7,7 @@ import type { Runtime } from "../../../src/common/container/runtime.ts";
 import type { Container } from "../../../src/common/container/types.ts";
 import { hasCode } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { allowsEmulation } from "../../../src/common/platform/match.ts";
 import type { Controller } from "../controller.ts";
 import type { ControllerRequest, Executor } from "../executor.ts";
 import { ContainerWatch } from "./container-watch.ts";
@@ -37,7 +38,7 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
     watch: new ContainerWatch(runtime.containers, clock),
     find: (taskId) => list().find(({ config }) => config.task?.taskId === taskId),
     mayEmulate: ({ serviceAnnotations }) =>
-      allowsEmulation(nodeLabels) || allowsEmulation(serviceAnnotations?.labels ?? {}),
+      allowsEmulation(nodeLabels) || allowsEmulation(serviceAnnotations?.labels),
     clock,
     log,
   };
@@ -70,11 +71,6 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
 }
 
 type Labels = Readonly<Record<string, string>>;
-
-/** The same label on nodes and services that the scheduler goes by. */
-function allowsEmulation(labels: Labels): boolean {
-  return labels["skep.emulation"] === "allow";
-}
 
 /** A containerd that does not come up is not waited for longer than it should take. */
 async function known({ loaded, clock }: ContainerExecutorOptions, signal: AbortSignal) {

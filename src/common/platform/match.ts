@@ -91,6 +91,11 @@ export function nodeRunsImage(
   return image.length === 0 || choosePlatform(image, node, options) >= 0;
 }
 
+/** Whether labels of a node or a service let images be used that only an emulator of the node runs. */
+export function allowsEmulation(labels: Readonly<Record<string, string>> | undefined): boolean {
+  return labels?.["skep.emulation"] === "allow";
+}
+
 /** `os/architecture[/variant]`, as written; the form users know from `--platform`. */
 export function platformText(platform: Platform): string {
   const { os, architecture, variant } = platform;
