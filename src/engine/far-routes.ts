@@ -30,6 +30,9 @@ const travelling: ReadonlySet<string> = new Set([
   "POST /containers/{id}/unpause",
   "POST /containers/{id}/wait",
   "POST /containers/{id}/resize",
+  "POST /containers/{id}/rename",
+  "POST /containers/{id}/update",
+  "DELETE /containers/{id}",
   "POST /exec/{id}/start",
   "POST /exec/{id}/resize",
   "GET /exec/{id}/json",
@@ -38,6 +41,11 @@ const travelling: ReadonlySet<string> = new Set([
 /** Whether requests of this route may go to another node. */
 export function mayTravel({ method, pattern }: RouteName): boolean {
   return travelling.has(`${method} ${plain(pattern)}`);
+}
+
+/** Whether the route makes an image of a container: it would be on the container's node, where nobody looks for it. */
+export function makesImage({ method, pattern }: RouteName): boolean {
+  return method === "POST" && pattern === "/commit";
 }
 
 /** Whether the route is about an exec rather than about a container. */

@@ -9,7 +9,14 @@ import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import { farExecsMax, farLookupMs } from "../common/limits/tunnel.ts";
 import { type EngineContext, readView } from "./context.ts";
 import { containerOf, type FoundTask, findTask, looksLikeTask } from "./far-lookup.ts";
-import { isExecRoute, isInspectRoute, makesExec, mayTravel, pathFor } from "./far-routes.ts";
+import {
+  isExecRoute,
+  isInspectRoute,
+  makesExec,
+  makesImage,
+  mayTravel,
+  pathFor,
+} from "./far-routes.ts";
 import { json, type Reply } from "./reply.ts";
 import { type EngineRequest, param } from "./request.ts";
 import type { Route } from "./router.ts";
@@ -34,6 +41,8 @@ export class Far {
   /** The routes, of which those that may travel look elsewhere for what is not here. */
   over(routes: readonly Route[]): readonly Route[] {
     return routes.map((route) => {
+      if (makesImage(route))
+        return { ...route, handler: (request) => this.#serveCommit(route, request) };
       if (!mayTravel(route)) return route;
       const look = isExecRoute(route) ? this.#serveExec : this.#serveContainer;
       return { ...route, handler: (request) => look.call(this, route, request) };
@@ -74,6 +83,21 @@ export class Far {
     const exec = this.#execs.get(id);
     if (exec === undefined) return route.handler(request);
     return { kind: "far", carried: { nodeId: exec.nodeId, path: request.path } };
+  }
+
+  /** What another node has is refused with the place to do it, rather than as unknown. */
+  async #serveCommit(route: Route, request: EngineRequest): Promise<Reply> {
+    const reference = (request.query.get("container") ?? "").replace(/^\//, "");
+    const { runtime, objects, swarm } = this.#context.ports;
+    if (this.#isHere(() => runtime.containers.find(reference))) return route.handler(request);
+    const task = (await this.#find(request, reference))?.task;
+    if (task === undefined || task.nodeId === swarm.status().nodeId) return route.handler(request);
+    const node = objects.present()?.get("node", task.nodeId)?.description?.hostname;
+    throw new ClusterError(
+      "failed-precondition",
+      `container ${reference} is on node ${node || task.nodeId}: docker commit makes an image of the node that has the container, run it there`,
+      { fields: { "task.id": task.id, "node.id": task.nodeId } },
+    );
   }
 
   /** Whether this node has it, or has several that begin so: what is here wins. */

@@ -163,6 +163,30 @@ describe("src/engine/far", () => {
     assert(far.runtime.containers.calls.includes("resize 100x40"));
   });
 
+  it("changes, renames and removes a container elsewhere", async () => {
+    const sent = await near.send("POST", "/containers/web.1/update", { body: { CpuShares: 512 } });
+    assert.equal(sent.status, 200, sent.text);
+    assert.equal(far.runtime.containers.find(containerId).config.extraLimits?.cpuShares, 512);
+    const renamed = await near.send("POST", "/containers/web.1/rename?name=other");
+    assert.equal(renamed.status, 204, renamed.text);
+    assert.equal(far.runtime.containers.find(containerId).name, "other");
+    const refusal = await near.send("DELETE", "/containers/web.1");
+    assert.equal(refusal.status, 409);
+    assert.match(refusal.message, /container is running: stop the container before removing/);
+    assert.equal((await near.send("DELETE", "/containers/web.1?force=1")).status, 204);
+    assert.equal((await far.send("GET", `/containers/${containerId}/json`)).status, 404);
+  });
+
+  it("says on which node an image of a container elsewhere is to be made", async () => {
+    for (const reference of ["web.1", containerId, task.id]) {
+      const answer = await near.send("POST", `/commit?container=${reference}&repo=mine`);
+      assert.equal(answer.status, 400, answer.text);
+      assert.match(answer.message, new RegExp(`${reference} is on node ${farId}: .* run it there`));
+    }
+    const unknown = await near.send("POST", "/commit?container=nothing");
+    assert.equal(unknown.status, 404);
+  });
+
   it("sends the head of a wait at once and its body when the container has ended", async () => {
     const response = await begin(near, "POST", "/containers/web.1/wait");
     assert.equal(response.statusCode, 200);
