@@ -4,7 +4,7 @@
 import type { ImageConfig } from "../common/container/images.ts";
 import type { Container } from "../common/container/types.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
-import { parsePlatform } from "../common/platform/match.ts";
+import { parsePlatform, platformText } from "../common/platform/match.ts";
 import { containerFilters, containerMatcher } from "./container-filter.ts";
 import type { EngineContext } from "./context.ts";
 import { type Filters, matchesLabels, parseFilters, valuesFor } from "./filters.ts";
@@ -59,12 +59,12 @@ async function listContainers(context: EngineContext, request: EngineRequest): P
     .filter((container) => (withStopped || isUp(container)) && isWanted(container))
     .sort((a, b) => b.createdAtMs - a.createdAtMs);
   const shown = limit > 0 ? found.slice(0, limit) : found;
-  const names = await imageNames(context);
+  const nameOf = await imageNames(context, shown);
   const now = context.clock.now();
   const lines = shown.map(async (container) =>
     containerToSummary(container, {
       now,
-      image: imageName(container, names),
+      image: nameOf(container),
       sizes: flag(request, "size") ? await containers.sizes(container.id) : undefined,
     }),
   );
@@ -98,19 +98,41 @@ async function imageIdsOf(
   return ids;
 }
 
-/** Ids of the images by the names they have now. */
-async function imageNames(context: EngineContext): Promise<ReadonlyMap<string, string>> {
-  const images = await context.ports.runtime.images.list();
-  return new Map(images.flatMap((image) => image.tags.map((tag) => [tag, image.id] as const)));
+/** Which names the containers' images are shown by: the one a container was made by, as long as that means its image. */
+async function imageNames(
+  context: EngineContext,
+  shown: readonly Container[],
+): Promise<(container: Container) => string> {
+  const meant = new Map<string, Promise<string | undefined>>();
+  // One name may stand for several images, one for each platform.
+  const keyOf = ({ config, imagePlatform }: Container) =>
+    `${config.image} ${platformText(imagePlatform)}`;
+  for (const container of shown) {
+    const key = keyOf(container);
+    if (!meant.has(key)) meant.set(key, imageIdOf(context, container));
+  }
+  const ids = new Map(
+    await Promise.all([...meant].map(async ([key, id]) => [key, await id] as const)),
+  );
+  return (container) => {
+    const { config, imageId } = container;
+    // A digest always means the same.
+    const isMeant = config.image.includes("@") || ids.get(keyOf(container)) === imageId;
+    return isMeant ? config.image : imageId;
+  };
 }
 
-/** The name it was made by, as long as that means the same image. */
-function imageName(container: Container, names: ReadonlyMap<string, string>): string {
-  const typed = container.config.image;
-  if (typed.includes("@") || container.imageId.endsWith(typed)) return typed;
-  const short = typed.replace(/^docker\.io\/(library\/)?/, "");
-  const tagged = /:[^/]+$/.test(short) ? short : `${short}:latest`;
-  return names.get(tagged) === container.imageId ? typed : container.imageId;
+/** Id of the image that is called now what the container's was when it was made; undefined when none is. */
+async function imageIdOf(
+  context: EngineContext,
+  { config, imagePlatform }: Container,
+): Promise<string | undefined> {
+  try {
+    return (await context.ports.runtime.images.find(config.image, imagePlatform)).id;
+  } catch (error) {
+    if (hasCode(error, "not-found") || hasCode(error, "invalid-argument")) return undefined;
+    throw error;
+  }
 }
 
 async function createContainer(context: EngineContext, request: EngineRequest): Promise<Reply> {

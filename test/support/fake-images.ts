@@ -19,15 +19,15 @@ export class FakeImages implements Images {
   lastAuth: PullRequest["auth"];
   #next = 1;
 
-  /** Makes an image with this name. */
-  add(tag: string): Image {
+  /** Makes an image with this name, beside those of the name for other platforms. */
+  add(tag: string, architecture = "amd64"): Image {
     const number = (this.#next++).toString(16).padStart(2, "0");
     const image: Image = {
       id: `sha256:${number.repeat(32)}`,
       tags: [tag],
       digests: [],
       manifestDigest: `sha256:${number.repeat(32)}`,
-      platform: Platform.create({ os: "linux", architecture: "amd64" }),
+      platform: Platform.create({ os: "linux", architecture }),
       createdAtMs: 1_700_000_000_000,
       taggedAtMs: 1_700_000_000_000,
       author: "",
@@ -56,12 +56,13 @@ export class FakeImages implements Images {
     return [...this.#images.values()];
   }
 
-  async find(reference: string): Promise<Image> {
+  async find(reference: string, platform?: Platform): Promise<Image> {
     const last = reference.slice(reference.lastIndexOf("/") + 1);
     const tagged = last.includes(":") ? reference : `${reference}:latest`;
     const found = [...this.#images.values()].find(
-      ({ id, tags }) =>
-        tags.includes(tagged) || id === reference || id.startsWith(`sha256:${reference}`),
+      ({ id, tags, platform: own }) =>
+        (tags.includes(tagged) || id === reference || id.startsWith(`sha256:${reference}`)) &&
+        (platform === undefined || platform.architecture === own.architecture),
     );
     if (found === undefined) throw new ClusterError("not-found", `No such image: ${tagged}`);
     return found;

@@ -126,6 +126,23 @@ describe("engine's containers over HTTP", () => {
     assert.match(String(line?.["Status"]), /^Up /);
   });
 
+  it("lists a container by the name of its image, also where that stands for several platforms", async () => {
+    const { images } = engine.runtime;
+    const shown = async (name: string) => {
+      const { json } = await engine.send("GET", "/containers/json?all=1");
+      const lines = json as { readonly Names: readonly string[]; readonly Image: string }[];
+      return lines.find(({ Names }) => Names.includes(`/${name}`))?.Image;
+    };
+    const mine = images.add("multi:1");
+    images.add("multi:1", "arm");
+    await create("named", { Image: "multi:1" });
+    await create("by-id", { Image: mine.id.slice(7, 19) });
+    assert.equal(await shown("named"), "multi:1");
+    assert.equal(await shown("by-id"), mine.id.slice(7, 19));
+    await images.remove(mine.id, { force: true, inUse: () => false });
+    assert.equal(await shown("named"), mine.id);
+  });
+
   it("shows what was asked for as it was asked for", async () => {
     const host = {
       Binds: ["data:/data:ro"],
