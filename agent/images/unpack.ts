@@ -7,6 +7,7 @@
 import { createHash } from "node:crypto";
 import { type ContainerdClient, snapshotterName } from "../../src/common/containerd/client.ts";
 import { DiffService, SnapshotsService } from "../../src/common/containerd/generated/protocol.ts";
+import { prepareSnapshot } from "../../src/common/containerd/snapshots.ts";
 import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
 import { layerUnpackMs } from "../../src/common/limits/runtime.ts";
 import type { Random } from "../../src/common/random/random.ts";
@@ -70,11 +71,7 @@ export async function unpackLayer(
   const options = { lease, signal };
   let diffId = place.diffId;
   try {
-    const { mounts } = await client.call(
-      SnapshotsService.prepare,
-      { snapshotter, key, parent },
-      options,
-    );
+    const { mounts } = await prepareSnapshot(client, { snapshotter, key, parent }, options);
     const { mediaType, digest, sizeBytes: size } = layer;
     const { applied } = await client.call(
       DiffService.apply,

@@ -13,6 +13,7 @@ import type { Container, ContainerConfig } from "../../../src/common/container/t
 import type { Volumes } from "../../../src/common/container/volumes.ts";
 import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
 import { type Mount, SnapshotsService } from "../../../src/common/containerd/generated/protocol.ts";
+import { prepareSnapshot } from "../../../src/common/containerd/snapshots.ts";
 import { ClusterError, errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
@@ -53,6 +54,8 @@ const usersKeptMax = 500;
 export class Creator {
   readonly #o: CreatorOptions;
   #users = new Map<string, ProcessUser>();
+  /** Containers that could not be made, nor removed as containerd was away, with the volumes that go with them. */
+  readonly #remains = new Map<string, readonly PlannedMount[]>();
 
   constructor(options: CreatorOptions) {
     this.#o = options;
@@ -169,14 +172,13 @@ export class Creator {
       await this.#copyUp(entry);
       return entry;
     } catch (error) {
-      await this.discard(
-        id,
-        planned.filter((mount) => mount.anonymous),
-      ).catch((failure) => {
+      const anonymous = planned.filter((mount) => mount.anonymous);
+      await this.discard(id, anonymous).catch((failure) => {
         this.#o.log.warn("remains of a container that could not be made", {
           "container.id": id,
           err: errorText(failure),
         });
+        this.#remains.set(id, anonymous);
       });
       throw error;
     }
@@ -209,7 +211,7 @@ export class Creator {
 
   async #prepare(id: string, image: Image): Promise<readonly Mount[]> {
     try {
-      const { mounts } = await this.#o.client.call(SnapshotsService.prepare, {
+      const { mounts } = await prepareSnapshot(this.#o.client, {
         snapshotter: snapshotterName,
         key: snapshotKey(id),
         parent: chainId(image.diffIds),
@@ -239,6 +241,14 @@ export class Creator {
       if (mount.type !== "volume" || !mount.copyUp) continue;
       const folder = await this.#o.specs.sourceOf(entry.id, mount);
       await this.#o.files.copyUp(entry.container, mount.target, folder);
+    }
+  }
+
+  /** Removes what is left of containers that could not be made while containerd was away. @throws ClusterError */
+  async clear(): Promise<void> {
+    for (const [id, volumes] of this.#remains) {
+      await this.discard(id, volumes);
+      this.#remains.delete(id);
     }
   }
 

@@ -199,7 +199,7 @@ export class Reconciler {
 
   /** Compares tasks and containers, and does what the comparison says. */
   async #look(first: boolean): Promise<void> {
-    const { client, table } = this.#o;
+    const { client, table, creator, log } = this.#o;
     const before = new Map(table.list().map((entry) => [entry.id, entry.runs]));
     const busy = new Set(table.list().flatMap((entry) => (entry.isBusy ? [entry.id] : [])));
     const { tasks } = await client.call(TasksService.list, {});
@@ -223,6 +223,9 @@ export class Reconciler {
         this.#failed(step.id, error),
       );
     }
+    await creator.clear().catch((error) => {
+      log.warn("remains of containers not removed yet", { err: errorText(error) });
+    });
   }
 
   async #take(step: Step, run: number): Promise<void> {

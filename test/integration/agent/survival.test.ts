@@ -1,10 +1,11 @@
 /**
  * Containers whose daemon, containerd or node dies under them.
  */
-import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Mount } from "../../../src/common/api/generated/api.ts";
+import { ContainersService } from "../../../src/common/containerd/generated/protocol.ts";
 import { makeImage } from "../../support/busybox-image.ts";
 import { patient, TestContainers } from "../../support/containers.ts";
 import { until } from "../../support/wait.ts";
@@ -107,6 +108,44 @@ describe("agent/exec/containerd survival", () => {
     });
     notEqual(test.it.find(kept).state.pid, pid);
     for (const id of [kept, lost]) await test.it.remove(id, { force: true, volumes: false });
+  });
+
+  it("leaves nothing of a container whose containerd dies while it is made", async () => {
+    const [image] = test.images;
+    ok(image !== undefined);
+    // What it stands on is asked for when its record is written and its file system is next.
+    const deadly = { ...image, id: `sha256:${"d".repeat(64)}`, tags: ["deadly:1"] };
+    Object.defineProperty(deadly, "diffIds", {
+      get: () => {
+        killContainerd(test);
+        return image.diffIds;
+      },
+    });
+    test.images.push(deadly);
+    await rejects(test.it.create(test.config({ image: "deadly:1" }), patient));
+    test.images.pop();
+    const left = async () => {
+      await test.containerd.supervisor().ready();
+      const { containers } = await test.client.call(ContainersService.list, {});
+      const folder = readdirSync(join(test.containerd.dir, "containers"));
+      return [...containers.map(({ id }) => id), ...folder];
+    };
+    await until(async () => (await left()).length === 0, {
+      withinMs: 10_000,
+      what: "nothing of it is left",
+    });
+  });
+
+  it("makes a file system where a containerd that was killed has left a folder", async () => {
+    const folder = join(
+      test.containerd.places.folder,
+      "root/io.containerd.snapshotter.v1.overlayfs/snapshots",
+    );
+    const { id } = await test.it.create(test.config({}), patient);
+    const numbers = readdirSync(folder).map(Number).filter(Number.isInteger);
+    mkdirSync(join(folder, String(Math.max(...numbers) + 1), "fs"), { recursive: true });
+    const { id: next } = await test.it.create(test.config({}), patient);
+    for (const made of [id, next]) await test.it.remove(made, { force: false, volumes: false });
   });
 
   it("removes what a crash left half made", async () => {
