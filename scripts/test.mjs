@@ -3,7 +3,7 @@
  *
  *   node scripts/test.mjs check   build, lint, unit: the quick gate
  *   node scripts/test.mjs all     the whole gate: setup, build, lint, unit, simulator, mutants, integration, end to end
- *   node scripts/test.mjs long    what takes longer: many seeds, all mutants
+ *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, many seeds, all mutants
  *   node scripts/test.mjs SUITE…  single suites by name (see `suites`)
  *
  * Every step prints what it does and how long it took. A step that fails does not stop the others, except that nothing
@@ -41,11 +41,12 @@ const suites = {
   "sim-long": () =>
     program("sim-long", "build/test/sim/run.js", ["--seeds", "20000"], 240 * minute),
   "mutants-long": () => program("mutants-long", "build/test/sim/mutants.js", [], 240 * minute),
+  churn: () => program("churn", "build/test/churn/run.js", [], 30 * minute),
 };
 const groups = {
   check: ["build", "lint", "unit"],
   all: ["setup", "build", "lint", "unit", "sim", "mutants", "integration", "e2e"],
-  long: ["build", "sim-long", "mutants-long"],
+  long: ["build", "churn", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
 const leaving = new Set(["integration", "e2e"]);

@@ -2,7 +2,7 @@
  * Hundreds of task starts while containers, containerd, daemons and hosts are killed at random; at the end the wanted number
  * runs, and after the service's removal nothing of it is left: in the kernel, in containerd's own lists, on the machine.
  *
- *   node build/test/churn/run.js [--starts 500] [--seed N]
+ *   node build/test/churn/run.js [--starts 500] [--seed N] [--verbose]
  *
  * Part of `npm run test:long`. What runs is read from the processes of each host, starts are counted from the daemons' logs.
  */
@@ -22,11 +22,19 @@ const service = "churn";
 const program = ["sleep", "7654321"];
 
 const { values } = parseArgs({
-  options: { starts: { type: "string" }, seed: { type: "string" } },
+  options: {
+    starts: { type: "string" },
+    seed: { type: "string" },
+    verbose: { type: "boolean" },
+  },
 });
 const startsWanted = Number(values.starts ?? 500);
 const seed = Number(values.seed ?? Date.now() % 1_000_000);
 const random = seededRandom(seed);
+/** A line for each thing done: what comes before a failure. */
+const say = (line: string) => {
+  if (values.verbose === true) process.stdout.write(`  ${line}\n`);
+};
 const kills = { container: 0, containerd: 0, daemon: 0, host: 0, update: 0, scale: 0 };
 
 process.exit(await main());
@@ -82,39 +90,49 @@ async function churn(lab: SwarmLab, problems: string[]): Promise<void> {
 async function disturb(lab: SwarmLab): Promise<void> {
   const dice = random.int(20);
   const host = pick(hosts);
-  if (dice < 10) {
-    const [pid] = pids(lab, host);
-    if (pid === undefined) return;
-    kills.container += 1;
-    await lab.playground.exec(host, ["kill", "-9", String(pid)]);
-  } else if (dice < 13) {
-    kills.scale += 1;
-    await attempt(lab, ["service", "scale", "--detach", `${service}=${6 + random.int(12)}`]);
-  } else if (dice < 16) {
-    kills.update += 1;
-    await attempt(lab, ["service", "update", "--detach", "--force", service]);
-    await until(async () => (await running(lab)) > 0, { withinMs: 60_000, what: "some run" });
-  } else if (dice < 18) {
-    kills.containerd += 1;
-    await lab.playground.exec(host, ["sh", "-c", `kill -9 $(pgrep -x containerd)`]);
-  } else if (dice < 19) {
-    kills.daemon += 1;
-    await lab.playground.killDaemon(host);
-    await lab.playground.startNode(host);
-  } else {
-    kills.host += 1;
-    const worker = pick(workers);
-    await lab.playground.killNode(worker);
-    await lab.playground.startNode(worker);
-    await lab.settles(
-      "m1",
-      [
-        ...managers.map((name) => `${name} Ready Manager`),
-        ...workers.map((name) => `${name} Ready`),
-      ],
-      60_000,
-    );
+  const what = kindOf(dice);
+  const already = starts(lab);
+  kills[what] += 1;
+  say(`after ${already} starts: ${what} on ${host}`);
+  switch (what) {
+    case "container": {
+      const [pid] = pids(lab, host);
+      if (pid !== undefined) await lab.playground.exec(host, ["kill", "-9", String(pid)]);
+      return;
+    }
+    case "scale":
+      return attempt(lab, ["service", "scale", "--detach", `${service}=${6 + random.int(12)}`]);
+    case "update":
+      await attempt(lab, ["service", "update", "--detach", "--force", service]);
+      await until(() => starts(lab) > already, { withinMs: 60_000, what: "the update goes on" });
+      return;
+    case "containerd":
+      await lab.playground.exec(host, ["sh", "-c", "kill -9 $(pgrep -x containerd)"]);
+      return;
+    case "daemon":
+      await lab.playground.killDaemon(host);
+      await lab.playground.startNode(host);
+      return;
+    case "host":
+      await lab.playground.killNode(host);
+      await lab.playground.startNode(host);
+      await lab.settles(
+        "m1",
+        [
+          ...managers.map((name) => `${name} Ready Manager`),
+          ...workers.map((name) => `${name} Ready`),
+        ],
+        60_000,
+      );
   }
+}
+
+function kindOf(dice: number): keyof typeof kills {
+  if (dice < 10) return "container";
+  if (dice < 13) return "scale";
+  if (dice < 16) return "update";
+  if (dice < 18) return "containerd";
+  return dice < 19 ? "daemon" : "host";
 }
 
 /** A write that a change of leader may cut off: tried again until it is taken. */
@@ -172,24 +190,35 @@ function starts(lab: SwarmLab): number {
   }, 0);
 }
 
-/** What containerd of a host still has that belongs to no image. */
+/** What a host still has that belongs to no image: in containerd's lists, in its folders, in the kernel. */
 async function listed(lab: SwarmLab, host: string): Promise<string[]> {
+  const data = lab.data(host);
   const script = `
     sock=$(ls /run/skep/containerd-*.sock | head -1)
+    instance=\${sock#/run/skep/containerd-}
+    instance=\${instance%.sock}
     c() { ctr --address "$sock" --namespace skep "$@"; }
     c containers ls -q | sed 's/^/container /'
     c tasks ls -q | sed 's/^/task /'
     c leases ls -q | sed 's/^/lease /'
     c snapshots ls | awk 'NR > 1 && $NF != "Committed" {print "snapshot", $1}'
-    c content active | awk 'NR > 1 {print "ingest", $1}'`;
+    c content active | awk 'NR > 1 {print "ingest", $1}'
+    pgrep -f '^[^ ]*containerd-shim' | sed 's/^/shim /'
+    ls -d ${data}/containers/* ${data}/containerd/*/io.containerd.runtime.v2.task/skep/* \
+      /run/skep/runtime-*/*/skep/* 2>/dev/null
+    find /sys/fs/cgroup -type d -path "*/skep/$instance/*"
+    cat /proc/[0-9]*/mountinfo 2>/dev/null | awk '{print $5}' | grep ^${data}/containerd | sort -u
+    for ns in net pid; do
+      readlink /proc/[0-9]*/ns/$ns | sort -u | grep -vxF "$(readlink /proc/1/ns/$ns)"
+    done`;
   const look = async () => (await lab.playground.exec(host, ["sh", "-c", script])).stdout.trim();
   const isClean = async () => (await look()) === "";
   try {
     // A removal under way may take its moment.
-    await until(isClean, { withinMs: 30_000, everyMs: 500, what: "containerd's lists are clean" });
+    await until(isClean, { withinMs: 30_000, everyMs: 500, what: "nothing of a task is left" });
     return [];
   } catch {
-    return (await look()).split("\n").map((line) => `${host}: containerd still has ${line}`);
+    return (await look()).split("\n").map((line) => `${host} still has ${line}`);
   }
 }
 

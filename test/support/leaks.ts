@@ -6,7 +6,7 @@
  * left out: they hold nothing, and when they go is up to the machine's first process.
  *
  * On a machine where others work at the same time, set `SKEP_SHARED_MACHINE=1`: then only processes that descend from
- * this run count, and namespaces and temporary files do not. Continuous integration runs without it.
+ * this run count, of control groups only Skep's, and namespaces and temporary files do not. Continuous integration runs without it.
  */
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
@@ -42,7 +42,11 @@ const readers: Readonly<Record<Kind, () => string[]>> = {
   mount: mounts,
   nft: () => output("nft", ["-s", "list", "ruleset"]),
   iptables: () => [...rules("iptables-save"), ...rules("ip6tables-save")],
-  cgroup: () => tree("/sys/fs/cgroup", { foldersOnly: true }),
+  cgroup: () =>
+    tree("/sys/fs/cgroup", { foldersOnly: true }).filter(
+      // Others' sessions and services come and go.
+      (path) => !shared || path.includes("/skep/"),
+    ),
   binfmt: () => namesIn("/proc/sys/fs/binfmt_misc"),
   run: () => tree("/run", { foldersOnly: false }),
   temporary: () => [
