@@ -62,6 +62,8 @@ function openRuntime(dir: string): Promise<NodeRuntime> {
     execRoot: dir,
     instance: dir.slice(-6),
     cgroupParent: `/skep/${dir.slice(-6)}`,
+    engineId: dir,
+    defaultAddressPools: [],
     socketPath: join(dir, "c.sock"),
     runtime: process.env["SKEP_BENCH_RUNTIME"] ?? "",
     registry: new Registry({

@@ -101,6 +101,7 @@ async function assemble(config: DaemonConfig, log: Log) {
   const runtime = await NodeRuntime.open({
     ...tools,
     ...config,
+    engineId: facts.engineId,
     instance: instanceOf(config.dataRoot),
     cgroupParent: cgroupParentOf(config.dataRoot),
     socketPath: runtimeSocket(config, "containerd"),

@@ -4,6 +4,7 @@
  * A container's program and every process in it is an echo: its output is its input, and it ends with it. What tests want
  * to see of calls is kept in `calls`.
  */
+import type { LocalNetworks } from "../../agent/network/local/local-networks.ts";
 import type {
   Attachment,
   AttachOptions,
@@ -29,6 +30,7 @@ import type {
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { FakeImages } from "./fake-images.ts";
 import { FakeVolumes } from "./fake-volumes.ts";
+import { fakeHost, networksOn } from "./local-networks.ts";
 
 /** A source of values that is fed by hand. */
 export class Feed<T> {
@@ -376,6 +378,7 @@ export interface FakeRuntime extends Runtime {
   readonly containers: FakeContainers;
   readonly images: FakeImages;
   readonly volumes: FakeVolumes;
+  readonly networks: LocalNetworks;
 }
 
 /** A fresh one. */
@@ -387,6 +390,7 @@ export function fakeRuntime(): FakeRuntime {
     containers: new FakeContainers(images),
     images,
     volumes: new FakeVolumes(),
+    networks: networksOn(fakeHost()),
     facts: () => ({ ...noRuntimeFacts, containerdVersion: "1.6.20", programs: [program] }),
   };
 }

@@ -19,7 +19,14 @@ import { ClusterError, errorText } from "../../../src/common/errors/cluster-erro
 import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
 import type { Registry } from "../../../src/common/registry/registry.ts";
+import { parsePrefix } from "../../../src/common/spec/cidr.ts";
 import { NodeImages } from "../../images/node-images.ts";
+import { bindProbe } from "../../network/local/host-ports.ts";
+import { hostRoutes } from "../../network/local/host-routes.ts";
+import type { AddressPool } from "../../network/local/ipam.ts";
+import { LocalNetworks } from "../../network/local/local-networks.ts";
+import { LocalStore } from "../../network/local/store.ts";
+import { gateway, uplink } from "../../network/pools.ts";
 import { LocalVolumes } from "../../volumes/local-volumes.ts";
 import { commitContainer } from "./commit.ts";
 import { ContainerdContainers } from "./containers.ts";
@@ -39,6 +46,10 @@ export interface NodeRuntimeOptions {
   readonly execRoot: string;
   /** Tells this node from others on the machine. */
   readonly instance: string;
+  /** Id of the installation. */
+  readonly engineId: string;
+  /** Where the subnets of its own networks are taken from; Docker's when empty. */
+  readonly defaultAddressPools: readonly AddressPool[];
   /** Below which control group the containers' own are. */
   readonly cgroupParent: string;
   readonly socketPath: string;
@@ -57,6 +68,7 @@ export class NodeRuntime implements Runtime {
   readonly containers: ContainerdContainers;
   readonly images: Images;
   readonly volumes: Volumes;
+  readonly networks: LocalNetworks;
   readonly #o: NodeRuntimeOptions;
   readonly #node: NodeFacts = readNodeFacts();
   readonly #supervisor: Supervisor;
@@ -86,6 +98,7 @@ export class NodeRuntime implements Runtime {
     this.#images = images;
     this.images = images;
     this.volumes = volumes;
+    this.networks = localNetworks(options);
     this.containers = new ContainerdContainers({
       client,
       ready: () => this.#ready(),
@@ -230,6 +243,23 @@ export class NodeRuntime implements Runtime {
       // Containers that do not run keep theirs, to be started again.
     }
   }
+}
+
+/** The node's own networks; what the data path has is in their way, wherever the host has no route to it yet. */
+function localNetworks(options: NodeRuntimeOptions): LocalNetworks {
+  const { dataRoot, engineId, defaultAddressPools, clock, random, log } = options;
+  const own = [gateway.subnet, gateway.subnet6, `${uplink.host}/${uplink.length}`];
+  const prefixes = own.flatMap((text) => parsePrefix(text) ?? []);
+  return new LocalNetworks({
+    store: new LocalStore(join(dataRoot, "network", "local.json")),
+    engineId,
+    pools: defaultAddressPools,
+    takenPrefixes: () => [...prefixes, ...hostRoutes((device) => /^sk[0-9a-f]{4}-/.test(device))],
+    probe: bindProbe,
+    clock,
+    random,
+    log,
+  });
 }
 
 /**

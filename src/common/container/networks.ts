@@ -52,6 +52,15 @@ export interface ContainerPlaces {
   readonly ports: readonly PortBinding[];
 }
 
+/** Something that happened to a network of the node. */
+export interface NetworkEvent {
+  readonly timeNs: bigint;
+  readonly action: "create" | "destroy" | "connect" | "disconnect";
+  readonly network: LocalNetwork;
+  /** `container`: id of the one that came or went. */
+  readonly attributes: Readonly<Record<string, string>>;
+}
+
 /** Networks of the node. References are ids, names, or beginnings of ids, in this order. */
 export interface Networks {
   list(): readonly LocalNetwork[];
@@ -64,8 +73,11 @@ export interface Networks {
   /** Adds a network to a container; at once when it runs. */
   connect(container: Container, join: NetworkJoin): Promise<void>;
   disconnect(container: Container, reference: string, force: boolean): Promise<void>;
+  /** Networks a container is in or, while it does not run, will be in: `connect` and `disconnect` included. */
+  joinsOf(container: Container): readonly NetworkJoin[];
   /** Undefined for containers without places of their own, such as those that do not run. */
   placesOf(containerId: string): ContainerPlaces | undefined;
   /** Ids of the containers that have a place in a network. */
   containersIn(networkId: string): readonly string[];
+  events(signal: AbortSignal): AsyncIterable<NetworkEvent>;
 }

@@ -1,5 +1,5 @@
 /**
- * The runtime of a node as one thing: its containers, images and volumes, and what `docker info` says of it.
+ * The runtime of a node as one thing: its containers, images, volumes and networks, and what `docker info` says of it.
  *
  * Made once at the start of the daemon and handed to the Engine API and to the executor of tasks. While it cannot work,
  * such as without containerd, `noRuntime` stands in: every call says why.
@@ -7,6 +7,7 @@
 import { ClusterError } from "../errors/cluster-error.ts";
 import type { Containers } from "./containers.ts";
 import type { Images } from "./images.ts";
+import type { Networks } from "./networks.ts";
 import type { Volumes } from "./volumes.ts";
 
 /** A program that runs containers, such as runc. */
@@ -53,6 +54,7 @@ export interface Runtime {
   readonly containers: Containers;
   readonly images: Images;
   readonly volumes: Volumes;
+  readonly networks: Networks;
   /** As it is now; cheap. */
   facts(): RuntimeFacts;
 }
@@ -85,6 +87,7 @@ export function noRuntime(reason: string): Runtime {
     containers: refusing<Containers>(reason),
     images: refusing<Images>(reason),
     volumes: refusing<Volumes>(reason),
+    networks: refusing<Networks>(reason),
     facts: () => ({ ...noRuntimeFacts, warnings: [`WARNING: ${reason}`] }),
   };
 }

@@ -1,0 +1,151 @@
+/**
+ * Ports of the host that lead to containers: which are asked for, which are free. The choice is pure; whether another
+ * program has a port is asked of the kernel by binding it for a moment.
+ */
+import { createSocket } from "node:dgram";
+import { createServer } from "node:net";
+import type { PortBinding } from "../../../src/common/container/types.ts";
+import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+
+/** Ports nobody named are taken from these, as by Docker; those of the swarm's services are below. */
+export const dynamicPorts = { first: 49_153, last: 65_535 } as const;
+
+/** A port of the host that is taken. */
+export type TakenPort = Pick<PortBinding, "protocol" | "hostAddress" | "hostPort">;
+
+/** Whether a program on this host has the port; errors of the kernel by their code. */
+export type PortProbe = (port: TakenPort) => Promise<string | undefined>;
+
+/** What is bound when nothing was named. */
+function wanted(ports: readonly PortBinding[]): readonly PortBinding[] {
+  const seen = new Set<string>();
+  return ports.filter((port) => {
+    const key = JSON.stringify([
+      port.protocol,
+      port.containerPort,
+      port.hostAddress,
+      port.hostPort,
+    ]);
+    const isNew = !seen.has(key);
+    seen.add(key);
+    return isNew;
+  });
+}
+
+/**
+ * The bindings with the ports of the host filled in.
+ * @param taken By containers of this node and by services of the swarm.
+ * @throws ClusterError `failed-precondition` in Docker's words for a port that is taken, `resource-exhausted`.
+ */
+export async function chooseHostPorts(
+  ports: readonly PortBinding[],
+  taken: readonly TakenPort[],
+  probe: PortProbe,
+): Promise<readonly PortBinding[]> {
+  const chosen: PortBinding[] = [];
+  for (const port of wanted(ports)) {
+    const others = [...taken, ...chosen];
+    if (port.hostPort !== 0) {
+      await checkFree(port, others, probe);
+      chosen.push(port);
+    } else chosen.push(await dynamic(port, others, probe));
+  }
+  return chosen;
+}
+
+async function checkFree(
+  port: PortBinding,
+  taken: readonly TakenPort[],
+  probe: PortProbe,
+): Promise<void> {
+  const at = `${shownAddress(port.hostAddress)}:${port.hostPort}`;
+  if (taken.some((other) => clashes(other, port))) {
+    throw new ClusterError(
+      "failed-precondition",
+      `Bind for ${at} failed: port is already allocated`,
+    );
+  }
+  const code = await probe(port);
+  if (code === undefined) return;
+  const reason =
+    code === "EADDRNOTAVAIL"
+      ? "cannot assign requested address: this host has no such address"
+      : "address already in use by a program on this host";
+  throw new ClusterError(
+    "failed-precondition",
+    `failed to bind host port ${at}/${port.protocol}: ${reason}`,
+  );
+}
+
+async function dynamic(
+  port: PortBinding,
+  taken: readonly TakenPort[],
+  probe: PortProbe,
+): Promise<PortBinding> {
+  for (let hostPort: number = dynamicPorts.first; hostPort <= dynamicPorts.last; hostPort++) {
+    const candidate = { ...port, hostPort };
+    if (taken.some((other) => clashes(other, candidate))) continue;
+    const code = await probe(candidate);
+    if (code === undefined) return candidate;
+    if (code !== "EADDRINUSE") await checkFree(candidate, taken, probe);
+  }
+  throw new ClusterError("resource-exhausted", "all ports are allocated");
+}
+
+/** Two bindings of one port clash unless each names an address of its own. */
+export function clashes(a: TakenPort, b: TakenPort): boolean {
+  if (a.protocol !== b.protocol || a.hostPort !== b.hostPort) return false;
+  if (a.hostAddress === b.hostAddress) return true;
+  const [one, other] = [familyOf(a.hostAddress), familyOf(b.hostAddress)];
+  if (one !== undefined && other !== undefined && one !== other) return false;
+  return isAny(a.hostAddress) || isAny(b.hostAddress);
+}
+
+function isAny(address: string): boolean {
+  return address === "" || address === "0.0.0.0" || address === "::";
+}
+
+/** Undefined for all addresses of both families. */
+function familyOf(address: string): 4 | 6 | undefined {
+  if (address === "") return undefined;
+  return address.includes(":") ? 6 : 4;
+}
+
+function shownAddress(address: string): string {
+  if (address === "") return "0.0.0.0";
+  return address.includes(":") ? `[${address}]` : address;
+}
+
+/** Asks the kernel. SCTP is not asked for: there are no sockets of it here. */
+export const bindProbe: PortProbe = (port) => {
+  const host = port.hostAddress === "" ? "0.0.0.0" : port.hostAddress;
+  switch (port.protocol) {
+    case "sctp":
+      return Promise.resolve(undefined);
+    case "udp":
+      return probeUdp(host, port.hostPort);
+    case "tcp":
+      return probeTcp(host, port.hostPort);
+  }
+};
+
+function probeTcp(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? "UNKNOWN"));
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)));
+  });
+}
+
+function probeUdp(host: string, port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
+    socket.once("error", (error: NodeJS.ErrnoException) => {
+      socket.close();
+      resolve(error.code ?? "UNKNOWN");
+    });
+    socket.bind({ address: host, port, exclusive: true }, () =>
+      socket.close(() => resolve(undefined)),
+    );
+  });
+}

@@ -1,0 +1,422 @@
+/**
+ * The networks of one node: implements `Networks` for the Engine API, and gives the half that makes devices the places of
+ * containers in them.
+ *
+ * Only what is to be is kept here; what the kernel has is made from `endpoints` by whoever sets the plumbing. Networks of
+ * the swarm are none of these: names that are not known here are left to that half.
+ */
+import type { Clock } from "../../../src/common/clock/clock.ts";
+import { EventHub } from "../../../src/common/container/event-hub.ts";
+import type {
+  ContainerPlaces,
+  LocalNetwork,
+  LocalNetworkConfig,
+  NetworkEvent,
+  NetworkPlace,
+  Networks,
+} from "../../../src/common/container/networks.ts";
+import type { Container, NetworkJoin, PortBinding } from "../../../src/common/container/types.ts";
+import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
+import type { Log } from "../../../src/common/log/log.ts";
+import type { Random } from "../../../src/common/random/random.ts";
+import { type IpPrefix, parsePrefix } from "../../../src/common/spec/cidr.ts";
+import { checkNetwork } from "./check.ts";
+import { chooseHostPorts, type PortProbe, type TakenPort } from "./host-ports.ts";
+import { type AddressPool, type ChosenSubnet, chooseSubnets, defaultPools } from "./ipam.ts";
+import { joinsFromConfig } from "./joins.ts";
+import { choosePlace } from "./place.ts";
+import { defaultNetworkName, gatewayNetworkName, predefinedNetworks } from "./predefined.ts";
+import type { Kept, KeptContainer, LocalStore } from "./store.ts";
+
+/** What the networks are made with. */
+export interface LocalNetworksOptions {
+  readonly store: Pick<LocalStore, "load" | "save">;
+  /** Id of the installation: those of its own networks derive from it. */
+  readonly engineId: string;
+  /** Where subnets are taken from; Docker's when empty. */
+  readonly pools: readonly AddressPool[];
+  /** Prefixes the host has routes for, and those the data path has. */
+  readonly takenPrefixes: () => readonly IpPrefix[];
+  readonly probe: PortProbe;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** The half that makes devices. */
+export interface Plumbing {
+  /** The networks of a running container are others than before: its devices follow. */
+  changed(container: Container): Promise<void>;
+  /** Ports of the host that services of the swarm have. */
+  servicePorts(): readonly TakenPort[];
+}
+
+/** A container's place in a network of the node. */
+export interface LocalEndpoint {
+  readonly containerId: string;
+  readonly network: LocalNetwork;
+  readonly place: NetworkPlace;
+}
+
+/** All networks of a node. */
+export class LocalNetworks implements Networks {
+  readonly #o: LocalNetworksOptions;
+  readonly #networks = new Map<string, LocalNetwork>();
+  readonly #containers = new Map<string, KeptContainer>();
+  readonly #bridge: readonly ChosenSubnet[];
+  readonly #events = new EventHub<NetworkEvent>();
+  #plumbing: Plumbing | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Reads what there is. */
+  constructor(options: LocalNetworksOptions) {
+    this.#o = options;
+    const kept = options.store.load(options.log);
+    this.#bridge = kept?.bridge ?? this.#chooseBridge();
+    for (const network of predefinedNetworks(options.engineId, this.#bridge, 0))
+      this.#networks.set(network.id, network);
+    for (const network of kept?.networks ?? []) this.#networks.set(network.id, network);
+    for (const [id, container] of Object.entries(kept?.containers ?? {}))
+      this.#containers.set(id, container);
+  }
+
+  /** To be set before containers are started. */
+  setPlumbing(plumbing: Plumbing): void {
+    this.#plumbing = plumbing;
+  }
+
+  list(): readonly LocalNetwork[] {
+    return [...this.#networks.values()];
+  }
+
+  find(reference: string): LocalNetwork {
+    const network = this.lookUp(reference);
+    if (network === undefined) {
+      throw new ClusterError("not-found", `network ${reference} not found`);
+    }
+    return network;
+  }
+
+  /** As `find`, undefined when there is none. @throws ClusterError invalid-argument when several match. */
+  lookUp(reference: string): LocalNetwork | undefined {
+    const name = reference === "default" ? defaultNetworkName : reference;
+    const exact = this.#networks.get(name);
+    if (exact !== undefined) return exact;
+    const named = this.list().find((network) => network.name === name);
+    if (named !== undefined || name === "") return named;
+    const begun = this.list().filter(({ id }) => id.startsWith(name));
+    if (begun.length > 1) {
+      throw new ClusterError(
+        "invalid-argument",
+        `network ${reference} is ambiguous (${begun.length} matches found based on ID prefix)`,
+      );
+    }
+    return begun[0];
+  }
+
+  create(config: LocalNetworkConfig): Promise<LocalNetwork> {
+    return this.#inTurn(async () => {
+      checkNetwork(config);
+      if (this.list().some(({ name }) => name === config.name)) {
+        throw new ClusterError("already-exists", `network with name ${config.name} already exists`);
+      }
+      const id = Buffer.from(this.#o.random.bytes(32)).toString("hex");
+      const request = {
+        configs: config.ipam?.configs ?? [],
+        ipv6: config.ipv6,
+        uniqueLocal: BigInt(`0x${id.slice(0, 10)}`),
+      };
+      const subnets = chooseSubnets(request, this.#pools(), this.#taken(config));
+      const createdAtMs = this.#o.clock.now();
+      const network = { ...config, id, createdAtMs, subnets, predefined: false };
+      this.#networks.set(id, network);
+      try {
+        await this.#save();
+      } catch (error) {
+        this.#networks.delete(id);
+        throw error;
+      }
+      this.#emit("create", network, {});
+      return network;
+    });
+  }
+
+  remove(reference: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const network = this.find(reference);
+      if (network.predefined) {
+        throw new ClusterError(
+          "permission-denied",
+          `${network.name} is a pre-defined network and cannot be removed`,
+        );
+      }
+      const users = this.containersIn(network.id);
+      if (users.length > 0) {
+        throw new ClusterError(
+          "failed-precondition",
+          `error while removing network: network ${network.name} id ${network.id} has active endpoints (${users.map((id) => `id:${JSON.stringify(id)}`).join(" ")}): stop these containers, or disconnect them`,
+        );
+      }
+      this.#networks.delete(network.id);
+      await this.#save();
+      this.#emit("destroy", network, {});
+    });
+  }
+
+  joinsOf(container: Container): readonly NetworkJoin[] {
+    return this.#containers.get(container.id)?.joins ?? joinsFromConfig(container.config);
+  }
+
+  async connect(container: Container, join: NetworkJoin): Promise<void> {
+    const joins = this.joinsOf(container);
+    const network = this.lookUp(join.network);
+    const reference = network?.name ?? join.network;
+    if (joins.some((other) => this.#isSame(other.network, join.network))) {
+      throw new ClusterError(
+        "permission-denied",
+        `endpoint with name ${container.name} already exists in network ${reference}`,
+      );
+    }
+    await this.#change(container, [...joins, { ...join, network: reference }]);
+  }
+
+  async disconnect(container: Container, reference: string, _force: boolean): Promise<void> {
+    const joins = this.joinsOf(container);
+    const rest = joins.filter((join) => !this.#isSame(join.network, reference));
+    if (rest.length === joins.length) {
+      throw new ClusterError(
+        "permission-denied",
+        `container ${container.id} is not connected to the network ${this.lookUp(reference)?.name ?? reference}`,
+      );
+    }
+    await this.#change(container, rest);
+  }
+
+  placesOf(containerId: string): ContainerPlaces | undefined {
+    const kept = this.#containers.get(containerId);
+    if (kept === undefined || (kept.places.length === 0 && kept.ports.length === 0)) {
+      return undefined;
+    }
+    return { sandbox: "", places: kept.places, ports: kept.ports };
+  }
+
+  containersIn(networkId: string): readonly string[] {
+    return [...this.#containers]
+      .filter(([, { places }]) => places.some((place) => place.networkId === networkId))
+      .map(([id]) => id);
+  }
+
+  events(signal: AbortSignal): AsyncIterable<NetworkEvent> {
+    return this.#events.read(signal);
+  }
+
+  /** @throws ClusterError for what a container asks of the networks of this node and cannot have; before it is made. */
+  check(config: Container["config"]): void {
+    for (const join of joinsFromConfig(config)) {
+      const network = this.lookUp(join.network);
+      if (network !== undefined) choosePlace(network, join, new Set(), "");
+    }
+  }
+
+  /**
+   * The places of a container that is about to start in networks of this node, and its ports. The same again until
+   * `release`.
+   * @throws ClusterError for addresses and ports that are taken.
+   */
+  give(container: Container): Promise<ContainerPlaces> {
+    return this.#inTurn(async () => {
+      const before = this.#containers.get(container.id);
+      const places = this.#placesFor(this.joinsOf(container), before?.places ?? []);
+      const had = before?.ports ?? [];
+      const ports = had.length > 0 ? had : await this.#portsFor(container);
+      if (places.length > 0 || ports.length > 0) {
+        this.#containers.set(container.id, { ...before, places, ports });
+        await this.#save();
+      }
+      this.#told(container.id, before?.places ?? [], places);
+      return { sandbox: "", places, ports };
+    });
+  }
+
+  /** After its end: addresses and ports are free again. What was connected stays so for its next start. */
+  release(containerId: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const before = this.#containers.get(containerId);
+      if (before === undefined || (before.places.length === 0 && before.ports.length === 0)) return;
+      if (before.joins === undefined) this.#containers.delete(containerId);
+      else this.#containers.set(containerId, { ...before, places: [], ports: [] });
+      await this.#save();
+      this.#told(containerId, before.places, []);
+    });
+  }
+
+  /** The container is gone. */
+  async forget(containerId: string): Promise<void> {
+    await this.release(containerId);
+    await this.#inTurn(async () => {
+      if (this.#containers.delete(containerId)) await this.#save();
+    });
+  }
+
+  /** Every place of a container in a network of this node. */
+  endpoints(): readonly LocalEndpoint[] {
+    return [...this.#containers].flatMap(([containerId, { places }]) =>
+      places.flatMap((place) => {
+        const network = this.#networks.get(place.networkId);
+        return network === undefined ? [] : [{ containerId, network, place }];
+      }),
+    );
+  }
+
+  /** Ports of the host by container. */
+  ports(): ReadonlyMap<string, readonly PortBinding[]> {
+    return new Map([...this.#containers].map(([id, { ports }]) => [id, ports]));
+  }
+
+  /** Removes what is kept of containers that are not there any more; once all are known. */
+  async keepOnly(containerIds: ReadonlySet<string>): Promise<void> {
+    for (const id of [...this.#containers.keys()]) {
+      if (!containerIds.has(id)) await this.forget(id);
+    }
+  }
+
+  /** Takes up other networks: at once when the container runs, and back to those of before when that fails. */
+  async #change(container: Container, joins: readonly NetworkJoin[]): Promise<void> {
+    const running = container.state.pid !== 0;
+    let before: KeptContainer | undefined;
+    await this.#inTurn(async () => {
+      before = this.#containers.get(container.id);
+      const had = before?.places ?? [];
+      const places = running ? this.#placesFor(joins, had) : had;
+      this.#containers.set(container.id, { places, ports: before?.ports ?? [], joins });
+      await this.#save();
+      if (running) this.#told(container.id, had, places);
+    });
+    if (!running) return;
+    try {
+      await this.#plumbing?.changed(container);
+    } catch (error) {
+      await this.#inTurn(async () => {
+        if (before === undefined) this.#containers.delete(container.id);
+        else this.#containers.set(container.id, before);
+        await this.#save();
+      });
+      throw error;
+    }
+  }
+
+  #placesFor(joins: readonly NetworkJoin[], had: readonly NetworkPlace[]): readonly NetworkPlace[] {
+    return joins.flatMap((join) => {
+      const network = this.lookUp(join.network);
+      if (network === undefined) return [];
+      const same = had.find((place) => place.networkId === network.id);
+      if (same !== undefined) return [same];
+      const endpointId = Buffer.from(this.#o.random.bytes(32)).toString("hex");
+      return [choosePlace(network, join, this.#addressesIn(network.id), endpointId)];
+    });
+  }
+
+  #addressesIn(networkId: string): ReadonlySet<string> {
+    const places = [...this.#containers.values()].flatMap((container) => container.places);
+    const inside = places.filter((place) => place.networkId === networkId);
+    return new Set(inside.flatMap(({ address, address6 }) => [address, address6]));
+  }
+
+  #portsFor(container: Container): Promise<readonly PortBinding[]> {
+    const { ports, publishAll, exposedPorts } = container.config;
+    const bound = new Set(ports.map((port) => `${port.containerPort}/${port.protocol}`));
+    const all = publishAll ? exposedPorts.filter((text) => !bound.has(text)) : [];
+    const taken = [...this.#containers.values()].flatMap((other) => other.ports);
+    const services = this.#plumbing?.servicePorts() ?? [];
+    const wanted = [...ports, ...all.map(anyHostPort)];
+    return chooseHostPorts(wanted, [...taken, ...services], this.#o.probe);
+  }
+
+  #isSame(a: string, b: string): boolean {
+    const [one, other] = [this.lookUp(a), this.lookUp(b)];
+    return one === undefined || other === undefined ? a === b : one.id === other.id;
+  }
+
+  #pools(): readonly AddressPool[] {
+    return this.#o.pools.length > 0 ? this.#o.pools : defaultPools;
+  }
+
+  /** Networks on a device of the host (macvlan, ipvlan) have the subnet of that device. */
+  #taken(config: LocalNetworkConfig): readonly IpPrefix[] {
+    const onDevice = config.driver !== "bridge";
+    const own = this.list()
+      .flatMap(({ subnets }) => subnets)
+      .flatMap(({ subnet }) => parsePrefix(subnet) ?? []);
+    return onDevice ? own : [...own, ...this.#o.takenPrefixes()];
+  }
+
+  #chooseBridge(): readonly ChosenSubnet[] {
+    const request = { configs: [], ipv6: false, uniqueLocal: 0n };
+    try {
+      return chooseSubnets(request, this.#pools(), this.#o.takenPrefixes());
+    } catch (error) {
+      this.#o.log.error("there are no addresses for containers in the network bridge", {
+        err: errorText(error),
+      });
+      return [];
+    }
+  }
+
+  #told(
+    containerId: string,
+    before: readonly NetworkPlace[],
+    after: readonly NetworkPlace[],
+  ): void {
+    const ids = (places: readonly NetworkPlace[]) => new Set(places.map((p) => p.networkId));
+    const [had, has] = [ids(before), ids(after)];
+    for (const { networkId } of before)
+      if (!has.has(networkId)) this.#emitById("disconnect", networkId, containerId);
+    for (const { networkId } of after)
+      if (!had.has(networkId)) this.#emitById("connect", networkId, containerId);
+  }
+
+  #emitById(action: "connect" | "disconnect", networkId: string, container: string): void {
+    const network = this.#networks.get(networkId);
+    if (network !== undefined) this.#emit(action, network, { container });
+  }
+
+  #emit(
+    action: NetworkEvent["action"],
+    network: LocalNetwork,
+    attributes: Readonly<Record<string, string>>,
+  ): void {
+    const timeNs = BigInt(this.#o.clock.now()) * 1_000_000n;
+    this.#events.emit({ timeNs, action, network, attributes });
+  }
+
+  #save(): Promise<void> {
+    const kept: Kept = {
+      format: 1,
+      bridge: this.#bridge,
+      networks: this.list().filter(({ predefined }) => !predefined),
+      containers: Object.fromEntries(this.#containers),
+    };
+    return this.#o.store.save(kept);
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work, work);
+    this.#last = turn.catch(() => {});
+    return turn;
+  }
+}
+
+function anyHostPort(text: string): PortBinding {
+  const [port = "", protocol = "tcp"] = text.split("/");
+  return {
+    protocol: protocol === "udp" || protocol === "sctp" ? protocol : "tcp",
+    containerPort: Number(port),
+    hostAddress: "",
+    hostPort: 0,
+  };
+}
+
+/** Whether containers can be put into a network by name: not into those that are a mode or the node's own. */
+export function mayJoin({ name, driver }: LocalNetwork): boolean {
+  return driver !== "host" && driver !== "null" && name !== gatewayNetworkName;
+}

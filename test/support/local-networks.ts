@@ -1,0 +1,49 @@
+/**
+ * The networks of a node in memory only, on a host without routes and with free ports.
+ */
+import type { TakenPort } from "../../agent/network/local/host-ports.ts";
+import {
+  LocalNetworks,
+  type LocalNetworksOptions,
+} from "../../agent/network/local/local-networks.ts";
+import type { Kept } from "../../agent/network/local/store.ts";
+import { systemClock } from "../../src/common/clock/clock.ts";
+import { silentLog } from "../../src/common/log/log.ts";
+import { systemRandom } from "../../src/common/random/random.ts";
+import { parsePrefix } from "../../src/common/spec/cidr.ts";
+
+/** What a test knows of the host, and what is kept over a restart of the daemon. */
+export interface FakeHost {
+  routes: readonly string[];
+  /** Error codes of the kernel by `protocol/port`. */
+  readonly bound: Map<string, string>;
+  kept: Kept | undefined;
+}
+
+/** A host with nothing on it. */
+export function fakeHost(): FakeHost {
+  return { routes: [], bound: new Map(), kept: undefined };
+}
+
+/** The networks as a daemon that starts on the host has them. */
+export function networksOn(
+  host: FakeHost,
+  more: Partial<LocalNetworksOptions> = {},
+): LocalNetworks {
+  return new LocalNetworks({
+    store: {
+      load: () => host.kept,
+      save: async (kept: Kept) => {
+        host.kept = JSON.parse(JSON.stringify(kept)) as Kept;
+      },
+    },
+    engineId: "engine",
+    pools: [],
+    takenPrefixes: () => host.routes.flatMap((text) => parsePrefix(text) ?? []),
+    probe: async ({ protocol, hostPort }: TakenPort) => host.bound.get(`${protocol}/${hostPort}`),
+    clock: systemClock,
+    random: systemRandom,
+    log: silentLog,
+    ...more,
+  });
+}

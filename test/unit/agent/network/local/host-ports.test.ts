@@ -1,0 +1,70 @@
+/**
+ * Ports of the host for containers.
+ */
+import { deepEqual, equal, rejects } from "node:assert/strict";
+import {
+  bindProbe,
+  chooseHostPorts,
+  clashes,
+} from "../../../../../agent/network/local/host-ports.ts";
+import type { PortBinding } from "../../../../../src/common/container/types.ts";
+
+const port = (hostPort: number, more: Partial<PortBinding> = {}): PortBinding => ({
+  protocol: "tcp",
+  containerPort: 80,
+  hostAddress: "",
+  hostPort,
+  ...more,
+});
+const free = async () => undefined;
+
+describe("agent/network/local/host-ports", () => {
+  it("refuses a port that is taken, in Docker's words", async () => {
+    await rejects(chooseHostPorts([port(8080)], [port(8080)], free), {
+      message: "Bind for 0.0.0.0:8080 failed: port is already allocated",
+    });
+    const both = [port(8080), port(8080, { containerPort: 81 })];
+    await rejects(chooseHostPorts(both, [], free), /port is already allocated/);
+  });
+
+  it("names the program's part when another program has the port", async () => {
+    await rejects(
+      chooseHostPorts([port(8080)], [], async () => "EADDRINUSE"),
+      {
+        message:
+          "failed to bind host port 0.0.0.0:8080/tcp: address already in use by a program on this host",
+      },
+    );
+  });
+
+  it("takes what is said twice once", async () => {
+    deepEqual(await chooseHostPorts([port(8080), port(8080)], [], free), [port(8080)]);
+  });
+
+  it("takes a free port where none is named", async () => {
+    const probe = async ({ hostPort }: PortBinding | { hostPort: number }) =>
+      hostPort === 49_154 ? "EADDRINUSE" : undefined;
+    const chosen = await chooseHostPorts([port(0), port(0, { containerPort: 81 })], [], probe);
+    deepEqual(
+      chosen.map(({ hostPort }) => hostPort),
+      [49_153, 49_155],
+    );
+  });
+
+  it("lets one port be bound on several addresses", () => {
+    const at = (hostAddress: string) => port(80, { hostAddress });
+    equal(clashes(at("127.0.0.1"), at("127.0.0.2")), false);
+    equal(clashes(at("127.0.0.1"), at("")), true);
+    equal(clashes(at("127.0.0.1"), at("0.0.0.0")), true);
+    equal(clashes(at("::"), at("0.0.0.0")), false);
+    equal(clashes(at(""), port(80, { protocol: "udp" })), false);
+  });
+
+  it("says what the kernel says of an address that is not there", async () => {
+    equal(await bindProbe(port(8080, { hostAddress: "192.0.2.1" })), "EADDRNOTAVAIL");
+    equal(
+      await bindProbe(port(8080, { hostAddress: "192.0.2.1", protocol: "udp" })),
+      "EADDRNOTAVAIL",
+    );
+  });
+});

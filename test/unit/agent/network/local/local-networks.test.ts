@@ -1,0 +1,229 @@
+/**
+ * A node's own networks: made, used, kept over restarts, removed.
+ */
+import { deepEqual, equal, rejects, throws } from "node:assert/strict";
+import { emptyContainerConfig } from "../../../../../agent/exec/containerd/record.ts";
+import type { LocalNetworks } from "../../../../../agent/network/local/local-networks.ts";
+import { IpamConfig, IpamOptions } from "../../../../../src/common/api/generated/api.ts";
+import type { LocalNetworkConfig } from "../../../../../src/common/container/networks.ts";
+import type { Container, NetworkJoin } from "../../../../../src/common/container/types.ts";
+import { fakeRuntime } from "../../../../support/fake-runtime.ts";
+import { type FakeHost, fakeHost, networksOn } from "../../../../support/local-networks.ts";
+
+const config = (name: string, more: Partial<LocalNetworkConfig> = {}): LocalNetworkConfig => ({
+  name,
+  driver: "bridge",
+  labels: {},
+  options: {},
+  internal: false,
+  ipv6: false,
+  ipam: undefined,
+  ...more,
+});
+
+const join = (network: string, more: Partial<NetworkJoin> = {}): NetworkJoin => ({
+  network,
+  aliases: [],
+  addresses: [],
+  macAddress: "",
+  driverOptions: {},
+  ...more,
+});
+
+function subnet(text: string, more: Partial<IpamConfig> = {}): IpamOptions {
+  return IpamOptions.create({ configs: [IpamConfig.create({ subnet: text, ...more })] });
+}
+
+describe("agent/network/local/local-networks", () => {
+  let host: FakeHost;
+  let networks: LocalNetworks;
+  let { containers } = fakeRuntime();
+
+  beforeEach(() => {
+    ({ containers } = fakeRuntime());
+    host = fakeHost();
+    networks = networksOn(host);
+  });
+
+  async function container(more: Partial<Container["config"]>, pid = 0): Promise<Container> {
+    const { id } = await containers.create({
+      ...emptyContainerConfig,
+      image: "busybox",
+      ...more,
+    });
+    const made = containers.find(id);
+    return { ...made, state: { ...made.state, pid } };
+  }
+
+  it("has the networks every node has, and lets nobody remove them", async () => {
+    deepEqual(
+      networks.list().map(({ name, driver }) => [name, driver]),
+      [
+        ["bridge", "bridge"],
+        ["docker_gwbridge", "bridge"],
+        ["host", "host"],
+        ["none", "null"],
+      ],
+    );
+    await rejects(networks.remove("bridge"), /bridge is a pre-defined network and cannot be/);
+  });
+
+  it("keeps networks and places over a restart of the daemon", async () => {
+    const { id } = await networks.create(config("n1"));
+    const one = await container({ networks: ["n1"] });
+    const { places } = await networks.give(one);
+    const again = networksOn(host);
+    equal(again.find("n1").id, id);
+    equal(again.find(id.slice(0, 6)).id, id);
+    deepEqual((await again.give(one)).places, places);
+    deepEqual(again.find("bridge"), networks.find("bridge"));
+  });
+
+  it("refuses networks that cannot be, naming what is wrong", async () => {
+    await networks.create(config("n1", { ipam: subnet("10.1.0.0/24") }));
+    host.routes = ["10.2.0.0/16"];
+    const refused: [LocalNetworkConfig, RegExp][] = [
+      [config("n1"), /network with name n1 already exists/],
+      [config("a b"), /invalid network name: "a b"/],
+      [config("n2", { driver: "weave" }), /plugin "weave" not found/],
+      [config("n2", { driver: "host" }), /only one instance of "host" network is allowed/],
+      [config("n2", { options: { color: "red" } }), /invalid option "color"/],
+      [config("n2", { options: { "com.docker.network.driver.mtu": "x" } }), /driver\.mtu/],
+      [config("n2", { ipam: subnet("10.1.0.0/25") }), /Pool overlaps/],
+      [config("n2", { ipam: subnet("10.2.3.0/24") }), /Pool overlaps/],
+    ];
+    for (const [wrong, message] of refused) await rejects(networks.create(wrong), { message });
+    equal(networks.list().length, 5);
+  });
+
+  it("gives addresses until they are released", async () => {
+    await networks.create(config("n1", { ipam: subnet("10.1.0.0/30") }));
+    const [one, two] = [
+      await container({ networks: ["n1"] }),
+      await container({ networks: ["n1"] }),
+    ];
+    const { places } = await networks.give(one);
+    deepEqual(
+      places.map((p) => [p.address, p.prefixLength, p.gateway, p.macAddress]),
+      [["10.1.0.2", 30, "10.1.0.1", "02:42:0a:01:00:02"]],
+    );
+    await rejects(networks.give(two), /no available IPv4 addresses/);
+    await rejects(networks.remove("n1"), /has active endpoints/);
+    await networks.release(one.id);
+    equal((await networks.give(two)).places[0]?.address, "10.1.0.2");
+    await networks.release(two.id);
+    await networks.remove("n1");
+    throws(() => networks.find("n1"), /network n1 not found/);
+  });
+
+  it("gives a container the address it asks for, in subnets of the user's", async () => {
+    await networks.create(config("n1", { ipam: subnet("10.1.0.0/24") }));
+    await networks.create(config("n2"));
+    const asking = (network: string) =>
+      container({ networks: [network], joins: [join(network, { addresses: ["10.1.0.9"] })] });
+    const one = await asking("n1");
+    equal((await networks.give(one)).places[0]?.address, "10.1.0.9");
+    await rejects(networks.give(await asking("n1")), /Address already in use/);
+    const { config: other } = await asking("n2");
+    throws(() => networks.check(other), /only when connecting to networks with user configured/);
+    const { config: main } = await asking("bridge");
+    throws(() => networks.check(main), /supported on user defined networks only/);
+  });
+
+  it("leaves networks it does not know to the swarm, and containers without networks alone", async () => {
+    for (const name of ["overlay1", "host", "none", "container:x"]) {
+      const { places } = await networks.give(await container({ networks: [name] }));
+      deepEqual(places, []);
+    }
+  });
+
+  it("connects and disconnects, at once where the container runs", async () => {
+    const changed: string[] = [];
+    networks.setPlumbing({
+      changed: async ({ id }) => {
+        changed.push(id);
+      },
+      servicePorts: () => [],
+    });
+    await networks.create(config("n1"));
+    const one = await container({}, 7);
+    await networks.give(one);
+    await networks.connect(one, join("n1", { aliases: ["web"] }));
+    deepEqual(
+      networks.placesOf(one.id)?.places.map((p) => [p.networkName, p.aliases]),
+      [
+        ["bridge", []],
+        ["n1", ["web"]],
+      ],
+    );
+    await rejects(networks.connect(one, join("n1")), /already exists in network n1/);
+    await networks.disconnect(one, "bridge", false);
+    deepEqual(networks.containersIn(networks.find("bridge").id), []);
+    await rejects(networks.disconnect(one, "bridge", false), /is not connected to the network/);
+    deepEqual(changed, [one.id, one.id]);
+    await networks.release(one.id);
+    deepEqual(
+      networks.joinsOf(one).map(({ network }) => network),
+      ["n1"],
+    );
+  });
+
+  it("takes a connection back that could not be made", async () => {
+    networks.setPlumbing({
+      changed: async () => {
+        throw new Error("no device");
+      },
+      servicePorts: () => [],
+    });
+    await networks.create(config("n1"));
+    const one = await container({}, 7);
+    await networks.give(one);
+    await rejects(networks.connect(one, join("n1")), /no device/);
+    await networks.remove("n1");
+  });
+
+  it("refuses host ports that other containers and services of the swarm have", async () => {
+    const binding = { protocol: "tcp", containerPort: 80, hostAddress: "", hostPort: 80 } as const;
+    networks.setPlumbing({
+      changed: async () => {},
+      servicePorts: () => [{ protocol: "tcp", hostAddress: "", hostPort: 8080 }],
+    });
+    await networks.give(await container({ ports: [binding] }));
+    for (const hostPort of [80, 8080]) {
+      const other = await container({ ports: [{ ...binding, hostPort }] });
+      await rejects(networks.give(other), {
+        message: `Bind for 0.0.0.0:${hostPort} failed: port is already allocated`,
+      });
+      equal(networks.placesOf(other.id), undefined);
+    }
+  });
+
+  it("publishes all exposed ports that are not published", async () => {
+    const binding = { protocol: "tcp", containerPort: 80, hostAddress: "", hostPort: 81 } as const;
+    const exposedPorts = ["80/tcp", "53/udp"];
+    const one = await container({ ports: [binding], publishAll: true, exposedPorts });
+    deepEqual((await networks.give(one)).ports, [
+      binding,
+      { protocol: "udp", containerPort: 53, hostAddress: "", hostPort: 49_153 },
+    ]);
+  });
+
+  it("tells what happens to networks", async () => {
+    const stop = new AbortController();
+    const seen: string[] = [];
+    const reading = (async () => {
+      for await (const { action, network } of networks.events(stop.signal)) {
+        seen.push(`${action} ${network.name}`);
+        if (action === "destroy") return;
+      }
+    })();
+    await networks.create(config("n1"));
+    const one = await container({ networks: ["n1"] });
+    await networks.give(one);
+    await networks.give(one);
+    await networks.forget(one.id);
+    await networks.remove("n1");
+    await reading;
+    deepEqual(seen, ["create n1", "connect n1", "disconnect n1", "destroy n1"]);
+  });
+});
