@@ -154,9 +154,11 @@ export class NodeRuntime implements Runtime {
     const supervising = this.#supervisor.run(over.signal);
     this.#probed = this.#probe();
     const sweeping = this.#images.run(signal);
+    const following = this.#forgetNetworksOfRemoved(signal);
     try {
       await this.containers.run(signal);
       await sweeping;
+      await following;
       await this.#probed;
     } finally {
       // The last states of containers are written by now.
@@ -164,6 +166,21 @@ export class NodeRuntime implements Runtime {
       await supervising;
       await unshareFolder(volumes);
       this.#clean();
+    }
+  }
+
+  /** What was connected to a container is kept until it is removed, by whomever. */
+  async #forgetNetworksOfRemoved(signal: AbortSignal): Promise<void> {
+    const events = this.containers.events(signal);
+    this.loaded
+      .then(() => this.networks.keepOnly(new Set(this.containers.list().map(({ id }) => id))))
+      .catch((error) => {
+        this.#o.log.warn("what was kept of removed containers' networks is left", {
+          err: errorText(error),
+        });
+      });
+    for await (const { action, container } of events) {
+      if (action === "destroy") await this.networks.forget(container.id);
     }
   }
 

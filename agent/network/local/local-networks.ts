@@ -49,6 +49,12 @@ export interface Plumbing {
   changed(container: Container): Promise<void>;
   /** Ports of the host that services of the swarm have. */
   servicePorts(): readonly TakenPort[];
+  /** Its namespace and its places in networks of the swarm; undefined for a container without namespace of ours. */
+  swarmPlacesOf(
+    containerId: string,
+  ): { readonly sandbox: string; readonly places: readonly NetworkPlace[] } | undefined;
+  /** Containers of this node in a network of the swarm. */
+  containersInSwarm(networkId: string): readonly string[];
 }
 
 /** A container's place in a network of the node. */
@@ -194,16 +200,19 @@ export class LocalNetworks implements Networks {
 
   placesOf(containerId: string): ContainerPlaces | undefined {
     const kept = this.#containers.get(containerId);
-    if (kept === undefined || (kept.places.length === 0 && kept.ports.length === 0)) {
-      return undefined;
-    }
-    return { sandbox: "", places: kept.places, ports: kept.ports };
+    const swarm = this.#plumbing?.swarmPlacesOf(containerId);
+    const places = [...(kept?.places ?? []), ...(swarm?.places ?? [])];
+    const ports = kept?.ports ?? [];
+    if (swarm === undefined && places.length === 0 && ports.length === 0) return undefined;
+    return { sandbox: swarm?.sandbox ?? "", places, ports };
   }
 
   containersIn(networkId: string): readonly string[] {
-    return [...this.#containers]
+    const swarm = this.#plumbing?.containersInSwarm(networkId) ?? [];
+    const own = [...this.#containers]
       .filter(([, { places }]) => places.some((place) => place.networkId === networkId))
       .map(([id]) => id);
+    return [...own, ...swarm];
   }
 
   events(signal: AbortSignal): AsyncIterable<NetworkEvent> {

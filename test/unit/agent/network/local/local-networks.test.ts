@@ -3,9 +3,12 @@
  */
 import { deepEqual, equal, rejects, throws } from "node:assert/strict";
 import { emptyContainerConfig } from "../../../../../agent/exec/containerd/record.ts";
-import type { LocalNetworks } from "../../../../../agent/network/local/local-networks.ts";
+import type { LocalNetworks, Plumbing } from "../../../../../agent/network/local/local-networks.ts";
 import { IpamConfig, IpamOptions } from "../../../../../src/common/api/generated/api.ts";
-import type { LocalNetworkConfig } from "../../../../../src/common/container/networks.ts";
+import type {
+  LocalNetworkConfig,
+  NetworkPlace,
+} from "../../../../../src/common/container/networks.ts";
 import type { Container, NetworkJoin } from "../../../../../src/common/container/types.ts";
 import { fakeRuntime } from "../../../../support/fake-runtime.ts";
 import { type FakeHost, fakeHost, networksOn } from "../../../../support/local-networks.ts";
@@ -33,6 +36,13 @@ const join = (network: string, more: Partial<NetworkJoin> = {}): NetworkJoin => 
 function subnet(text: string, more: Partial<IpamConfig> = {}): IpamOptions {
   return IpamOptions.create({ configs: [IpamConfig.create({ subnet: text, ...more })] });
 }
+
+const noPlumbing: Plumbing = {
+  changed: async () => {},
+  servicePorts: () => [],
+  swarmPlacesOf: () => undefined,
+  containersInSwarm: () => [],
+};
 
 describe("agent/network/local/local-networks", () => {
   let host: FakeHost;
@@ -140,10 +150,10 @@ describe("agent/network/local/local-networks", () => {
   it("connects and disconnects, at once where the container runs", async () => {
     const changed: string[] = [];
     networks.setPlumbing({
+      ...noPlumbing,
       changed: async ({ id }) => {
         changed.push(id);
       },
-      servicePorts: () => [],
     });
     await networks.create(config("n1"));
     const one = await container({}, 7);
@@ -170,10 +180,10 @@ describe("agent/network/local/local-networks", () => {
 
   it("takes a connection back that could not be made", async () => {
     networks.setPlumbing({
+      ...noPlumbing,
       changed: async () => {
         throw new Error("no device");
       },
-      servicePorts: () => [],
     });
     await networks.create(config("n1"));
     const one = await container({}, 7);
@@ -185,7 +195,7 @@ describe("agent/network/local/local-networks", () => {
   it("refuses host ports that other containers and services of the swarm have", async () => {
     const binding = { protocol: "tcp", containerPort: 80, hostAddress: "", hostPort: 80 } as const;
     networks.setPlumbing({
-      changed: async () => {},
+      ...noPlumbing,
       servicePorts: () => [{ protocol: "tcp", hostAddress: "", hostPort: 8080 }],
     });
     await networks.give(await container({ ports: [binding] }));
@@ -206,6 +216,24 @@ describe("agent/network/local/local-networks", () => {
       binding,
       { protocol: "udp", containerPort: 53, hostAddress: "", hostPort: 49_153 },
     ]);
+  });
+
+  it("shows places in networks of the swarm beside those of its own", async () => {
+    await networks.create(config("n1"));
+    const one = await container({ networks: ["n1", "overlay1"] });
+    const { places } = await networks.give(one);
+    const overlay = { ...places[0], networkId: "o1", networkName: "overlay1" } as NetworkPlace;
+    networks.setPlumbing({
+      ...noPlumbing,
+      swarmPlacesOf: (id) => (id === one.id ? { sandbox: "/run/x", places: [overlay] } : undefined),
+      containersInSwarm: (id) => (id === "o1" ? [one.id] : []),
+    });
+    deepEqual(
+      networks.placesOf(one.id)?.places.map(({ networkName }) => networkName),
+      ["n1", "overlay1"],
+    );
+    equal(networks.placesOf(one.id)?.sandbox, "/run/x");
+    deepEqual(networks.containersIn("o1"), [one.id]);
   });
 
   it("tells what happens to networks", async () => {
