@@ -21,7 +21,7 @@ import { checkDnsName, invalid, isNameTaken, notFound } from "./names.ts";
 /** Marks the swarm's own objects for the `bridge` and `host` networks every node has. */
 export const predefinedLabel = "com.docker.swarm.predefined";
 /** Drivers whose networks may span the swarm. */
-const drivers: readonly string[] = ["overlay", "macvlan", "ipvlan", "bridge", "host"];
+const drivers: readonly string[] = ["overlay"];
 
 /** Whether this is the network of the routing mesh. */
 export function isIngress(network: Network): boolean {
@@ -106,8 +106,6 @@ function checkSpec(spec: NetworkSpec): void {
     throw invalid(
       `network driver ${JSON.stringify(driver)} cannot be used in a swarm; use overlay`,
     );
-  if (spec.ingress && driver !== "overlay")
-    throw invalid(`the ingress network must be of driver overlay, not ${driver}`);
   const ipamDriver = spec.ipam?.driver?.name ?? "";
   if (!["", "default"].includes(ipamDriver))
     throw invalid(`ipam driver ${JSON.stringify(ipamDriver)} is not supported; use default`);

@@ -25,3 +25,5 @@ export const taskHistoryDefault = 5;
 export const startFirstPatienceMs = 5_000;
 /** An update goes on to the next place only when the new task ran this long: a command that fails at its start has by then. */
 export const updateHoldMs = 500;
+/** Objects the allocator looks at before others have a turn: some milliseconds. */
+export const allocationsPerSlice = 2_000;
