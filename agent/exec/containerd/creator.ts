@@ -166,10 +166,13 @@ export class Creator {
         specJson,
       );
       signal.throwIfAborted();
-      await records.create(entry);
+      // Most often the file system is all that is missing.
+      const finished = known !== undefined && !planned.some(isCopiedUp);
+      await records.create(entry, { finished });
       entry.rootfs = await this.#prepare(id, image);
-      if (known === undefined) await this.#lookUp(entry, userKey, config);
+      const user = known ?? this.#lookUp(entry, userKey, config);
       await this.#copyUp(entry);
+      if (!finished) await records.finish(entry, await specs.build(whole, user, false));
       return entry;
     } catch (error) {
       const anonymous = planned.filter((mount) => mount.anonymous);
@@ -226,19 +229,17 @@ export class Creator {
     }
   }
 
-  /** The user as the image has it; the record is written again only where the guess was wrong. */
-  async #lookUp(entry: Entry, userKey: string, config: ContainerConfig): Promise<void> {
-    const { specs, records } = this.#o;
-    const user = specs.userIn(entry.rootfs ?? [], entry.facts.user, config.groups);
+  /** The user as the image has it. */
+  #lookUp(entry: Entry, userKey: string, config: ContainerConfig): ProcessUser {
+    const user = this.#o.specs.userIn(entry.rootfs ?? [], entry.facts.user, config.groups);
     if (this.#users.size >= usersKeptMax) this.#users.clear();
     this.#users.set(userKey, user);
-    const specJson = await specs.build(entry.facts, user, false);
-    if (specJson !== entry.specJson) await records.saveSpec(entry, specJson);
+    return user;
   }
 
   async #copyUp(entry: Entry): Promise<void> {
     for (const mount of entry.facts.planned) {
-      if (mount.type !== "volume" || !mount.copyUp) continue;
+      if (!isCopiedUp(mount)) continue;
       const folder = await this.#o.specs.sourceOf(entry.id, mount);
       await this.#o.files.copyUp(entry.container, mount.target, folder);
     }
@@ -285,6 +286,11 @@ export class Creator {
       await volumes.remove(source, { force: false }).catch(ignoreAbsent);
     }
   }
+}
+
+/** Whether a volume is filled with what the image has in its place. */
+function isCopiedUp({ type, copyUp }: PlannedMount): boolean {
+  return type === "volume" && copyUp;
 }
 
 /** Folders a bind wants to be made where there are none. */

@@ -156,10 +156,17 @@ export class Reconciler {
 
   async #load(): Promise<void> {
     const { records, table, creator, specs, log } = this.#o;
-    const { entries, unreadable } = await records.load();
+    const { entries, unfinished, unreadable } = await records.load();
     for (const id of unreadable) {
       await this.#o.runner.dropTask(id);
       await creator.discard(id, []);
+    }
+    for (const { id, facts } of unfinished) {
+      log.info("container that was not made to its end removed", { "container.id": id });
+      await creator.discard(
+        id,
+        facts.planned.filter(({ anonymous }) => anonymous),
+      );
     }
     for (const entry of entries) {
       if (table.get(entry.id) !== undefined) continue;

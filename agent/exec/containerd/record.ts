@@ -41,6 +41,8 @@ export const lifeKey = "skep.life";
 export const nameLabel = "skep.name";
 /** Label with the task's id. */
 export const taskLabel = "skep.task";
+/** Label of a container that is not made to its end yet, though its record is there. */
+export const unfinishedLabel = "skep.unfinished";
 /** Label of a snapshot: the container it belongs to. */
 export const containerLabel = "skep.container";
 

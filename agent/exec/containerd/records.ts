@@ -7,6 +7,7 @@ import {
   type Any,
   type ContainerRecord,
   ContainersService,
+  SnapshotsService,
 } from "../../../src/common/containerd/generated/protocol.ts";
 import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
@@ -20,6 +21,7 @@ import {
   lifeKey,
   nameLabel,
   taskLabel,
+  unfinishedLabel,
 } from "./record.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 
@@ -50,14 +52,20 @@ export class Records {
     this.#o = options;
   }
 
-  async create(entry: Entry): Promise<void> {
+  /** @param o.finished The container is made to its end once it has a file system; else `finish` says when. */
+  async create(entry: Entry, o: { readonly finished: boolean }): Promise<void> {
     const { facts, life } = entry;
     const task = facts.config.task?.taskId;
+    const labels = {
+      [nameLabel]: facts.name,
+      ...(task !== undefined && { [taskLabel]: task }),
+      ...(!o.finished && { [unfinishedLabel]: "yes" }),
+    };
     await this.#o.client.call(ContainersService.create, {
       container: {
         ...emptyRecord,
         id: entry.id,
-        labels: { [nameLabel]: facts.name, ...(task !== undefined && { [taskLabel]: task }) },
+        labels,
         image: facts.config.image,
         runtime: { name: shimName, options: this.#o.programs.optionsOf(facts.runtime) },
         spec: specAny(entry.specJson),
@@ -66,6 +74,16 @@ export class Records {
         extensions: { [factsKey]: encodeFacts(facts), [lifeKey]: encodeLife(life) },
       },
     });
+  }
+
+  /** The container is made to its end, with this spec. */
+  async finish(entry: Entry, specJson: string): Promise<void> {
+    await this.#o.client.call(ContainersService.update, {
+      // A label without a value is none.
+      container: { ...emptyRecord, id: entry.id, spec: specAny(specJson) },
+      updateMask: { paths: ["spec", `labels.${unfinishedLabel}`] },
+    });
+    entry.specJson = specJson;
   }
 
   /** Gives the container another spec. */
@@ -154,17 +172,28 @@ export class Records {
     await this.#o.client.call(ContainersService.delete, { id }).catch(ignoreAbsent);
   }
 
-  /** All records as entries, and the ids of those that cannot be read. */
-  async load(): Promise<{ entries: Entry[]; unreadable: string[] }> {
-    const { containers } = await this.#o.client.call(ContainersService.list, {});
+  /** All records as entries, those whose container was not made to its end, and the ids of those that cannot be read. */
+  async load(): Promise<{ entries: Entry[]; unfinished: Entry[]; unreadable: string[] }> {
+    const { client } = this.#o;
+    const { containers } = await client.call(ContainersService.list, {});
+    const snapshots = new Set<string>();
+    const request = { snapshotter: snapshotterName };
+    for await (const { info } of client.list(SnapshotsService.list, request)) {
+      for (const { name } of info) snapshots.add(name);
+    }
     const entries: Entry[] = [];
+    const unfinished: Entry[] = [];
     const unreadable: string[] = [];
     for (const record of containers) {
       try {
         const facts = decodeFacts(record.extensions[factsKey]);
         const life = decodeLife(record.extensions[lifeKey]);
         const specJson = Buffer.from(record.spec?.value ?? []).toString("utf8");
-        entries.push(new Entry(facts, life, specJson));
+        const entry = new Entry(facts, life, specJson);
+        const isFinished =
+          (record.labels[unfinishedLabel] ?? "") === "" &&
+          (life.state.phase !== "created" || snapshots.has(snapshotKey(record.id)));
+        (isFinished ? entries : unfinished).push(entry);
       } catch (error) {
         this.#o.log.error("a container's record cannot be read", {
           "container.id": record.id,
@@ -174,7 +203,7 @@ export class Records {
       }
     }
     entries.sort((a, b) => a.facts.createdAtMs - b.facts.createdAtMs);
-    return { entries, unreadable };
+    return { entries, unfinished, unreadable };
   }
 }
 

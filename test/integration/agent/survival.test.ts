@@ -5,7 +5,11 @@ import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/stri
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Mount } from "../../../src/common/api/generated/api.ts";
-import { ContainersService } from "../../../src/common/containerd/generated/protocol.ts";
+import {
+  type ContainerRecord,
+  ContainersService,
+  SnapshotsService,
+} from "../../../src/common/containerd/generated/protocol.ts";
 import { makeImage } from "../../support/busybox-image.ts";
 import { patient, TestContainers } from "../../support/containers.ts";
 import { until } from "../../support/wait.ts";
@@ -136,6 +140,46 @@ describe("agent/exec/containerd survival", () => {
     });
   });
 
+  it("takes over no container that was not made to its end when the daemon died", async () => {
+    const names = ["no-file-system", "unfinished", "whole"];
+    const ids: string[] = [];
+    for (const name of names) ids.push((await test.it.create(test.config({ name }), patient)).id);
+    const [noFileSystem = "", unfinished = "", whole = ""] = ids;
+    await test.stopClass();
+    // What there is when the daemon dies after the record, and in what comes after the file system.
+    const snapshotter = "overlayfs";
+    await test.client.call(SnapshotsService.remove, {
+      snapshotter,
+      key: `container-${noFileSystem}`,
+    });
+    await test.client.call(ContainersService.update, {
+      container: { ...noRecord, id: unfinished, labels: { "skep.unfinished": "yes" } },
+      updateMask: { paths: ["labels.skep.unfinished"] },
+    });
+    await test.stop();
+    await test.start();
+    deepEqual(
+      test.it.list().map(({ id }) => id),
+      [whole],
+    );
+    const { containers } = await test.client.call(ContainersService.list, {});
+    deepEqual(
+      containers.map(({ id }) => id),
+      [whole],
+    );
+    deepEqual(readdirSync(join(test.containerd.dir, "containers")), [whole]);
+    await test.it.remove(whole, { force: false, volumes: false });
+  });
+
+  it("counts a container with a volume as made when its volume is filled", async () => {
+    const mounts = [Mount.create({ type: "volume", source: "filled", target: "/filled" })];
+    const { id } = await test.it.create(test.config({ mounts }), patient);
+    await test.stop();
+    await test.start();
+    ok(test.it.find(id));
+    await test.it.remove(id, { force: false, volumes: false });
+  });
+
   it("makes a file system where a containerd that was killed has left a folder", async () => {
     const folder = join(
       test.containerd.places.folder,
@@ -160,6 +204,11 @@ describe("agent/exec/containerd survival", () => {
     await test.it.remove(id, { force: true, volumes: false });
   });
 });
+
+const noRecord: ContainerRecord = {
+  ...{ id: "", labels: {}, image: "", runtime: undefined, spec: undefined, extensions: {} },
+  ...{ snapshotter: "", snapshotKey: "", createdAt: undefined, updatedAt: undefined },
+};
 
 function killContainerd(test: TestContainers): void {
   const state = test.containerd.supervisor().state();
