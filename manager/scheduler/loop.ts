@@ -35,6 +35,8 @@ const tasksPerLook = 16;
 const tasksPerSlice = 800;
 /** How long the registry is waited for that is to say what an image is for; it is given up on before, when it does not answer. */
 const imageWaitMs = 10_000;
+/** The same where all nodes are of one kind: the answer makes no difference between them, but may say that none will do. */
+const uniformImageWaitMs = 1_000;
 /** How often at most the reason of a waiting group is written anew, milliseconds. */
 const explainEveryMs = 5_000;
 /** Pause before what could not be committed is decided again, milliseconds. */
@@ -342,7 +344,7 @@ export class SchedulerLoop {
   /** Whether the registry is still to say what the image of a new or changed service is for. */
   #awaitsImage(group: WaitingGroup, task: Task): boolean {
     const service = this.#store.view().get("service", group.serviceId);
-    const end = group.since + imageWaitMs;
+    const end = group.since + (this.#nodes.isUniform ? uniformImageWaitMs : imageWaitMs);
     if (!isImageOpen(service, task) || this.#tools.clock.monotonic() >= end) return false;
     this.#lookAgain(end);
     return true;

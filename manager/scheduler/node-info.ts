@@ -57,6 +57,8 @@ export class NodeInfo {
   platforms: readonly Platform[] = [];
   /** The same for equal lists of platforms and equal leave to emulate. */
   platformKey = "";
+  /** As `platformKey`, whatever the level of amd64: next to no image asks for one. */
+  kindKey = "";
   /** Whether emulated platforms may be used for every service. */
   mayEmulate = false;
   generic = new GenericPool();
@@ -156,6 +158,8 @@ export class NodeInfo {
     this.mayEmulate = allowsEmulation(spec?.annotations?.labels);
     const words = this.platforms.map((p) => `${platformText(p)}${p.emulated ? "*" : ""}`);
     this.platformKey = `${words.join(" ")}${this.mayEmulate ? " +" : ""}`;
+    const kinds = this.platformKey.replaceAll(/amd64\/v\d/g, "amd64").split(" ");
+    this.kindKey = [...new Set(kinds)].join(" ");
     this.generic = new GenericPool(description?.resources?.generic ?? noGeneric);
     for (const given of this.#given) this.generic.take(given);
   }

@@ -34,6 +34,8 @@ export class NodeSet {
   readonly #list: NodeInfo[] = [];
   /** Undefined after a node came or went. */
   #columns: Columns | undefined;
+  /** Undefined after a node came, went or changed. */
+  #isUniform: boolean | undefined;
   /** Wanted tasks per service and node. */
   readonly #services = new Map<string, Map<NodeInfo, number>>();
   /** Per version of a service and node: when its latest tasks failed there, at most `failuresMax`. */
@@ -44,6 +46,13 @@ export class NodeSet {
   /** Changes with everything that changes in the set. */
   get version(): number {
     return this.#version;
+  }
+
+  /** Whether all nodes run the same images. */
+  get isUniform(): boolean {
+    const [first] = this.#list;
+    this.#isUniform ??= this.#list.every(({ kindKey }) => kindKey === first?.kindKey);
+    return this.#isUniform;
   }
 
   get size(): number {
@@ -83,6 +92,7 @@ export class NodeSet {
   /** A node is there, or has changed. */
   put(node: Node): NodeInfo {
     this.#version++;
+    this.#isUniform = undefined;
     const known = this.#byId.get(node.id);
     if (known !== undefined) {
       known.update(node);
@@ -100,6 +110,7 @@ export class NodeSet {
     const info = this.#byId.get(id);
     if (info === undefined) return;
     this.#version++;
+    this.#isUniform = undefined;
     this.#byId.delete(id);
     const last = this.#list.pop();
     if (last !== undefined && last !== info) {

@@ -229,6 +229,29 @@ describe("manager/scheduler/loop", () => {
     assert.equal(task("t2")?.nodeId, "a");
   });
 
+  it("waits shortly where all nodes run the same images, whatever their level of amd64", async () => {
+    const service = { ...aService("silent"), image: undefined };
+    await add({
+      nodes: [
+        aNode({ id: "a", platforms: ["linux/amd64/v3", "linux/amd64/v2"] }),
+        aNode({ id: "b", platforms: ["linux/amd64/v1"] }),
+      ],
+      services: [service],
+      tasks: [aTask({ id: "t1", service, slot: 1 })],
+    });
+    await start();
+    await pass(700);
+    assert.deepEqual(assigned(), []);
+    await pass(500);
+    assert.deepEqual(assigned(), ["t1>a"]);
+    await add({
+      nodes: [aNode({ id: "pi", platforms: ["linux/arm/v7"] })],
+      tasks: [aTask({ id: "t2", service, slot: 2 })],
+    });
+    await pass(5_000);
+    assert.deepEqual(assigned(), ["t1>a"]);
+  });
+
   it("goes by the refusals of agents where the registry does not answer", async () => {
     const arm = aService("arm");
     await add({
