@@ -107,13 +107,17 @@ export async function bootHost(id: string, dir: string, name: string): Promise<n
   return init.pid;
 }
 
-// A fresh /sys shows the host's own network but hides the cgroup tree, so that is carried over. A first process that
+// A fresh /proc hides which programs of other architectures the kernel runs, so a host is told of them as the machine is. A
+// fresh /sys shows the host's own network but hides the cgroup tree, so that is carried over. A first process that
 // ignores SIGCHLD has its children, adopted ones too, reaped by the kernel; so `sleep` does as a reaping init. -n keeps
 // mount from making a folder of its own in the machine's /run.
 const initScript = `
 set -e
 hostname "$1"
+formats=/proc/sys/fs/binfmt_misc
+[ -e $formats/register ] || formats=
 mount -n -t proc proc /proc
+[ -z "$formats" ] || mount -n -t binfmt_misc binfmt_misc $formats
 mount -n -t tmpfs -o mode=755 tmpfs /run
 mount -n -t tmpfs tmpfs /dev/shm
 mkdir -p /run/netns /run/lock /run/cgroup-aside

@@ -2,21 +2,26 @@
  * What a host leaves in the kernel of the machine when its power is cut: the control groups of its containers, which a real
  * host would forget and a daemon removes at its next start.
  */
-import { readdirSync, rmdirSync } from "node:fs";
+import { existsSync, readdirSync, rmdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { cgroupParentOf } from "../common/ids/instance.ts";
+import { until } from "./until.ts";
 
 const trees = "/sys/fs/cgroup";
 
-/** Removes the empty control groups of the daemon with this data root; those of no daemon are not touched. */
-export function removeControlGroups(dataRoot: string): void {
+/** The kernel ends what ran on a host within moments, also where its first process is gone already. */
+const emptyWithinMs = 5_000;
+
+/** Removes the control groups of the daemon with this data root as they get empty; those of no daemon are not touched. */
+export async function removeControlGroups(dataRoot: string): Promise<void> {
   const parent = cgroupParentOf(dataRoot);
-  for (const tree of ["", ...foldersIn(trees)]) {
-    const folder = join(trees, tree, parent);
-    removeFolders(folder);
-    // Shared by all daemons of the machine: goes with the last of them.
-    removeFolder(dirname(folder));
-  }
+  const folders = ["", ...foldersIn(trees)].map((tree) => join(trees, tree, parent));
+  await until(emptyWithinMs, () => {
+    for (const folder of folders) removeFolders(folder);
+    return !folders.some((folder) => existsSync(folder)) || undefined;
+  });
+  // Shared by all daemons of the machine: goes with the last of them.
+  for (const folder of folders) removeFolder(dirname(folder));
 }
 
 function removeFolders(folder: string): void {
@@ -28,7 +33,7 @@ function removeFolder(folder: string): void {
   try {
     rmdirSync(folder);
   } catch {
-    // Not there, or somebody else's processes are in it: both are fine.
+    // Not there, or processes are in it.
   }
 }
 

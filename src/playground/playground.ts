@@ -135,7 +135,9 @@ export class Playground {
       await killHost(this.#state.id, node.name);
     }
     await gone(this.#state.id);
-    for (const { name } of this.#state.nodes) removeControlGroups(foldersOf(this.dir, name).data);
+    for (const { name } of this.#state.nodes) {
+      await removeControlGroups(foldersOf(this.dir, name).data);
+    }
     await endEmulation(this.#state.id, this.#state.mountedFormats);
     removeState(this.dir, this.#state);
   }

@@ -3,12 +3,24 @@
  * way of dying takes with it, partitions, addresses, clocks, and that nothing is left behind.
  */
 import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { hasCode } from "../../src/common/errors/cluster-error.ts";
+import { cgroupParentOf } from "../../src/common/ids/instance.ts";
+import { removeControlGroups } from "../../src/playground/leftovers.ts";
 import { Playground, shiftedClock } from "../../src/playground/playground.ts";
 import type { HostFacts } from "../support/fake-daemon.ts";
 import { leftBehind, type MachineState, machineState } from "../support/leaks.ts";
@@ -139,6 +151,32 @@ describe("src/playground", function () {
     equal(facts.env, "kept");
   });
 
+  it("removes the control groups of its hosts, also when a process in one of them ends late", async () => {
+    await lab.up();
+    const data = join(lab.dir, "a", "data");
+    const isV2 = existsSync("/sys/fs/cgroup/cgroup.procs");
+    const trees = isV2 ? ["/sys/fs/cgroup"] : cgroupTrees();
+    const groups = trees.map((tree) => join(tree, cgroupParentOf(data)));
+    for (const group of groups) mkdirSync(join(group, "container"), { recursive: true });
+    const late = spawn("sleep", ["7777"]);
+    const ended = once(late, "exit");
+    try {
+      const pids = groups.find((group) => group.includes("/pids/")) ?? groups[0] ?? "";
+      writeFileSync(join(pids, "container", "cgroup.procs"), String(late.pid));
+      const removed = removeControlGroups(data);
+      ok(existsSync(pids));
+      late.kill("SIGKILL");
+      await removed;
+      deepEqual(
+        groups.filter((group) => existsSync(group)),
+        [],
+      );
+    } finally {
+      late.kill("SIGKILL");
+      await ended;
+    }
+  });
+
   it("goes down from a new object and from any half-made state", async () => {
     await lab.up();
     await lab.killNode("b");
@@ -192,6 +230,11 @@ async function reaches(lab: Playground, from: string, to: string): Promise<boole
     setTimeout(() => { console.log("silence"); process.exit(); }, 700);`;
   const { stdout } = await lab.exec(from, [process.execPath, "-e", script]);
   return stdout.trim() === "ECONNREFUSED";
+}
+
+/** Folders of the trees of control groups, version 1. */
+function cgroupTrees(): string[] {
+  return readdirSync("/sys/fs/cgroup").map((tree) => join("/sys/fs/cgroup", tree));
 }
 
 /** After a partition the kernel takes up to three seconds to ask for the other's link address again. */

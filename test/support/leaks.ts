@@ -75,7 +75,8 @@ export function difference(before: MachineState, after: MachineState): string[] 
   const lines: string[] = [];
   for (const kind of Object.keys(readers) as Kind[]) {
     for (const line of after[kind]) if (!before[kind].has(line)) lines.push(`${kind}: ${line}`);
-    if (mayGo.has(kind)) continue;
+    // On a shared machine others take away what is theirs.
+    if (shared || mayGo.has(kind)) continue;
     for (const line of before[kind])
       if (!after[kind].has(line)) lines.push(`gone ${kind}: ${line}`);
   }
