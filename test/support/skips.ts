@@ -18,6 +18,10 @@ export const allowedSkips: readonly AllowedSkip[] = [
     reason: "the folder of etcd's scenario files (SKEP_RAFT_ORACLE) is not on this machine",
   },
   {
+    title: /^platforms /,
+    reason: "this kernel cannot be told of programs of other architectures (binfmt_misc)",
+  },
+  {
     title: /raft.*full disk/i,
     reason: "a small file system needs the right to mount one",
   },

@@ -34,10 +34,14 @@ export class SwarmLab {
     this.client = dockerClient();
   }
 
-  /** Boots hosts with their daemons, in no swarm. */
-  static async up(name: string, nodes: readonly string[]): Promise<SwarmLab> {
+  /** Boots hosts with their daemons, in no swarm; `platforms` are those that some of them pretend to be. */
+  static async up(
+    name: string,
+    nodes: readonly string[],
+    platforms: Readonly<Record<string, string>> = {},
+  ): Promise<SwarmLab> {
     const parent = mkdtempSync(join(tmpdir(), "skep-e2e-"));
-    const playground = Playground.create({ dir: join(parent, "lab"), name, nodes });
+    const playground = Playground.create({ dir: join(parent, "lab"), name, nodes, platforms });
     const lab = new SwarmLab(playground, parent);
     try {
       await playground.up();

@@ -46,9 +46,14 @@ export class TaskLab {
   /** Boots the hosts, forms the swarm, starts the registry and pushes the images. */
   static async up(
     name: string,
-    nodes: { readonly managers: readonly string[]; readonly workers: readonly string[] },
+    nodes: {
+      readonly managers: readonly string[];
+      readonly workers: readonly string[];
+      readonly platforms?: Readonly<Record<string, string>>;
+    },
   ): Promise<TaskLab> {
-    const swarm = await SwarmLab.up(name, [...nodes.managers, ...nodes.workers]);
+    const all = [...nodes.managers, ...nodes.workers];
+    const swarm = await SwarmLab.up(name, all, nodes.platforms);
     try {
       const networkOf = swarm.playground.labPid();
       const registry = await startRegistry({

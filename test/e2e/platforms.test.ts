@@ -1,0 +1,150 @@
+/**
+ * Images for other machines in a mixed cluster: where they run, and what is said where they do not. Three of the hosts
+ * pretend to be ARM machines, whose programs the kernel runs through qemu; as what a program runs is read from the kernel.
+ */
+import { deepEqual, equal, match } from "node:assert/strict";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { basename } from "node:path";
+import { errorText } from "../../src/common/errors/cluster-error.ts";
+import { dockerClient, dockerClients } from "../support/docker.ts";
+import { TaskLab } from "../support/task-lab.ts";
+import { until } from "../support/wait.ts";
+
+const platforms = { a64: "linux/arm64", pi7: "linux/arm/v7", pi6: "linux/arm/v6" };
+const hosts = ["box", ...Object.keys(platforms)];
+/** What the kernel runs for a program of each host's architecture, and what the program sees. */
+const runs = {
+  box: { program: "busybox", machine: "x86_64" },
+  a64: { program: "qemu-aarch64-static", machine: "aarch64" },
+  pi7: { program: "qemu-arm-static", machine: "armv7l" },
+};
+
+describe("platforms", function () {
+  this.timeout(90_000);
+  let lab: TaskLab;
+
+  before(async function () {
+    const nodes = { managers: ["box"], workers: Object.keys(platforms), platforms };
+    try {
+      lab = await TaskLab.up("skep-e2e-platforms", nodes);
+    } catch (error) {
+      if (!/this kernel runs no programs of other architectures/.test(errorText(error)))
+        throw error;
+      this.skip();
+    }
+  });
+  after(() => lab?.down());
+  afterEach(async () => {
+    lab.use(dockerClient());
+    const names = await lab.swarm.docker("box", ["service", "ls", "--quiet"]);
+    if (names !== "") await lab.swarm.docker("box", ["service", "rm", ...names.split("\n")]);
+    await until(() => hosts.every((host) => sleepers(host).length === 0), {
+      withinMs: 30_000,
+      what: "no container is left",
+    });
+  });
+
+  /** Makes a service of sleepers, as the client does by itself. */
+  async function create(name: string, image: string, flags: readonly string[]): Promise<void> {
+    const words = ["--detach", "--name", name, "--stop-grace-period", "1s", ...flags];
+    const program = ["sleep", "7654321"];
+    await lab.swarm.docker("box", ["service", "create", ...words, lab.image(image), ...program]);
+  }
+
+  /** What the kernel of a host runs for the services' programs. */
+  function sleepers(host: string): string[] {
+    const proc = `/proc/${lab.swarm.playground.node(host).hostPid}/root/proc`;
+    return readdirSync(proc).flatMap((name) => {
+      if (!/^\d+$/.test(name)) return [];
+      try {
+        const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ");
+        return / ?sleep 7654321 $/.test(words)
+          ? [basename(readlinkSync(`${proc}/${name}/exe`))]
+          : [];
+      } catch {
+        // It has ended meanwhile.
+        return [];
+      }
+    });
+  }
+
+  /** Nodes of all tasks a service has had, in the order of names. */
+  async function nodesOf(service: string): Promise<string[]> {
+    return (await lab.tasks("box", service)).map(({ node }) => node).sort();
+  }
+
+  it("an image for three architectures runs on each as what it is, and on no other", async () => {
+    await create("all", "busybox:1", ["--replicas", "6"]);
+    const tasks = await lab.running("box", "all", 6);
+    deepEqual(await nodesOf("all"), ["a64", "a64", "box", "box", "pi7", "pi7"]);
+    for (const [host, { program, machine }] of Object.entries(runs)) {
+      deepEqual(sleepers(host), [program, program], host);
+      const task = tasks.find(({ node }) => node === host);
+      equal(await lab.swarm.docker("box", ["exec", task?.id ?? "", "uname", "-m"]), machine);
+    }
+    deepEqual(sleepers("pi6"), []);
+  });
+
+  for (const client of dockerClients()) {
+    for (const image of ["arm-only:1", "busybox:armv7"]) {
+      it(`${image} is tried on ARMv7 alone, by the ${client.name} client`, async () => {
+        lab.use(client);
+        await create("arm", image, ["--replicas", "3"]);
+        await lab.running("box", "arm", 3);
+        deepEqual(await nodesOf("arm"), ["pi7", "pi7", "pi7"]);
+        const programs = hosts.map((host) => [host, ...new Set(sleepers(host))]);
+        deepEqual(programs, [["box"], ["a64"], ["pi7", runs.pi7.program], ["pi6"]]);
+      });
+    }
+  }
+
+  it("what cannot be placed says which nodes it is not for, and why", async () => {
+    await create("nowhere", "arm-only:1", ["--constraint", "node.hostname!=pi7"]);
+    const error = await until(
+      async () => (await lab.tasks("box", "nowhere"))[0]?.error || undefined,
+      { withinMs: 20_000, what: "the task says why it waits" },
+    );
+    match(error, /no suitable node \(.*unsupported platform on 3 nodes: .*linux\/arm\/v7/);
+    for (const text of [
+      /box runs linux\/amd64/,
+      /a64 runs linux\/arm64/,
+      /pi6 runs linux\/arm\/v6/,
+    ])
+      match(error, text);
+    deepEqual(await nodesOf("nowhere"), [""]);
+  });
+
+  it("a global service runs where its image does, and says so of the others", async () => {
+    await create("each", "arm-only:1", ["--mode", "global"]);
+    await until(() => sleepers("pi7").length === 1, { withinMs: 30_000, what: "it runs on pi7" });
+    const states = async () => {
+      const tasks = await lab.tasks("box", "each");
+      return tasks
+        .map(({ state, error }) => `${state.split(" ")[0]} ${error.split(" on ")[0]}`)
+        .sort();
+    };
+    const waits = 'Pending "no suitable node (unsupported platform';
+    await until(async () => (await states()).filter((line) => line === waits).length === 3, {
+      withinMs: 20_000,
+      get what() {
+        return "three say why they wait";
+      },
+    });
+  });
+
+  it("a node that may emulate runs what only its emulator can", async () => {
+    const here = ["--constraint", "node.hostname==box"];
+    await create("foreign", "arm-only:1", here);
+    await until(
+      async () => /unsupported platform/.test((await lab.tasks("box", "foreign"))[0]?.error ?? ""),
+      {
+        withinMs: 20_000,
+        what: "it waits",
+      },
+    );
+    await lab.swarm.docker("box", ["node", "update", "--label-add", "skep.emulation=allow", "box"]);
+    await lab.running("box", "foreign", 1);
+    deepEqual(sleepers("box"), [runs.pi7.program]);
+    await lab.swarm.docker("box", ["node", "update", "--label-rm", "skep.emulation", "box"]);
+  });
+});
