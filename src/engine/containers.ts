@@ -2,13 +2,14 @@
  * The node's containers over HTTP: list, make, look at, and everything that changes what they do.
  */
 import type { ImageConfig } from "../common/container/images.ts";
-import type { Container } from "../common/container/types.ts";
+import type { Container, ContainerConfig } from "../common/container/types.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import { parsePlatform, platformText } from "../common/platform/match.ts";
 import { containerFilters, containerMatcher } from "./container-filter.ts";
 import type { EngineContext } from "./context.ts";
 import { type Filters, matchesLabels, parseFilters, valuesFor } from "./filters.ts";
 import { untilFrom } from "./network-filter.ts";
+import { networkingOf } from "./networking.ts";
 import { empty, json, type Reply } from "./reply.ts";
 import { type EngineRequest, flag, param } from "./request.ts";
 import type { Route } from "./router.ts";
@@ -64,6 +65,7 @@ async function listContainers(context: EngineContext, request: EngineRequest): P
   const lines = shown.map(async (container) =>
     containerToSummary(container, {
       now,
+      networking: networkingOf(context, container),
       image: nameOf(container),
       sizes: flag(request, "size") ? await containers.sizes(container.id) : undefined,
     }),
@@ -146,8 +148,25 @@ async function createContainer(context: EngineContext, request: EngineRequest): 
       runtimes: runtime.facts().programs.map(({ name }) => name),
     },
   });
-  const made = await runtime.containers.create(config, request.signal);
+  const whole = config.publishAll ? await withImagePorts(context, config) : config;
+  const made = await runtime.containers.create(whole, request.signal);
   return json({ Id: made.id, Warnings: [...warnings, ...made.warnings] }, 201);
+}
+
+/** All exposed ports are published: those of the image, too. An image that is not there is told by what makes the container. */
+async function withImagePorts(
+  context: EngineContext,
+  config: ContainerConfig,
+): Promise<ContainerConfig> {
+  try {
+    const { exposedPorts } = (
+      await context.ports.runtime.images.find(config.image, config.platform)
+    ).config;
+    return { ...config, exposedPorts: [...new Set([...exposedPorts, ...config.exposedPorts])] };
+  } catch (error) {
+    if (hasCode(error, "not-found")) return config;
+    throw error;
+  }
 }
 
 async function inspectContainer(context: EngineContext, request: EngineRequest): Promise<Reply> {
@@ -159,6 +178,7 @@ async function inspectContainer(context: EngineContext, request: EngineRequest):
       image: await imageConfig(context, container),
       execIds: containers.execsOf(container.id),
       snapshotter: facts().snapshotter,
+      networking: networkingOf(context, container),
       sizes: flag(request, "size") ? await containers.sizes(container.id) : undefined,
     }),
   );

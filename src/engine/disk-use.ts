@@ -4,6 +4,7 @@
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import type { EngineContext } from "./context.ts";
 import { newestFirst } from "./images.ts";
+import { networkingOf } from "./networking.ts";
 import { json, type Reply } from "./reply.ts";
 import type { EngineRequest } from "./request.ts";
 import type { Route } from "./router.ts";
@@ -52,7 +53,9 @@ async function containers(context: EngineContext): Promise<readonly Json[]> {
   const now = context.clock.now();
   const lines = runtime.containers.list().map(async (container) => {
     const sizes = await runtime.containers.sizes(container.id);
-    return containerToSummary(container, { now, image: container.config.image, sizes });
+    const networking = networkingOf(context, container);
+    const { image } = container.config;
+    return containerToSummary(container, { now, image, networking, sizes });
   });
   return Promise.all(lines);
 }

@@ -3,7 +3,7 @@
  */
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { type Filters, matchesExactly, matchesLabels, matchesPart, valuesFor } from "./filters.ts";
-import { predefinedNames } from "./local-networks.ts";
+import { predefinedNames } from "./network-names.ts";
 
 /** What a network is filtered by. */
 export interface NetworkFacts {

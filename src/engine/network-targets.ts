@@ -7,7 +7,6 @@
 import type { ServiceSpec } from "../common/api/generated/api.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import type { EngineContext } from "./context.ts";
-import { localNetworks } from "./local-networks.ts";
 import type { ObjectView } from "./ports.ts";
 
 /**
@@ -32,9 +31,9 @@ function networkId(context: EngineContext, view: ObjectView, target: string): st
     return view.lookup("network", target).id;
   } catch (error) {
     if (!hasCode(error, "not-found")) throw error;
-    const local = localNetworks(context.ports.facts.engineId).find(
-      (network) => network.id === target || network.name === target,
-    );
+    const local = context.ports.runtime.networks
+      .list()
+      .find((network) => network.id === target || network.name === target);
     if (local === undefined) throw error;
     const [standIn] = view.byName("network", local.name);
     if (standIn !== undefined) return standIn.id;

@@ -1,31 +1,25 @@
 /**
- * Networks over HTTP: those of the swarm and the three every node has.
+ * Networks over HTTP: those of the swarm, through its managers, and the node's own.
  *
- * A node without a manager shows only its own. Networks of the swarm made to stand for the nodes' own are not shown.
+ * Networks of the swarm made to stand for the nodes' own are not shown.
  */
-import { ControlService, type Network } from "../common/api/generated/api.ts";
+import { ControlService } from "../common/api/generated/api.ts";
+import type { LocalNetworkConfig } from "../common/container/networks.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
+import { isTerminal } from "../common/task/state.ts";
 import { type EngineContext, readView, write } from "./context.ts";
 import { parseFilters } from "./filters.ts";
+import { allNetworks, type FoundNetwork, pickNetwork } from "./found-networks.ts";
 import { whyNoManager } from "./guard.ts";
-import {
-  type LocalNetwork,
-  localNetworks,
-  localNetworkToJson,
-  predefinedNames,
-} from "./local-networks.ts";
-import { matcherFrom, type NetworkFacts } from "./network-filter.ts";
-import type { ObjectView } from "./ports.ts";
+import { matcherFrom } from "./network-filter.ts";
+import { predefinedNames } from "./network-names.ts";
 import { empty, json, list, type Reply } from "./reply.ts";
-import { type EngineRequest, param } from "./request.ts";
+import { type EngineRequest, flag, param } from "./request.ts";
 import type { Route } from "./router.ts";
-import type { Json } from "./translate/common.ts";
-import { isPredefined, networkSpecFromJson, networkToJson } from "./translate/network.ts";
-
-/** A network of either kind. */
-interface Found extends NetworkFacts {
-  readonly json: () => Json;
-}
+import { joinFromJson } from "./translate/endpoint.ts";
+import { networkSpecFromJson } from "./translate/network.ts";
+import { networkVerboseToJson } from "./translate/network-members.ts";
+import type { JsonObject } from "./translate/reader.ts";
 
 /** Routes of networks. */
 export function networkRoutes(context: EngineContext): readonly Route[] {
@@ -38,6 +32,8 @@ export function networkRoutes(context: EngineContext): readonly Route[] {
     { method: "POST", pattern: "/networks/prune", handler: on(pruneNetworks) },
     { method: "GET", pattern: "/networks/{id}", handler: on(inspectNetwork) },
     { method: "DELETE", pattern: "/networks/{id}", handler: on(removeNetwork) },
+    { method: "POST", pattern: "/networks/{id}/connect", handler: on(connectNetwork) },
+    { method: "POST", pattern: "/networks/{id}/disconnect", handler: on(disconnectNetwork) },
   ];
 }
 
@@ -46,88 +42,33 @@ async function listNetworks(context: EngineContext, request: EngineRequest): Pro
   const filters = parseFilters(request.query.get("filters"), accepted);
   const isWanted = matcherFrom(filters, context.clock.now());
   const found = (await allNetworks(context, request)).filter(isWanted);
-  return list(found, (network) => network.json());
-}
-
-/**
- * Networks of the swarm when this node manages one, then the node's own.
- * @param hidden Also show the swarm's objects for `bridge` and `host`.
- */
-async function allNetworks(
-  context: EngineContext,
-  request: EngineRequest,
-  hidden = false,
-): Promise<Found[]> {
-  const local = localNetworks(context.ports.facts.engineId).map(foundLocal);
-  if (whyNoManager(context.ports.swarm.status()) !== undefined) return local;
-  const view = await readView(context, request);
-  const shown = [...view.list("network")].filter((network) => hidden || !isPredefined(network));
-  const used = usedNetworks(view);
-  return [...shown.map((network) => foundSwarm(network, used)), ...local];
-}
-
-function foundLocal(network: LocalNetwork): Found {
-  return {
-    id: network.id,
-    name: network.name,
-    driver: network.driver,
-    scope: "local",
-    labels: {},
-    createdAtMs: 0,
-    inUse: () => false,
-    json: () => localNetworkToJson(network),
-  };
-}
-
-function foundSwarm(network: Network, used: () => ReadonlySet<string>): Found {
-  return {
-    id: network.id,
-    name: network.spec?.annotations?.name ?? "",
-    driver: network.driverState?.name ?? network.spec?.driver?.name ?? "",
-    scope: "swarm",
-    labels: network.spec?.annotations?.labels ?? {},
-    createdAtMs: network.meta?.createdAtMs ?? 0,
-    inUse: () => used().has(network.id),
-    json: () => networkToJson(network),
-  };
-}
-
-/** Ids of the networks services are in; looked for once, when first asked. */
-function usedNetworks(view: ObjectView): () => ReadonlySet<string> {
-  let ids: Set<string> | undefined;
-  return () => {
-    ids ??= new Set(
-      [...view.list("service")].flatMap((service) =>
-        (service.spec?.task?.networks ?? []).map(({ target }) => target),
-      ),
-    );
-    return ids;
-  };
+  // As in Docker a list shows no containers: whoever wants them asks for one network.
+  return list(found, (network) => ({ ...network.json(), Containers: {} }));
 }
 
 /** Scope `swarm` also finds the stand-ins of `bridge` and `host`: `service create --network bridge` asks that way. */
 async function inspectNetwork(context: EngineContext, request: EngineRequest): Promise<Reply> {
   const scope = request.query.get("scope") ?? "";
   const networks = await allNetworks(context, request, scope === "swarm");
-  const found = networks.filter((network) => scope === "" || network.scope === scope);
-  return json(pick(found, param(request, "id")).json());
+  const found = pickNetwork(
+    networks.filter((network) => scope === "" || network.scope === scope),
+    param(request, "id"),
+  );
+  if (!flag(request, "verbose")) return json(found.json());
+  return json({ ...found.json(), ...(await verbose(context, request, found)) });
 }
 
-/** @throws ClusterError `not-found`, or `invalid-argument` when several match. */
-function pick(networks: readonly Found[], term: string): Found {
-  const exact = networks.find((network) => network.id === term);
-  if (exact !== undefined) return exact;
-  const named = networks.filter((network) => network.name === term);
-  const prefixed = term === "" ? [] : networks.filter((network) => network.id.startsWith(term));
-  const [matches, how] = named.length > 0 ? [named, "name"] : [prefixed, "ID prefix"];
-  const [first] = matches;
-  if (first === undefined) throw new ClusterError("not-found", `network ${term} not found`);
-  if (matches.length > 1)
-    throw new ClusterError(
-      "invalid-argument",
-      `network ${term} is ambiguous (${matches.length} matches found based on ${how})`,
-    );
-  return first;
+/** What managers know of who is in a network. */
+async function verbose(context: EngineContext, request: EngineRequest, found: FoundNetwork) {
+  const isManager = whyNoManager(context.ports.swarm.status()) === undefined;
+  if (found.network === undefined || !isManager) return {};
+  const view = await readView(context, request);
+  return networkVerboseToJson(found.network, {
+    services: view.list("service"),
+    tasksOf: (id) => view.tasksOfService(id),
+    node: (id) => view.get("node", id),
+    isLive: (task) => task.status?.state === "running" && !isTerminal(task.desiredState),
+  });
 }
 
 async function createNetwork(context: EngineContext, request: EngineRequest): Promise<Reply> {
@@ -138,17 +79,16 @@ async function createNetwork(context: EngineContext, request: EngineRequest): Pr
   if (predefinedNames.includes(name))
     throw new ClusterError(
       "permission-denied",
-      `${name} is a pre-defined network and cannot be created`,
-    );
-  const ofSwarm = driver === "overlay" || body.string("Scope") === "swarm" || spec.ingress;
-  if (!ofSwarm)
-    throw new ClusterError(
-      "unimplemented",
-      `networks of driver ${JSON.stringify(driver)} and scope local are not implemented yet; use --driver overlay`,
+      `operation is not permitted on predefined ${name} network`,
     );
   const networks = await allNetworks(context, request);
   if (networks.some((network) => network.name === name))
     throw new ClusterError("already-exists", `network with name ${name} already exists`);
+  const ofSwarm = driver === "overlay" || body.string("Scope") === "swarm" || spec.ingress;
+  if (!ofSwarm) {
+    const made = await context.ports.runtime.networks.create(localFromJson(body, driver));
+    return json({ Id: made.id, Warning: "" }, 201);
+  }
   const { id } = await write(context, request, ControlService.createNetwork, {
     id: "",
     spec: { ...spec, driver: spec.driver && { ...spec.driver, name: driver } },
@@ -156,32 +96,133 @@ async function createNetwork(context: EngineContext, request: EngineRequest): Pr
   return json({ Id: id, Warning: "" }, 201);
 }
 
-async function removeNetwork(context: EngineContext, request: EngineRequest): Promise<Reply> {
-  const found = pick(await allNetworks(context, request), param(request, "id"));
-  if (found.scope === "local")
+function localFromJson(body: JsonObject, driver: string): LocalNetworkConfig {
+  const spec = networkSpecFromJson(body);
+  if (spec.configOnly || spec.configFrom !== "")
     throw new ClusterError(
-      "permission-denied",
-      `${found.name} is a pre-defined network and cannot be removed`,
+      "unimplemented",
+      "ConfigOnly and ConfigFrom are not supported: give the options to the network itself",
     );
-  await write(context, request, ControlService.removeNetwork, { id: found.id, force: false });
+  if (spec.attachable)
+    throw new ClusterError(
+      "invalid-argument",
+      `a network of driver ${driver} is the node's own and attachable as it is: leave --attachable out`,
+    );
+  if (body.optionalBool("EnableIPv4") === false)
+    throw new ClusterError("unimplemented", "EnableIPv4 is needed: leave --ipv4=false out");
+  return {
+    name: spec.annotations?.name ?? "",
+    driver,
+    labels: spec.annotations?.labels ?? {},
+    options: spec.driver?.options ?? {},
+    internal: spec.internal,
+    ipv6: spec.ipv6Enabled,
+    ipam: spec.ipam,
+  };
+}
+
+async function removeNetwork(context: EngineContext, request: EngineRequest): Promise<Reply> {
+  const found = pickNetwork(await allNetworks(context, request), param(request, "id"));
+  await remove(context, request, found);
   return empty(204);
 }
 
-/** Removes what no service and no task uses; networks that turn out to be in use stay. */
+async function remove(
+  context: EngineContext,
+  request: EngineRequest,
+  found: FoundNetwork,
+): Promise<void> {
+  if (found.scope === "swarm") {
+    await write(context, request, ControlService.removeNetwork, { id: found.id, force: false });
+    return;
+  }
+  try {
+    await context.ports.runtime.networks.remove(found.id);
+  } catch (error) {
+    // Docker forbids the removal of what is in use.
+    if (!(error instanceof ClusterError) || !hasCode(error, "failed-precondition")) throw error;
+    throw new ClusterError("permission-denied", error.message, { cause: error });
+  }
+}
+
+/** Removes what no container, service and task uses; networks that turn out to be in use stay. */
 async function pruneNetworks(context: EngineContext, request: EngineRequest): Promise<Reply> {
   const filters = parseFilters(request.query.get("filters"), ["label", "label!", "until"]);
   const isWanted = matcherFrom(filters, context.clock.now());
-  const networks = await allNetworks(context, request);
+  const isManager = whyNoManager(context.ports.swarm.status()) === undefined;
   const removed: string[] = [];
-  for (const network of networks) {
-    if (network.scope === "local" || network.name === "ingress") continue;
+  for (const network of await allNetworks(context, request)) {
+    if (isKept(network) || (network.scope === "swarm" && !isManager)) continue;
     if (!isWanted(network) || network.inUse()) continue;
     try {
-      await write(context, request, ControlService.removeNetwork, { id: network.id, force: false });
+      await remove(context, request, network);
       removed.push(network.name);
     } catch (error) {
-      if (!hasCode(error, "failed-precondition") && !hasCode(error, "not-found")) throw error;
+      const passed = ["failed-precondition", "permission-denied", "not-found"] as const;
+      if (!passed.some((code) => hasCode(error, code))) throw error;
     }
   }
   return json({ NetworksDeleted: removed.length === 0 ? null : removed });
+}
+
+function isKept({ name }: FoundNetwork): boolean {
+  return predefinedNames.includes(name) || name === "ingress" || name === "docker_gwbridge";
+}
+
+async function connectNetwork(context: EngineContext, request: EngineRequest): Promise<Reply> {
+  const body = await request.body();
+  const { runtime } = context.ports;
+  const found = await findForContainer(context, request);
+  const container = runtime.containers.find(body.string("Container"));
+  const mode = container.config.networks[0] ?? "";
+  if (mode === "host" || mode === "none" || mode.startsWith("container:"))
+    throw new ClusterError(
+      "permission-denied",
+      mode === "none"
+        ? "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        : "container sharing network namespace with another container or host cannot be connected to any other network",
+    );
+  const name = found?.name ?? param(request, "id");
+  const join = joinFromJson(name, body.objectOrEmpty("EndpointConfig"));
+  await runtime.networks.connect(container, join);
+  return empty();
+}
+
+async function disconnectNetwork(context: EngineContext, request: EngineRequest): Promise<Reply> {
+  const body = await request.body();
+  const { runtime } = context.ports;
+  const found = await findForContainer(context, request);
+  const container = runtime.containers.find(body.string("Container"));
+  if ((container.config.networks[0] ?? "") === "host")
+    throw new ClusterError(
+      "permission-denied",
+      "container cannot be disconnected from host network - container was created in host network mode",
+    );
+  const name = found?.name ?? param(request, "id");
+  await runtime.networks.disconnect(container, name, body.bool("Force"));
+  return empty();
+}
+
+/**
+ * The network a container is to come into or leave. On a worker it is undefined for one this node does not know: its manager
+ * is asked when the container is attached.
+ */
+async function findForContainer(
+  context: EngineContext,
+  request: EngineRequest,
+): Promise<FoundNetwork | undefined> {
+  const status = context.ports.swarm.status();
+  try {
+    const found = pickNetwork(await allNetworks(context, request), param(request, "id"));
+    if (found.network?.spec?.ingress === true || found.network?.spec?.attachable === false)
+      throw new ClusterError(
+        "permission-denied",
+        `Could not attach to network ${found.name}: rpc error: code = PermissionDenied desc = network ${found.name} not manually attachable`,
+      );
+    return found;
+  } catch (error) {
+    const isWorker = status.state === "active" && whyNoManager(status) !== undefined;
+    if (isWorker && hasCode(error, "not-found")) return undefined;
+    throw error;
+  }
 }

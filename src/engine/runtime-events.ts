@@ -1,9 +1,14 @@
 /**
- * Events of the node's containers, images and volumes on their way to `GET /events`.
+ * Events of the node's containers, images, volumes and networks on their way to `GET /events`.
  */
 import type { Runtime } from "../common/container/runtime.ts";
 import type { EventHub } from "./event-hub.ts";
-import { eventFromContainer, eventFromImage, eventFromVolume } from "./translate/runtime-event.ts";
+import {
+  eventFromContainer,
+  eventFromImage,
+  eventFromNetwork,
+  eventFromVolume,
+} from "./translate/runtime-event.ts";
 
 /** Publishes until the signal aborts; each source by itself, so that one that fails can be asked again. */
 export function runtimeFeeds(
@@ -20,6 +25,10 @@ export function runtimeFeeds(
     },
     async (signal) => {
       for await (const event of runtime.volumes.events(signal)) hub.publish(eventFromVolume(event));
+    },
+    async (signal) => {
+      for await (const event of runtime.networks.events(signal))
+        hub.publish(eventFromNetwork(event));
     },
   ];
 }

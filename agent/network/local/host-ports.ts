@@ -45,10 +45,17 @@ export async function chooseHostPorts(
   const chosen: PortBinding[] = [];
   for (const port of wanted(ports)) {
     const others = [...taken, ...chosen];
-    if (port.hostPort !== 0) {
-      await checkFree(port, others, probe);
-      chosen.push(port);
-    } else chosen.push(await dynamic(port, others, probe));
+    const { hostPortLast, ...one } = port;
+    if (hostPortLast !== undefined || port.hostPort === 0) {
+      const range =
+        port.hostPort === 0
+          ? dynamicPorts
+          : { first: port.hostPort, last: hostPortLast ?? port.hostPort };
+      chosen.push(await oneOf(range, one, others, probe));
+    } else {
+      await checkFree(one, others, probe);
+      chosen.push(one);
+    }
   }
   return chosen;
 }
@@ -77,19 +84,23 @@ async function checkFree(
   );
 }
 
-async function dynamic(
+async function oneOf(
+  range: { readonly first: number; readonly last: number },
   port: PortBinding,
   taken: readonly TakenPort[],
   probe: PortProbe,
 ): Promise<PortBinding> {
-  for (let hostPort: number = dynamicPorts.first; hostPort <= dynamicPorts.last; hostPort++) {
+  for (let hostPort = range.first; hostPort <= range.last; hostPort++) {
     const candidate = { ...port, hostPort };
     if (taken.some((other) => clashes(other, candidate))) continue;
     const code = await probe(candidate);
     if (code === undefined) return candidate;
     if (code !== "EADDRINUSE") await checkFree(candidate, taken, probe);
   }
-  throw new ClusterError("resource-exhausted", "all ports are allocated");
+  throw new ClusterError(
+    "resource-exhausted",
+    `all ports are allocated: none from ${range.first} to ${range.last} is free for ${port.containerPort}/${port.protocol}`,
+  );
 }
 
 /** Two bindings of one port clash unless each names an address of its own. */

@@ -5,6 +5,7 @@
  * Only what is to be is kept here; what the kernel has is made from `endpoints` by whoever sets the plumbing. Networks of
  * the swarm are none of these: names that are not known here are left to that half.
  */
+import type { Network } from "../../../src/common/api/generated/api.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { EventHub } from "../../../src/common/container/event-hub.ts";
 import type {
@@ -55,6 +56,8 @@ export interface Plumbing {
   ): { readonly sandbox: string; readonly places: readonly NetworkPlace[] } | undefined;
   /** Containers of this node in a network of the swarm. */
   containersInSwarm(networkId: string): readonly string[];
+  /** Networks of the swarm this node takes part in. */
+  swarmNetworks(): readonly Network[];
 }
 
 /** A container's place in a network of the node. */
@@ -213,6 +216,10 @@ export class LocalNetworks implements Networks {
       .filter(([, { places }]) => places.some((place) => place.networkId === networkId))
       .map(([id]) => id);
     return [...own, ...swarm];
+  }
+
+  swarmNetworks(): readonly Network[] {
+    return this.#plumbing?.swarmNetworks() ?? [];
   }
 
   events(signal: AbortSignal): AsyncIterable<NetworkEvent> {

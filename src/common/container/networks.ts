@@ -2,7 +2,7 @@
  * The networks of one node: what `docker network` and containers that are run by hand see of them. Networks of the swarm are
  * the managers' (`ControlService`); a node takes part in them through attachments.
  */
-import type { IpamOptions } from "../api/generated/api.ts";
+import type { IpamOptions, Network } from "../api/generated/api.ts";
 import type { Container, NetworkJoin, PortBinding } from "./types.ts";
 
 /** What a network of the node is made from. */
@@ -79,5 +79,7 @@ export interface Networks {
   placesOf(containerId: string): ContainerPlaces | undefined;
   /** Ids of the containers that have a place in a network. */
   containersIn(networkId: string): readonly string[];
+  /** Networks of the swarm this node takes part in, as its manager told. */
+  swarmNetworks(): readonly Network[];
   events(signal: AbortSignal): AsyncIterable<NetworkEvent>;
 }

@@ -80,6 +80,8 @@ export interface PortBinding {
   readonly hostAddress: string;
   /** A free one when 0. */
   readonly hostPort: number;
+  /** With it, a free one from `hostPort` to this, inclusive. */
+  readonly hostPortLast?: number;
 }
 
 /** Everything a container is made from. What the image says is not in it: it is merged when the container is made. */

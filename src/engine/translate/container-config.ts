@@ -2,8 +2,9 @@
  * `POST /containers/create` → `ContainerConfig`, with the checks Docker makes before it makes a container. Pure.
  */
 import { HealthConfig, type Platform } from "../../common/api/generated/api.ts";
-import type { ContainerConfig } from "../../common/container/types.ts";
+import type { ContainerConfig, NetworkJoin } from "../../common/container/types.ts";
 import { ClusterError } from "../../common/errors/cluster-error.ts";
+import { exposedPort, joinFromJson, portsFromJson } from "./endpoint.ts";
 import { hostPartFromJson, type NodeLimits } from "./host-config.ts";
 import type { JsonObject } from "./reader.ts";
 
@@ -63,10 +64,8 @@ export function containerConfigFromJson(
     stopTimeoutS: body.optionalInteger("StopTimeout"),
     health: healthFromJson(body.object("Healthcheck")),
     networks,
-    joins: [],
-    ports: [],
-    exposedPorts: [],
-    publishAll: false,
+    joins: joinsFromJson(body, host, networks),
+    ...portsPart(body, host, networks[0] ?? ""),
     anonymousVolumes: volumePaths
       .map((path) => checkVolumePath(body, path))
       .filter((path) => !taken.has(path)),
@@ -147,7 +146,9 @@ function networksFromJson(body: JsonObject, host: JsonObject): readonly string[]
   if (mode === "container:")
     throw host.invalid("Invalid network mode: missing container name or id");
   const named = body.objectOrEmpty("NetworkingConfig").keys("EndpointsConfig");
-  const others = named.filter((name) => name !== main && name !== mode && name !== "bridge");
+  const isMain = (name: string) =>
+    name === main || name === mode || (main === "default" && name === "bridge");
+  const others = named.filter((name) => !isMain(name));
   if (others.length > 0 && (main === "none" || main === "host" || main.startsWith("container:")))
     throw host.invalid(
       `conflicting options: cannot attach both ${main}-networking and user-defined networks`,
@@ -174,14 +175,42 @@ function checkNetworkConflicts(body: JsonObject, host: JsonObject, main: string)
   const mac = body.string("MacAddress");
   if (mac !== "" && (ofContainer || main === "host"))
     throw conflict("mac-address and the network mode");
-  if (mac !== "" && main !== "none")
-    throw new ClusterError("unimplemented", "MacAddress is not supported: leave it out");
-  const publishes = host.sizeOf("PortBindings") > 0 || host.bool("PublishAllPorts");
-  if (publishes && main !== "host" && main !== "none")
-    throw new ClusterError(
-      "unimplemented",
-      "HostConfig.PortBindings: publishing ports of single containers is not implemented yet; use --network host",
-    );
+}
+
+/** What is said of each network; the hardware address of older clients is that of the main one. */
+function joinsFromJson(
+  body: JsonObject,
+  host: JsonObject,
+  networks: readonly string[],
+): readonly NetworkJoin[] {
+  const [main = "default"] = networks;
+  if (main === "none" || main === "host" || main.startsWith("container:")) return [];
+  const settings = body.objectOrEmpty("NetworkingConfig").objectOrEmpty("EndpointsConfig");
+  const mode = host.string("NetworkMode");
+  const mac = body.string("MacAddress").toLowerCase();
+  return networks.flatMap((network) => {
+    const keys = network === main ? [mode, main, main === "default" ? "bridge" : main] : [network];
+    const said = keys.map((key) => settings.object(key)).find((one) => one !== undefined);
+    if (said === undefined && (mac === "" || network !== main)) return [];
+    const join = joinFromJson(network, said ?? body.objectOrEmpty(""));
+    if (network !== main || mac === "") return [join];
+    if (join.macAddress !== "" && join.macAddress !== mac)
+      throw body.invalid(
+        `the container-wide MAC address must match the endpoint-specific MAC address for the main network, or be left empty`,
+      );
+    return [{ ...join, macAddress: mac }];
+  });
+}
+
+function portsPart(body: JsonObject, host: JsonObject, main: string) {
+  const ports = portsFromJson(host);
+  const exposedPorts = body.keys("ExposedPorts").map((key) => exposedPort(key, body));
+  const hasNone = main === "none" || main === "host" || main.startsWith("container:");
+  return {
+    ports: hasNone ? [] : ports,
+    exposedPorts,
+    publishAll: !hasNone && host.bool("PublishAllPorts"),
+  };
 }
 
 function warningsOf(host: JsonObject, main: string): readonly string[] {

@@ -8,6 +8,7 @@ import type { HealthConfig, Mount } from "../../common/api/generated/api.ts";
 import type { ImageConfig } from "../../common/container/images.ts";
 import type { Container, ContainerConfig, MountPoint } from "../../common/container/types.ts";
 import { type Json, timeToJson } from "./common.ts";
+import { type ContainerNetworking, networkSettingsToJson, portBindingsToJson } from "./endpoint.ts";
 import { hostResourcesToJson } from "./host-resources.ts";
 import { mountToJson } from "./mount.ts";
 
@@ -18,6 +19,7 @@ export interface ContainerView {
   readonly image: ImageConfig | undefined;
   readonly execIds: readonly string[];
   readonly snapshotter: string;
+  readonly networking: ContainerNetworking;
   readonly sizes: { readonly ownBytes: number; readonly rootBytes: number } | undefined;
 }
 
@@ -51,7 +53,7 @@ export function containerToInspect(view: ContainerView): Json {
     SizeRootFs: sizes?.rootBytes,
     Mounts: container.mounts.map(mountPointToJson),
     Config: overlay(configOf(view), shown.config, merged),
-    NetworkSettings: networkSettings(container),
+    NetworkSettings: networkSettingsToJson(container, view.networking, exposedPorts(view)),
   };
 }
 
@@ -127,8 +129,8 @@ function configOf(view: ContainerView): Json {
   const own = config.entrypoint !== undefined;
   const entrypoint = config.entrypoint ?? image?.entrypoint ?? [];
   const command = config.command ?? (own ? [] : (image?.command ?? []));
-  const sent = shownRequest(config).config as { ExposedPorts?: object; Volumes?: object };
-  const ports = [...(image?.exposedPorts ?? []), ...Object.keys(sent.ExposedPorts ?? {})];
+  const sent = shownRequest(config).config as { Volumes?: object };
+  const ports = exposedPorts(view);
   const volumes = [...(image?.volumes ?? []), ...Object.keys(sent.Volumes ?? {})];
   return {
     Hostname: hostnameOf(container),
@@ -154,6 +156,11 @@ function configOf(view: ContainerView): Json {
     StopTimeout: config.stopTimeoutS,
     Shell: undefined,
   };
+}
+
+/** Those of the image too. */
+function exposedPorts({ container, image }: Pick<ContainerView, "container" | "image">) {
+  return [...new Set([...(image?.exposedPorts ?? []), ...container.config.exposedPorts])];
 }
 
 function hostnameOf(container: Container): string {
@@ -190,7 +197,7 @@ function hostConfigOf(container: Container): Json {
       Config: config.logDriver?.options ?? {},
     },
     NetworkMode: networkMode(config),
-    PortBindings: {},
+    PortBindings: portBindingsToJson(config),
     ...hostResourcesToJson(config),
     AutoRemove: config.autoRemove,
     VolumeDriver: "",
@@ -210,7 +217,7 @@ function hostConfigOf(container: Container): Json {
     OomScoreAdj: config.oomScoreAdj,
     PidMode: config.pidMode,
     Privileged: config.privileged,
-    PublishAllPorts: false,
+    PublishAllPorts: config.publishAll,
     ReadonlyRootfs: config.readOnly,
     SecurityOpt: null,
     StorageOpt: undefined,
@@ -290,57 +297,5 @@ export function mountPointToJson(mount: MountPoint): Json {
     Mode: mount.mode,
     RW: mount.writable,
     Propagation: mount.propagation,
-  };
-}
-
-/** An attachment to a network that has told no addresses. */
-const noEndpoint: Json = {
-  IPAMConfig: null,
-  Links: null,
-  Aliases: null,
-  MacAddress: "",
-  DriverOpts: null,
-  GwPriority: 0,
-  NetworkID: "",
-  EndpointID: "",
-  Gateway: "",
-  IPAddress: "",
-  IPPrefixLen: 0,
-  IPv6Gateway: "",
-  GlobalIPv6Address: "",
-  GlobalIPv6PrefixLen: 0,
-  DNSNames: null,
-};
-
-/** Names of the networks a container is in, with what is known of it there. */
-export function networksToJson(config: ContainerConfig): Json {
-  const names = config.networks.map((name) =>
-    name === "default" || name === "" ? "bridge" : name,
-  );
-  return Object.fromEntries(
-    names.filter((name) => !name.startsWith("container:")).map((name) => [name, noEndpoint]),
-  );
-}
-
-function networkSettings(container: Container): Json {
-  return {
-    Bridge: "",
-    SandboxID: "",
-    SandboxKey: "",
-    Ports: {},
-    HairpinMode: false,
-    LinkLocalIPv6Address: "",
-    LinkLocalIPv6PrefixLen: 0,
-    SecondaryIPAddresses: null,
-    SecondaryIPv6Addresses: null,
-    EndpointID: "",
-    Gateway: "",
-    GlobalIPv6Address: "",
-    GlobalIPv6PrefixLen: 0,
-    IPAddress: "",
-    IPPrefixLen: 0,
-    IPv6Gateway: "",
-    MacAddress: "",
-    Networks: networksToJson(container.config),
   };
 }

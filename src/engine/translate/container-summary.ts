@@ -3,7 +3,8 @@
  */
 import type { Container } from "../../common/container/types.ts";
 import type { Json } from "./common.ts";
-import { mountPointToJson, networkMode, networksToJson } from "./container-json.ts";
+import { mountPointToJson, networkMode } from "./container-json.ts";
+import { type ContainerNetworking, networksToJson, portLines } from "./endpoint.ts";
 import { spokenDuration } from "./size.ts";
 
 /** What a line shows besides the container. */
@@ -11,6 +12,7 @@ export interface SummaryFacts {
   readonly now: number;
   /** The image's name, or its id when the name means another image by now. */
   readonly image: string;
+  readonly networking: ContainerNetworking;
   readonly sizes: { readonly ownBytes: number; readonly rootBytes: number } | undefined;
 }
 
@@ -23,14 +25,14 @@ export function containerToSummary(container: Container, facts: SummaryFacts): J
     ImageID: container.imageId,
     Command: commandText(container.args),
     Created: Math.floor(container.createdAtMs / 1000),
-    Ports: [],
+    Ports: portLines(facts.networking.places, container.config.exposedPorts),
     SizeRw: facts.sizes?.ownBytes,
     SizeRootFs: facts.sizes?.rootBytes,
     Labels: container.labels,
     State: container.state.phase,
     Status: statusText(container, facts.now),
     HostConfig: { NetworkMode: networkMode(container.config) },
-    NetworkSettings: { Networks: networksToJson(container.config) },
+    NetworkSettings: { Networks: networksToJson(container, facts.networking) },
     Mounts: container.mounts.map(mountPointToJson),
   };
 }

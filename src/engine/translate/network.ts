@@ -11,6 +11,7 @@ import {
   type Network,
   NetworkSpec,
 } from "../../common/api/generated/api.ts";
+import type { LocalNetwork } from "../../common/container/networks.ts";
 import {
   annotationsToJson,
   driverToJson,
@@ -77,6 +78,39 @@ export function networkToJson(network: Network): Json {
     Containers: null,
     Options: mapOrNull(driver?.options ?? {}),
     Labels: mapOrNull(spec?.annotations?.labels ?? {}),
+  };
+}
+
+/** A network of the node as `GET /networks` shows it. */
+export function localNetworkToJson(network: LocalNetwork, members: Json): Json {
+  const { ipam } = network;
+  const range = (subnet: string) => ipam?.configs.find((config) => config.subnet === subnet);
+  return {
+    Name: network.name,
+    Id: network.id,
+    Created: timeToJson(network.createdAtMs),
+    Scope: "local",
+    Driver: network.driver,
+    EnableIPv4: true,
+    EnableIPv6: network.ipv6,
+    IPAM: {
+      Driver: ipam?.driver?.name || "default",
+      Options: mapOrNull(ipam?.driver?.options ?? {}),
+      Config: network.subnets.map(({ subnet, gateway }) => ({
+        Subnet: subnet,
+        IPRange: textOrNothing(range(subnet)?.range ?? ""),
+        Gateway: gateway,
+        AuxiliaryAddresses: mapOrNothing(range(subnet)?.reserved ?? {}),
+      })),
+    },
+    Internal: network.internal,
+    Attachable: false,
+    Ingress: false,
+    ConfigFrom: { Network: "" },
+    ConfigOnly: false,
+    Containers: members,
+    Options: network.options,
+    Labels: network.labels,
   };
 }
 

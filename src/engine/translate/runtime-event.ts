@@ -1,8 +1,9 @@
 /**
- * What happens to containers, images and volumes as Docker's events of scope `local`. Pure.
+ * What happens to containers, images, volumes and networks as Docker's events of scope `local`. Pure.
  */
 import type { ContainerEvent } from "../../common/container/containers.ts";
 import type { ImageEvent } from "../../common/container/images.ts";
+import type { NetworkEvent } from "../../common/container/networks.ts";
 import type { VolumeEvent } from "../../common/container/volumes.ts";
 import type { EventMessage } from "./event.ts";
 
@@ -46,6 +47,18 @@ export function eventFromVolume(event: VolumeEvent): EventMessage {
       ID: event.volume.name,
       Attributes: { driver: event.volume.driver, ...event.attributes },
     },
+    scope: "local",
+    ...timesOf(event.timeNs),
+  };
+}
+
+/** A network is told by its id, with its name and driver. */
+export function eventFromNetwork(event: NetworkEvent): EventMessage {
+  const { id, name, driver } = event.network;
+  return {
+    Type: "network",
+    Action: event.action,
+    Actor: { ID: id, Attributes: { ...event.attributes, name, type: driver } },
     scope: "local",
     ...timesOf(event.timeNs),
   };

@@ -238,6 +238,7 @@ describe("engine with a stock docker client", () => {
         assert.deepEqual(names.split("\n").sort(), [
           "back overlay swarm",
           "bridge bridge local",
+          "docker_gwbridge bridge local",
           "host host local",
           "ingress overlay swarm",
           "none null local",

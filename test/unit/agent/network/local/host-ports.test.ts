@@ -51,6 +51,12 @@ describe("agent/network/local/host-ports", () => {
     );
   });
 
+  it("takes a free port of the range that is named", async () => {
+    const range = port(8000, { hostPortLast: 8001 });
+    deepEqual(await chooseHostPorts([range], [port(8000)], free), [port(8001)]);
+    await rejects(chooseHostPorts([range], [port(8000), port(8001)], free), /from 8000 to 8001/);
+  });
+
   it("lets one port be bound on several addresses", () => {
     const at = (hostAddress: string) => port(80, { hostAddress });
     equal(clashes(at("127.0.0.1"), at("127.0.0.2")), false);

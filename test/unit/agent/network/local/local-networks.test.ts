@@ -42,6 +42,7 @@ const noPlumbing: Plumbing = {
   servicePorts: () => [],
   swarmPlacesOf: () => undefined,
   containersInSwarm: () => [],
+  swarmNetworks: () => [],
 };
 
 describe("agent/network/local/local-networks", () => {

@@ -49,6 +49,68 @@ describe("src/engine/translate/container-config", () => {
     deepEqual(configOf({ Image: "x", Cmd: [], Entrypoint: [] }).config.command, undefined);
   });
 
+  it("reads ports as they are bound and exposed", () => {
+    const { config } = configOf({
+      Image: "x",
+      ExposedPorts: { "80/tcp": {}, "53/udp": {} },
+      HostConfig: {
+        PortBindings: {
+          "80/tcp": [{ HostPort: "8080" }, { HostIp: "::1", HostPort: "81-85" }],
+          "53/udp": null,
+        },
+      },
+    });
+    const tcp = { protocol: "tcp", containerPort: 80 };
+    deepEqual(config.ports, [
+      { ...tcp, hostAddress: "", hostPort: 8080 },
+      { ...tcp, hostAddress: "::1", hostPort: 81, hostPortLast: 85 },
+      { protocol: "udp", containerPort: 53, hostAddress: "", hostPort: 0 },
+    ]);
+    deepEqual(config.exposedPorts, ["80/tcp", "53/udp"]);
+  });
+
+  it("reads how a container takes part in its networks", () => {
+    const { config } = configOf({
+      Image: "x",
+      MacAddress: "02:42:0A:00:00:09",
+      HostConfig: { NetworkMode: "front" },
+      NetworkingConfig: {
+        EndpointsConfig: {
+          front: { Aliases: ["web"], IPAMConfig: { IPv4Address: "10.0.0.9" } },
+          bridge: {},
+        },
+      },
+    });
+    deepEqual(config.networks, ["front", "bridge"]);
+    deepEqual(
+      config.joins.map(({ network, aliases, addresses, macAddress }) => [
+        network,
+        aliases,
+        addresses,
+        macAddress,
+      ]),
+      [
+        ["front", ["web"], ["10.0.0.9"], "02:42:0a:00:00:09"],
+        ["bridge", [], [], ""],
+      ],
+    );
+  });
+
+  it("refuses what it cannot do in a network", () => {
+    const refused: [object, RegExp][] = [
+      [{ Links: ["a:b"] }, /Links is not supported: use a network of your own/],
+      [{ IPAMConfig: { IPv4Address: "fd00::1" } }, /invalid IPv4 address: fd00::1/],
+      [{ IPAMConfig: { LinkLocalIPs: ["169.254.0.1"] } }, /LinkLocalIPs is not supported/],
+      [{ MacAddress: "02:42:0a:00:00:01" }, /must match the endpoint-specific MAC address/],
+    ];
+    for (const [front, message] of refused) {
+      const body = { Image: "x", MacAddress: "02:42:0a:00:00:09" };
+      const HostConfig = { NetworkMode: "front" };
+      const NetworkingConfig = { EndpointsConfig: { front } };
+      throws(() => configOf({ ...body, HostConfig, NetworkingConfig }), { message });
+    }
+  });
+
   it("reads binds, tmpfs and mounts", () => {
     const { mounts, anonymousVolumes } = hostOf({
       Binds: ["/etc:/x:ro,rslave", "data:/data:nocopy", "/anon"],
@@ -159,7 +221,10 @@ describe("src/engine/translate/container-config", () => {
         { NetworkMode: "container:x", Dns: ["1.1.1.1"] },
         /conflicting options: dns and the network mode/,
       ],
-      [{ PortBindings: { "80/tcp": [] } }, /HostConfig.PortBindings: publishing ports/],
+      [{ PortBindings: { "0/tcp": [] } }, /invalid port specification: "0\/tcp"/],
+      [{ PortBindings: { "80/quic": [] } }, /Invalid proto: quic/],
+      [{ PortBindings: { "80/tcp": [{ HostPort: "9-8" }] } }, /invalid port specification: "9-8"/],
+      [{ PortBindings: { "80/tcp": [{ HostIp: "lo" }] } }, /invalid IP address: lo/],
     ];
     for (const [host, text] of cases) throws(() => hostOf(host), text, JSON.stringify(host));
   });
