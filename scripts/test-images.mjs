@@ -3,7 +3,7 @@
  * with our own client.
  *
  *   node scripts/test-images.mjs                           makes them, as an OCI layout in build/test-images
- *   node scripts/test-images.mjs push HOST:PORT[/FOLDER] [--user NAME --password TEXT] [--certs FOLDER] [--with registry]
+ *   node scripts/test-images.mjs push HOST:PORT[/FOLDER] [--user NAME --password TEXT] [--certs FOLDER] [--with registry|echo]
  *
  * Each name and the digest it has got are printed. What the names hold is in `images` below; `all` is one index of the three
  * platforms. The busybox of other architectures is fetched through apt once, with a state of its own so that this machine
@@ -83,12 +83,23 @@ const types = {
 /** All images are from this moment. */
 const created = "2024-01-01T00:00:00Z";
 
-/** Debian's docker-registry for this machine's architecture: large, and pushed only when it is asked for. */
-const registryImage = {
-  name: "registry:1",
-  extra: true,
-  config: { Cmd: ["/usr/bin/docker-registry", "serve", "/config.json"], Volumes: { "/data": {} } },
-};
+/** For this machine's architecture only: large, and pushed only when they are asked for. */
+const extras = [
+  {
+    name: "registry:1",
+    extra: { layer: registryLayer, from: "docker-registry" },
+    config: {
+      Cmd: ["/usr/bin/docker-registry", "serve", "/config.json"],
+      Volumes: { "/data": {} },
+    },
+  },
+  {
+    // Says over HTTP and UDP on port 80 who calls it.
+    name: "echo:1",
+    extra: { layer: echoLayer, from: "perl-base" },
+    config: { Cmd: ["/usr/bin/perl", "/echo.pl"], ExposedPorts: { "80/tcp": {}, "80/udp": {} } },
+  },
+];
 
 /** Makes the layout unless it is there. */
 export async function makeImages() {
@@ -104,7 +115,9 @@ export async function makeImages() {
   mkdirSync(join(work, "blobs/sha256"), { recursive: true });
   const entries = [];
   for (const image of images) entries.push(await makeImage(work, image));
-  entries.push(await makeImage(work, { ...registryImage, of: [own], single: true }));
+  for (const image of extras) {
+    entries.push(await makeImage(work, { ...image, of: [own], single: true }));
+  }
   writeFileSync(join(work, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
   writeFileSync(join(work, "stamp"), stamp());
   const index = { schemaVersion: 2, mediaType: types.index, manifests: entries };
@@ -134,7 +147,7 @@ export async function pushImages(target, options = {}) {
   try {
     for (const entry of JSON.parse(readFileSync(join(layoutFolder, "index.json"))).manifests) {
       const name = entry.annotations["org.opencontainers.image.ref.name"];
-      if (name === registryImage.name && options.with !== "registry") continue;
+      if (extras.some((image) => image.name === name) && name !== `${options.with}:1`) continue;
       const reference = parseReference(`${target}/${name}`);
       await registry.use(reference, { auth, access: "pull,push", signal }, (repository) =>
         pushContent(repository, entry),
@@ -177,7 +190,7 @@ async function makeImage(work, image) {
   for (const { debian, platform } of platforms) {
     if (!image.of.includes(debian)) continue;
     const layers = [await baseLayer(debian), await filesLayer()];
-    if (image.extra) layers.push(await registryLayer());
+    if (image.extra) layers.push(await image.extra.layer());
     const config = {
       created,
       author: "Skep's tests",
@@ -187,7 +200,7 @@ async function makeImage(work, image) {
       history: [
         { created, created_by: `busybox-static of ${debian}` },
         { created, created_by: "users, folders and a greeting" },
-        ...(image.extra ? [{ created, created_by: "docker-registry" }] : []),
+        ...(image.extra ? [{ created, created_by: image.extra.from }] : []),
         { created, created_by: "configuration", empty_layer: true },
       ],
     };
@@ -242,12 +255,34 @@ function filesLayer() {
 }
 
 /** The program and the libraries it is linked with. */
+function program(tar, path) {
+  const libraries = execFileSync("ldd", [path], { encoding: "utf8" }).match(/\/\S+/g) ?? [];
+  for (const one of [path, ...new Set(libraries)])
+    file(tar, one.slice(1), readFileSync(one), { mode: 0o755 });
+}
+
+/** perl of perl-base, which every Debian has, with the modules our script uses. */
+function echoLayer() {
+  return once("echo", (tar) => {
+    program(tar, "/usr/bin/perl");
+    const [modules] = execFileSync("perl", ["-e", "print for grep m{/perl-base$}, @INC"], {
+      encoding: "utf8",
+    }).split("\n");
+    const loads = [
+      "-e",
+      "use Socket qw(:all); use strict; use warnings; print qq{$_\n} for values %INC",
+    ];
+    const env = { PERL5LIB: modules };
+    const used = execFileSync("perl", loads, { encoding: "utf8", env }).trim().split("\n");
+    for (const path of [...used, `${modules}/auto/Socket/Socket.so`])
+      file(tar, path.slice(1), readFileSync(path));
+    file(tar, "echo.pl", readFileSync(join(top, "scripts/echo.pl")));
+  });
+}
+
 function registryLayer() {
   return once("registry", (tar) => {
-    const program = "/usr/bin/docker-registry";
-    const libraries = execFileSync("ldd", [program], { encoding: "utf8" }).match(/\/\S+/g) ?? [];
-    for (const path of [program, ...new Set(libraries)])
-      file(tar, path.slice(1), readFileSync(path), { mode: 0o755 });
+    program(tar, "/usr/bin/docker-registry");
     const storage = { filesystem: { rootdirectory: "/data" } };
     const config = { version: "0.1", storage, http: { addr: ":5000", secret: "of no use" } };
     file(tar, "config.json", JSON.stringify(config));
@@ -343,9 +378,10 @@ function debianSources() {
   return [`Dir::Etc::SourceList=${list}`, "Dir::Etc::SourceParts=/dev/null"];
 }
 
-/** Changes with this script and with the busybox that is installed. */
+/** Changes with this script, the one of the image echo, and with the busybox that is installed. */
 function stamp() {
   const hash = createHash("sha256").update(readFileSync(fileURLToPath(import.meta.url)));
+  hash.update(readFileSync(join(top, "scripts/echo.pl")));
   return hash.update(readFileSync(installedBusybox())).digest("hex");
 }
 

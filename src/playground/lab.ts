@@ -15,12 +15,19 @@ const prefix = "10.77.0";
 export const labNetwork = `${prefix}.0/24`;
 /** The lab's own address, reached by every node. */
 export const labAddress = `${prefix}.1`;
+/** IPv6 addresses end as those of IPv4 do, in decimal digits. */
+const prefix6 = "fd77::";
 const mainBridge = "skep-main";
 const cutBridge = "skep-cut";
 
 /** Address of the node with this position, from 0. Room is left below for the lab's own uses. */
 export function addressOf(position: number): string {
   return `${prefix}.${11 + position}`;
+}
+
+/** The IPv6 address of what has this IPv4 address. */
+export function address6Of(address: string): string {
+  return `${prefix6}${address.split(".").at(-1)}`;
 }
 
 /**
@@ -53,6 +60,7 @@ export async function startLab(id: string, logFile: string): Promise<number> {
     `ip link add ${mainBridge} type bridge mcast_snooping 0`,
     `ip link add ${cutBridge} type bridge mcast_snooping 0`,
     `ip addr add ${labAddress}/24 dev ${mainBridge}`,
+    `ip addr add ${address6Of(labAddress)}/64 dev ${mainBridge} nodad`,
     `ip link set ${mainBridge} up`,
     `ip link set ${cutBridge} up`,
     "echo ready",
@@ -102,8 +110,11 @@ export async function place(
 function addressLines(address: string): string[] {
   return [
     `addr add ${address}/24 dev eth0`,
+    // At once usable, as nobody else has it.
+    `addr add ${address6Of(address)}/64 dev eth0 nodad`,
     "link set eth0 up",
-    `route replace default via ${prefix}.1`,
+    `route replace default via ${labAddress}`,
+    `route replace default via ${address6Of(labAddress)}`,
   ];
 }
 

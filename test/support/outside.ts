@@ -1,0 +1,116 @@
+/**
+ * A client outside of the swarm: a machine of its own on the lab's link, with an IPv4 and an IPv6 address, that calls what
+ * services publish and is told by them who it is (image echo:1).
+ *
+ * Its program (`outside-client.ts`) runs in a network namespace of its own and ends with this object.
+ */
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { address6Of, attach } from "../../src/playground/lab.ts";
+import { run } from "../../src/playground/run.ts";
+import type { Answer, Question, Tally, Target } from "./outside-client.ts";
+
+/** A client that can call. */
+export class OutsideClient {
+  readonly address: string;
+  readonly address6: string;
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #labPid: number;
+  readonly #name: string;
+  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  #last = 0;
+  #said = "";
+
+  private constructor(o: {
+    child: ChildProcessWithoutNullStreams;
+    labPid: number;
+    name: string;
+    address: string;
+  }) {
+    this.#child = o.child;
+    this.#labPid = o.labPid;
+    this.#name = o.name;
+    this.address = o.address;
+    this.address6 = address6Of(o.address);
+    o.child.stderr.on("data", (text) => {
+      this.#said += text;
+    });
+    createInterface(o.child.stdout).on("line", (line) => {
+      const answer = JSON.parse(line) as Answer;
+      this.#waiting.get(answer.id)?.(answer);
+    });
+  }
+
+  /** @param name At most 15 characters, of its link in the lab. @param address Within the lab's network, nobody's yet. */
+  static async start(o: {
+    readonly labPid: number;
+    readonly name: string;
+    readonly address: string;
+  }): Promise<OutsideClient> {
+    const program = fileURLToPath(new URL("./outside-client.js", import.meta.url));
+    const child = spawn("unshare", ["--net", process.execPath, program]);
+    const client = new OutsideClient({ ...o, child });
+    // Its first answer tells that it is in its namespace.
+    await client.#ask({ kind: "hello" });
+    await attach({
+      ...{ labPid: o.labPid, hostPid: child.pid ?? 0, node: o.name },
+      ...{ address: o.address, cut: false },
+    });
+    return client;
+  }
+
+  /** One call; resolves with the line the server answers: its name, and the caller's address and port. */
+  async call(target: Target, withinMs = 3_000): Promise<Caller> {
+    const { line, error } = await this.#ask({ kind: "call", target, withinMs });
+    if (line === undefined) throw new Error(`${JSON.stringify(target)}: ${error}`);
+    const [server = "", address = "", port = ""] = line.split(" ");
+    return { server, address, port: Number(port) };
+  }
+
+  /** Calls again and again, over these in turn, until `stop`: so many at once, each as soon as the last was answered. */
+  async begin(targets: readonly Target[], atOnce: number, perSecond: number): Promise<Load> {
+    const { load = 0 } = await this.#ask({ kind: "begin", targets, atOnce, perSecond });
+    return {
+      stop: async () => {
+        const { tally } = await this.#ask({ kind: "stop", load });
+        if (tally === undefined) throw new Error("no such load");
+        return tally;
+      },
+    };
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise<void>((resolve) => this.#child.once("exit", () => resolve()));
+    this.#child.stdin.end();
+    await ended;
+    // The kernel takes the link away with the namespace, but not at once.
+    await run(["nsenter", `--net=/proc/${this.#labPid}/ns/net`, "ip", "link", "del", this.#name]);
+  }
+
+  #ask(question: Question): Promise<Answer> {
+    const id = ++this.#last;
+    return new Promise((resolve, reject) => {
+      const gone = () => reject(new Error(`the outside client has ended: ${this.#said}`));
+      this.#child.once("exit", gone);
+      this.#waiting.set(id, (answer) => {
+        this.#waiting.delete(id);
+        this.#child.off("exit", gone);
+        resolve(answer);
+      });
+      this.#child.stdin.write(`${JSON.stringify({ ...question, id })}\n`);
+    });
+  }
+}
+
+/** What a server said of its caller. */
+export interface Caller {
+  readonly server: string;
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Calls that go on. */
+export interface Load {
+  stop(): Promise<Tally>;
+}
