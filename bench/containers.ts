@@ -15,6 +15,7 @@ import { promisify } from "node:util";
 import { pack } from "tar-stream";
 import { NodeRuntime } from "../agent/exec/containerd/node-runtime.ts";
 import { emptyContainerConfig } from "../agent/exec/containerd/record.ts";
+import { NetworkState } from "../agent/network/state.ts";
 import { Platform } from "../src/common/api/generated/api.ts";
 import { systemClock } from "../src/common/clock/clock.ts";
 import type { ContainerConfig } from "../src/common/container/types.ts";
@@ -63,6 +64,7 @@ function openRuntime(dir: string): Promise<NodeRuntime> {
     instance: dir.slice(-6),
     cgroupParent: `/skep/${dir.slice(-6)}`,
     engineId: dir,
+    cluster: new NetworkState(tools),
     defaultAddressPools: [],
     socketPath: join(dir, "c.sock"),
     runtime: process.env["SKEP_BENCH_RUNTIME"] ?? "",

@@ -4,15 +4,43 @@
  * The user may move the pools; they must not overlap with routes of a host or with each other.
  */
 
+import {
+  formatAddress,
+  formatPrefix,
+  networkOf,
+  parseAddress,
+  parsePrefix,
+} from "../../src/common/spec/cidr.ts";
+
 /** Both ends of the link between the host's network and the namespace of the data path. */
-export const uplink = {
-  host: "172.19.0.1",
-  swarm: "172.19.0.2",
-  length: 30,
-  host6: "fd19::1",
-  swarm6: "fd19::2",
-  length6: 64,
-} as const;
+export interface Uplink {
+  readonly host: string;
+  readonly swarm: string;
+  readonly length: number;
+  readonly host6: string;
+  readonly swarm6: string;
+  readonly length6: number;
+}
+
+/** How many daemons can share the network of one host. */
+export const uplinkSlots = 16_384;
+
+/** The addresses of a daemon's link. @param slot Less than `uplinkSlots`; 0 unless several daemons share a network. */
+export function uplinkOf(slot: number): Uplink {
+  const prefix = `172.19.${slot >> 6}`;
+  const prefix6 = slot === 0 ? "fd19:" : `fd19:0:0:${slot.toString(16)}:`;
+  return {
+    host: `${prefix}.${(slot & 63) * 4 + 1}`,
+    swarm: `${prefix}.${(slot & 63) * 4 + 2}`,
+    length: 30,
+    host6: `${prefix6}:1`,
+    swarm6: `${prefix6}:2`,
+    length6: 64,
+  };
+}
+
+/** The link of the only daemon in its network. */
+export const uplink: Uplink = uplinkOf(0);
 
 /** Gateway of tasks and containers, the same on each node. */
 export const gateway = {
@@ -69,4 +97,42 @@ export function ingress6Of(address: string): string {
 
 function hex(byte: number): string {
   return byte.toString(16).padStart(2, "0");
+}
+
+/** Lengths of the prefixes that hold the addresses of all nodes in the mesh between them. */
+export const transitPrefixLength = { v4: 16, v6: 64 } as const;
+
+/** Hardware address of an endpoint of an overlay network. @param addresses Its own there, of both families. */
+export function endpointMac(addresses: readonly string[]): string {
+  const address = addresses.find((text) => !text.includes(":"));
+  if (address !== undefined) return macOf(address);
+  // The end of an IPv6 address tells endpoints of one network apart; the first byte says that it was made up here.
+  const value = parseAddress(addresses[0] ?? "")?.value ?? 0n;
+  const low = (value ^ (value >> 64n)) & 0xffffffffffn;
+  const text = low.toString(16).padStart(10, "0");
+  return `06:${text.match(/../g)?.join(":")}`;
+}
+
+/** An address of IPv6 that goes with the node-local IPv4 address of a container. */
+export function gateway6Of(address: string): string {
+  const [, , c = 0, d = 0] = address.split(".").map(Number);
+  return `fd18::1:${((c << 8) | d).toString(16)}`;
+}
+
+/** An address as the kernel writes it. */
+export function canonical(text: string): string {
+  const address = parseAddress(text);
+  return address === undefined ? text : formatAddress(address);
+}
+
+/** A prefix as the kernel writes it. */
+export function canonicalPrefix(text: string): string {
+  const prefix = parsePrefix(text);
+  return prefix === undefined ? text : formatPrefix(networkOf(prefix));
+}
+
+/** The slot of a link. */
+export function uplinkSlotOf({ host }: Uplink): number {
+  const [, , c = 0, d = 0] = host.split(".").map(Number);
+  return c * 64 + (d >> 2);
 }

@@ -66,6 +66,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   const serving = engine.run(stop.signal);
   const started = node.start();
   const settled = Promise.all([started, runtime.settled()]);
+  void settled.then(() => runtime.clean());
   await Promise.race([settled, aborted(stop.signal), startTimeout()]);
   try {
     for (const host of config.hosts) await listen(engine, host, config, log);
@@ -98,6 +99,7 @@ async function assemble(config: DaemonConfig, log: Log) {
   const tools = { clock: systemClock, random: systemRandom, log };
   const facts = readDaemonFacts(config);
   const registry = registriesOf(config);
+  const network = new NetworkState(tools);
   const runtime = await NodeRuntime.open({
     ...tools,
     ...config,
@@ -107,10 +109,10 @@ async function assemble(config: DaemonConfig, log: Log) {
     socketPath: runtimeSocket(config, "containerd"),
     runtime: "",
     registry,
+    cluster: network,
     platforms: () => platformsOf(readHostFacts()),
     log: log.with({ component: "runtime" }),
   });
-  const network = new NetworkState(tools);
   const node = new SwarmNode({
     ...tools,
     config,

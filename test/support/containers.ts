@@ -20,6 +20,7 @@ import { emptyContainerConfig } from "../../agent/exec/containerd/record.ts";
 import { runtimePrograms } from "../../agent/exec/containerd/runtime-programs.ts";
 import type {
   ContainerFiles,
+  ContainerNetworks,
   ContainerStreams,
   RuntimeCore,
 } from "../../agent/exec/containerd/seams.ts";
@@ -91,6 +92,7 @@ export class TestContainers {
       ready: () => supervisor.ready(),
       images: imagesOf(this.images),
       ...(this.#whole ? this.#realParts() : standIns(this.containerd.dir)),
+      networks: noNetworks,
       node: this.node,
       programs: runtimePrograms(
         () => this.programs.map((name) => ({ name, path: name, version: "" })),
@@ -201,6 +203,15 @@ function fileStreams(core: RuntimeCore): ContainerStreams {
 function noFiles(): ContainerFiles {
   return { copyUp: async () => undefined } as unknown as ContainerFiles;
 }
+
+/** Containers have a loopback device alone. */
+const noNetworks: ContainerNetworks = {
+  check: () => undefined,
+  join: async () => ({ path: undefined, hosts: [], nameserver: undefined }),
+  adopted: async () => undefined,
+  drain: async () => undefined,
+  leave: async () => undefined,
+};
 
 /** Volumes that are plain folders. */
 function folderVolumes(folder: string): Volumes {

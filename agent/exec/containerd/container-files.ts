@@ -3,12 +3,21 @@
  */
 import type { ContainerConfig } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import type { JoinedNetworks } from "./seams.ts";
 
 /** Name servers when the node itself has none that a container could reach, as with Docker. */
 const publicNameServers = ["8.8.8.8", "8.8.4.4"];
 
-/** Text of /etc/hosts. @throws ClusterError invalid-argument for an entry that is none. */
-export function hostsText(config: Pick<ContainerConfig, "extraHosts">): string {
+/**
+ * Text of /etc/hosts.
+ *
+ * @param own The container's names at its addresses.
+ * @throws ClusterError invalid-argument for an entry that is none.
+ */
+export function hostsText(
+  config: Pick<ContainerConfig, "extraHosts">,
+  own: JoinedNetworks["hosts"],
+): string {
   const lines = [
     "127.0.0.1\tlocalhost",
     "::1\tlocalhost ip6-localhost ip6-loopback",
@@ -17,6 +26,7 @@ export function hostsText(config: Pick<ContainerConfig, "extraHosts">): string {
     "ff02::1\tip6-allnodes",
     "ff02::2\tip6-allrouters",
     ...config.extraHosts.map(extraHost),
+    ...own.map(({ address, names }) => `${address}\t${names.join(" ")}`),
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -43,12 +53,13 @@ function extraHost(entry: string): string {
  * Text of /etc/resolv.conf.
  *
  * @param nodeText The machine's own.
- * @param ownNetwork Whether the container has another loopback than the machine.
+ * @param o `ownNetwork`: whether the container has another loopback than the machine; `nameserver`: the only one that it is
+ *   to ask, if there is such a one.
  */
 export function resolvText(
   nodeText: string,
   config: Pick<ContainerConfig, "dns" | "dnsSearch" | "dnsOptions">,
-  ownNetwork: boolean,
+  o: { readonly ownNetwork: boolean; readonly nameserver?: string | undefined },
 ): string {
   const lines = nodeText.split("\n").map((line) => line.trim());
   const values = (word: string) =>
@@ -56,10 +67,11 @@ export function resolvText(
       .filter((line) => line.startsWith(`${word} `) || line.startsWith(`${word}\t`))
       .map((line) => line.slice(word.length).trim());
   const reachable = values("nameserver").filter(
-    (address) => !ownNetwork || !(address.startsWith("127.") || address === "::1"),
+    (address) => !o.ownNetwork || !(address.startsWith("127.") || address === "::1"),
   );
   const found = reachable.length > 0 ? reachable : publicNameServers;
-  const servers = config.dns.length > 0 ? config.dns : found;
+  const asked = config.dns.length > 0 ? config.dns : found;
+  const servers = o.nameserver === undefined ? asked : [o.nameserver];
   // A lone dot says that there is to be no search list.
   const search = config.dnsSearch.length > 0 ? config.dnsSearch : values("search").slice(-1);
   const options = config.dnsOptions.length > 0 ? config.dnsOptions : values("options").slice(-1);

@@ -32,7 +32,7 @@ import type { Container, ContainerConfig } from "../../../src/common/container/t
 import type { Volumes } from "../../../src/common/container/volumes.ts";
 import type { ContainerdClient } from "../../../src/common/containerd/client.ts";
 import { TasksService } from "../../../src/common/containerd/generated/protocol.ts";
-import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import { containerKillMs, stopTimeoutDefaultS } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
@@ -46,7 +46,7 @@ import { Records } from "./records.ts";
 import { resourcesOf } from "./resources.ts";
 import { Runner, requireRunning } from "./runner.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
-import type { ContainerFiles, ContainerStreams, RuntimeCore } from "./seams.ts";
+import type { ContainerFiles, ContainerNetworks, ContainerStreams, RuntimeCore } from "./seams.ts";
 import { SpecBuilder } from "./spec-builder.ts";
 import { ContainerTable } from "./table.ts";
 
@@ -59,6 +59,7 @@ export interface ContainersOptions {
   readonly volumes: Volumes;
   readonly streams: (core: RuntimeCore) => ContainerStreams;
   readonly files: (core: RuntimeCore) => ContainerFiles;
+  readonly networks: ContainerNetworks;
   readonly node: NodeFacts;
   readonly programs: RuntimePrograms;
   /** Holds one folder per container. */
@@ -195,6 +196,7 @@ export class ContainerdContainers implements Containers {
     }
     if (!entry.isRunning) return false;
     entry.setLife({ stopped: true });
+    await this.#drain(entry);
     const seconds = o.timeoutS ?? entry.facts.config.stopTimeoutS ?? stopTimeoutDefaultS;
     const ended = await this.#signalAndWait(
       entry,
@@ -203,6 +205,25 @@ export class ContainerdContainers implements Containers {
     );
     if (!ended) await this.#end(entry);
     return true;
+  }
+
+  /** Tasks get no new connections any more before they are told to stop. */
+  async #drain(entry: Entry): Promise<void> {
+    if (entry.facts.config.task === undefined) return;
+    const over = new AbortController();
+    const ended = entry.nextExit(AbortSignal.any([over.signal, this.#stopping.signal])).then(
+      () => over.abort(),
+      () => over.abort(),
+    );
+    await this.#o.networks.drain(entry.container, over.signal).catch((error: unknown) => {
+      if (over.signal.aborted) return;
+      this.#o.log.warn("connections not waited for", {
+        "container.id": entry.id,
+        err: errorText(error),
+      });
+    });
+    over.abort();
+    await ended;
   }
 
   /** Sends a signal. @returns Whether the container ended within the time; undefined waits without end. */

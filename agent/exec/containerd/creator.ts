@@ -25,9 +25,9 @@ import { type ContainerFacts, containerLabel, withoutContents } from "./record.t
 import type { Records } from "./records.ts";
 import { ignoreAbsent, snapshotKey } from "./records.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
-import type { ContainerFiles, ContainerStreams, ProcessUser } from "./seams.ts";
+import type { ContainerFiles, ContainerNetworks, ContainerStreams, ProcessUser } from "./seams.ts";
 import { signalNumber } from "./signals.ts";
-import { hostnameOf, networkOf, type SpecBuilder } from "./spec-builder.ts";
+import { hostnameOf, type SpecBuilder } from "./spec-builder.ts";
 import type { ContainerTable } from "./table.ts";
 
 /** What a creator is made with. */
@@ -36,6 +36,7 @@ export interface CreatorOptions {
   readonly images: Images;
   readonly volumes: Volumes;
   readonly streams: ContainerStreams;
+  readonly networks: ContainerNetworks;
   readonly files: ContainerFiles;
   readonly table: ContainerTable;
   readonly records: Records;
@@ -94,7 +95,7 @@ export class Creator {
         "can't create 'AutoRemove' container with restart policy",
       );
     }
-    networkOf(config);
+    this.#o.networks.check(config);
   }
 
   async #facts(o: {
@@ -159,7 +160,7 @@ export class Creator {
       const userKey = JSON.stringify([image.id, facts.user, config.groups]);
       const known = this.#users.get(userKey);
       const guess: ProcessUser = known ?? { uid: 0, gid: 0, additionalGids: [0], home: "/" };
-      const specJson = await specs.build(whole, guess, false);
+      const specJson = await specs.build(whole, guess, undefined);
       entry = new Entry(
         whole,
         { state: freshState, stopped: false, lastExit: undefined },
@@ -172,7 +173,7 @@ export class Creator {
       entry.rootfs = await this.#prepare(id, image);
       const user = known ?? this.#lookUp(entry, userKey, config);
       await this.#copyUp(entry);
-      if (!finished) await records.finish(entry, await specs.build(whole, user, false));
+      if (!finished) await records.finish(entry, await specs.build(whole, user, undefined));
       return entry;
     } catch (error) {
       const anonymous = planned.filter((mount) => mount.anonymous);

@@ -26,7 +26,9 @@ import { hostRoutes } from "../../network/local/host-routes.ts";
 import type { AddressPool } from "../../network/local/ipam.ts";
 import { LocalNetworks } from "../../network/local/local-networks.ts";
 import { LocalStore } from "../../network/local/store.ts";
+import { NodeNetwork } from "../../network/node-network.ts";
 import { gateway, uplink } from "../../network/pools.ts";
+import type { NetworkState } from "../../network/state.ts";
 import { LocalVolumes } from "../../volumes/local-volumes.ts";
 import { commitContainer } from "./commit.ts";
 import { ContainerdContainers } from "./containers.ts";
@@ -56,6 +58,8 @@ export interface NodeRuntimeOptions {
   /** runc, crun or empty for the quickest that works. */
   readonly runtime: string;
   readonly registry: Registry;
+  /** What the managers say of the data path. */
+  readonly cluster: Pick<NetworkState, "current" | "listen">;
   /** What the node runs, the best first. */
   readonly platforms: () => readonly Platform[];
   readonly clock: Clock;
@@ -75,6 +79,9 @@ export class NodeRuntime implements Runtime {
   readonly #images: NodeImages;
   readonly #stateFolder: string;
   readonly #secretsFolder: string | undefined;
+  /** Holds the files that keep network namespaces. */
+  readonly #namespaces: string;
+  readonly #network: NodeNetwork;
   #programs: readonly RuntimeProgram[] = [];
   #probed: Promise<void> | undefined;
 
@@ -98,7 +105,17 @@ export class NodeRuntime implements Runtime {
     this.#images = images;
     this.images = images;
     this.volumes = volumes;
-    this.networks = localNetworks(options);
+    const local = localNetworks(options);
+    this.networks = local;
+    this.#namespaces = join(execRoot, "netns");
+    this.#network = new NodeNetwork({
+      folder: this.#namespaces,
+      instance,
+      local,
+      cluster: options.cluster,
+      clock,
+      log: log.with({ component: "network" }),
+    });
     this.containers = new ContainerdContainers({
       client,
       ready: () => this.#ready(),
@@ -114,6 +131,7 @@ export class NodeRuntime implements Runtime {
           commit: (container, options) =>
             commitContainer({ client, images, snapshotKey }, container, options),
         }),
+      networks: this.#network,
       node: this.#node,
       programs: runtimePrograms(() => this.#programs, this.#stateFolder),
       folder,
@@ -146,11 +164,19 @@ export class NodeRuntime implements Runtime {
     }
   }
 
+  /** To be called once the containers and the cluster of this node are known: what others left behind goes. */
+  clean(): void {
+    this.#network.claimed();
+  }
+
   /** Runs until the signal aborts; containers run on after that. */
   async run(signal: AbortSignal): Promise<void> {
     const over = new AbortController();
     const volumes = join(this.#o.dataRoot, "volumes");
-    if (this.#node.cgroups.hybridMount !== undefined) await this.#share(volumes);
+    const shared = this.#node.cgroups.hybridMount === undefined ? [] : [volumes, this.#namespaces];
+    for (const folder of shared) await this.#share(folder);
+    const networkOver = new AbortController();
+    const connecting = this.#network.run(networkOver.signal);
     const supervising = this.#supervisor.run(over.signal);
     this.#probed = this.#probe();
     const sweeping = this.#images.run(signal);
@@ -161,10 +187,12 @@ export class NodeRuntime implements Runtime {
       await following;
       await this.#probed;
     } finally {
+      networkOver.abort();
+      await connecting;
       // The last states of containers are written by now.
       over.abort();
       await supervising;
-      await unshareFolder(volumes);
+      for (const folder of shared) await unshareFolder(folder);
       this.#clean();
     }
   }
@@ -190,7 +218,8 @@ export class NodeRuntime implements Runtime {
       mkdirSync(folder, { recursive: true, mode: 0o711 });
       await shareFolder(folder);
     } catch (error) {
-      this.#o.log.warn("volumes that are mounted are empty in containers", {
+      this.#o.log.warn("what is mounted later is not there in containers", {
+        folder,
         err: errorText(error),
       });
     }

@@ -21,9 +21,9 @@ import type { TaskExit } from "./record.ts";
 import { ignoreAbsent, type Records, saysGone, snapshotKey } from "./records.ts";
 import { restartPause } from "./restart-policy.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
-import type { ContainerStreams } from "./seams.ts";
+import type { ContainerNetworks, ContainerStreams, JoinedNetworks } from "./seams.ts";
 import { signalNumber } from "./signals.ts";
-import type { SpecBuilder } from "./spec-builder.ts";
+import { networkOf, type SpecBuilder } from "./spec-builder.ts";
 import { startFailure } from "./start-failure.ts";
 
 /** Unit of times in /proc, milliseconds: Linux shows user space 100 a second on all architectures. */
@@ -35,6 +35,7 @@ export interface RunnerOptions {
   /** Resolves when containerd is up. @throws ClusterError unavailable with the reason. */
   readonly ready: () => Promise<void>;
   readonly streams: ContainerStreams;
+  readonly networks: ContainerNetworks;
   readonly records: Records;
   readonly specs: SpecBuilder;
   readonly programs: RuntimePrograms;
@@ -90,9 +91,10 @@ export class Runner {
     entry.runs++;
     entry.oom = false;
     try {
-      await gate.run(signal, () => this.#launchNow(entry, restartCount));
+      await gate.run(signal, () => this.#launchNow(entry, restartCount, signal));
     } catch (thrown) {
       await this.#o.streams.stopped(entry.id);
+      await this.#leave(entry);
       if (signal.aborted) throw thrown;
       const { exitCode, error } = startFailure(thrown);
       const finishedAtMs = this.#o.clock.now();
@@ -110,11 +112,12 @@ export class Runner {
     }
   }
 
-  async #launchNow(entry: Entry, restartCount: number): Promise<void> {
+  async #launchNow(entry: Entry, restartCount: number, signal: AbortSignal): Promise<void> {
     const { streams, records, specs, emit } = this.#o;
     const rootfs = await this.rootfs(entry);
     const user = specs.userIn(rootfs, entry.facts.user, entry.facts.config.groups);
-    const specJson = await specs.build(entry.facts, user, true);
+    const joined = await this.#join(entry, signal);
+    const specJson = await specs.build(entry.facts, user, joined ?? "strict");
     if (specJson !== entry.specJson) await records.saveSpec(entry, specJson);
     const stdio = await streams.prepare(entry.container);
     const pid = await this.#startTask(entry, { rootfs, ...stdio });
@@ -133,6 +136,22 @@ export class Runner {
     else await records.saveLifeNow(entry);
     emit(entry, "start");
     streams.started(entry.container);
+  }
+
+  /** Its place in networks; undefined where it has those of others, or none. */
+  async #join(entry: Entry, signal: AbortSignal): Promise<JoinedNetworks | undefined> {
+    if (networkOf(entry.facts.config) !== "own") return undefined;
+    return this.#o.networks.join(entry.container, signal);
+  }
+
+  /** Gives its places up; what could not be removed is by the next look. */
+  async #leave(entry: Entry): Promise<void> {
+    await this.#o.networks.leave(entry.id).catch((error: unknown) => {
+      this.#o.log.warn("places in networks not given up", {
+        "container.id": entry.id,
+        err: errorText(error),
+      });
+    });
   }
 
   /** Its root file system; the mounts are made by the shim. */
@@ -269,6 +288,7 @@ export class Runner {
   async #ended(entry: Entry, exit: TaskExit): Promise<void> {
     const { streams, records, emit, clock } = this.#o;
     await streams.stopped(entry.id);
+    await this.#leave(entry);
     const { state, facts, life } = entry;
     const pauseMs = this.#o.stopping.aborted
       ? undefined
@@ -444,6 +464,7 @@ export class Runner {
       });
       if (!isSame) this.#o.records.saveLife(entry);
       await this.#o.streams.adopted(entry.container);
+      await this.#o.networks.adopted(entry.container);
     });
   }
 

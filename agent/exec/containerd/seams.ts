@@ -119,8 +119,8 @@ export interface ContainerStreams {
 
 /** What a container that is about to start gets from its networks. */
 export interface JoinedNetworks {
-  /** File of its network namespace. */
-  readonly path: string;
+  /** File of its network namespace; undefined for a new one with a loopback device alone. */
+  readonly path: string | undefined;
   /** Lines of /etc/hosts besides those of loopback: address and names. */
   readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
   /** Name server for /etc/resolv.conf; the node's own where undefined. */

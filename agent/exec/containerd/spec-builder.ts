@@ -29,7 +29,7 @@ import { ociSpec, type SpecInput, specJson } from "./oci-spec.ts";
 import type { OciMount } from "./oci-types.ts";
 import type { ContainerFacts } from "./record.ts";
 import { resourcesOf } from "./resources.ts";
-import type { ProcessUser } from "./seams.ts";
+import type { JoinedNetworks, ProcessUser } from "./seams.ts";
 import { seccompOf } from "./seccomp.ts";
 import { userFileBytesMax, userOf } from "./user-lookup.ts";
 
@@ -79,14 +79,20 @@ export class SpecBuilder {
   /**
    * The spec as JSON.
    *
-   * @param strict Whether what it refers to must be there, as at a start.
+   * @param start What it starts with; undefined before a start, when what it refers to need not be there.
    * @throws ClusterError invalid-argument or failed-precondition in Docker's words.
    */
-  async build(facts: Facts, user: ProcessUser, strict: boolean): Promise<string> {
+  async build(
+    facts: Facts,
+    user: ProcessUser,
+    start: JoinedNetworks | "strict" | undefined,
+  ): Promise<string> {
     const { node } = this.#o;
     const { config } = facts;
-    const shared = this.#shared(config, strict);
-    const mounts = [...(await this.#mounts(facts)), ...this.#secrets(facts), ...this.#files(facts)];
+    const joined = start === "strict" ? undefined : start;
+    const shared = this.#shared(config, start !== undefined, joined);
+    const files = this.#files(facts, joined);
+    const mounts = [...(await this.#mounts(facts)), ...this.#secrets(facts), ...files];
     const capabilities = capabilitiesOf({
       privileged: config.privileged,
       add: config.capabilityAdd,
@@ -123,11 +129,7 @@ export class SpecBuilder {
 
   /** What the node cannot do of what the container asks for. */
   warnings(config: ContainerConfig): string[] {
-    const { warnings } = resourcesOf(config, this.#o.node.cgroups);
-    if (networkOf(config) === "default") {
-      warnings.push("This node has no networks yet: the container has a loopback device only.");
-    }
-    return warnings;
+    return resourcesOf(config, this.#o.node.cgroups).warnings;
   }
 
   /** Writes the contents of secrets and configs into memory. @throws ClusterError unavailable without such a place. */
@@ -156,7 +158,11 @@ export class SpecBuilder {
     );
   }
 
-  #shared(config: ContainerConfig, strict: boolean): SpecInput["shared"] {
+  #shared(
+    config: ContainerConfig,
+    strict: boolean,
+    joined: JoinedNetworks | undefined,
+  ): SpecInput["shared"] {
     const place = (kind: string, mode: string, file: string): string | undefined => {
       if (mode === "host") return "host";
       const reference = /^container:(.+)$/.exec(mode)?.[1];
@@ -171,7 +177,7 @@ export class SpecBuilder {
       return `/proc/${other.state.pid}/ns/${file}`;
     };
     return {
-      network: place("network", networkOf(config), "net"),
+      network: joined?.path ?? place("network", networkOf(config), "net"),
       pid: place("PID namespace", config.pidMode, "pid"),
       ipc: place("IPC namespace", config.ipcMode, "ipc"),
       uts: config.utsMode === "host" ? "host" : undefined,
@@ -248,8 +254,11 @@ export class SpecBuilder {
     });
   }
 
-  /** Writes /etc/hosts and its like, unless they are there: who changed them in the container keeps them. */
-  #files({ id, config }: Facts): OciMount[] {
+  /**
+   * Writes /etc/hosts and its like, unless they are there: who changed them in the container keeps them. But the addresses
+   * of a container may be others at each start.
+   */
+  #files({ id, config }: Facts, joined: JoinedNetworks | undefined): OciMount[] {
     const network = networkOf(config);
     const reference = /^container:(.+)$/.exec(network)?.[1];
     const owner = reference === undefined ? undefined : this.#o.find(reference).id;
@@ -260,13 +269,20 @@ export class SpecBuilder {
       [
         "hosts",
         () =>
-          network === "host" ? hostsTextOfNode(readText("/etc/hosts"), config) : hostsText(config),
+          network === "host"
+            ? hostsTextOfNode(readText("/etc/hosts"), config)
+            : hostsText(config, joined?.hosts ?? []),
       ],
-      ["resolv.conf", () => resolvText(nodeResolv(), config, network !== "host")],
+      [
+        "resolv.conf",
+        () => resolvText(nodeResolv(), config, { ownNetwork: network !== "host", ...joined }),
+      ],
     ];
     return texts.map(([name, text]) => {
       const source = join(folder, name);
-      if (!existsSync(source)) {
+      const isNew = !existsSync(source) || (name === "hosts" && joined !== undefined);
+      // Before its first start it is not known what is to be in them.
+      if (isNew && (network !== "own" || joined !== undefined || name === "hostname")) {
         mkdirSync(folder, { recursive: true, mode: 0o711 });
         writeFileSync(source, text(), { mode: 0o644 });
       }
@@ -275,12 +291,10 @@ export class SpecBuilder {
   }
 }
 
-/** The network a container starts in: none, host, container:REF, or default. @throws ClusterError for others. */
+/** What a container has of networks: none, host, container:REF, or own ones. */
 export function networkOf(config: Pick<ContainerConfig, "networks">): string {
   const name = config.networks[0] ?? "default";
-  if (["none", "host", "default"].includes(name) || name.startsWith("container:")) return name;
-  if (name === "bridge") return "default";
-  throw new ClusterError("not-found", `network ${name} not found`);
+  return name === "none" || name === "host" || name.startsWith("container:") ? name : "own";
 }
 
 /** The name inside: what was said, else the node's in its network, else the start of the id. */

@@ -1,0 +1,66 @@
+/**
+ * Kernel settings of the node's own network that the data path cannot do without, remembered so that they are as before
+ * once nothing needs them.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Log } from "../../src/common/log/log.ts";
+import { readSettings, writeSettings } from "./namespace.ts";
+
+const forward4 = "net/ipv4/ip_forward";
+const forward6 = "net/ipv6/conf/all/forwarding";
+
+/** The settings of one daemon. */
+export class HostSettings {
+  readonly #file: string;
+  readonly #log: Log;
+
+  /** @param file Where what was before is remembered. */
+  constructor(file: string, log: Log) {
+    this.#file = file;
+    this.#log = log;
+  }
+
+  /** Lets the node hand packets on. */
+  async need(): Promise<void> {
+    const found = await readSettings(undefined, [forward4, forward6]);
+    const changes = [...found].filter(([, value]) => value === "0").map(([path]) => path);
+    if (changes.length === 0) return;
+    // A node that forwards takes no routes from its routers any more, unless they are wanted all the same.
+    const routers = changes.includes(forward6) ? await this.#routerSettings() : [];
+    const before = [...changes, ...routers.map(([path]) => path)];
+    const values = await readSettings(undefined, before);
+    mkdirSync(dirname(this.#file), { recursive: true, mode: 0o711 });
+    writeFileSync(this.#file, JSON.stringify({ ...Object.fromEntries(values), ...this.#kept() }));
+    this.#log.info("the node forwards packets from now on", { settings: changes.join(" ") });
+    await writeSettings(undefined, routers);
+    await writeSettings(
+      undefined,
+      changes.map((path) => [path, "1"] as const),
+    );
+  }
+
+  /** Puts them back. @param shared Another daemon needs them: they stay. */
+  async release(shared: boolean): Promise<void> {
+    const kept = Object.entries(this.#kept());
+    rmSync(this.#file, { force: true });
+    if (kept.length === 0 || shared) return;
+    await writeSettings(undefined, kept);
+  }
+
+  async #routerSettings(): Promise<[string, string][]> {
+    const devices = readdirSync("/proc/sys/net/ipv6/conf");
+    const paths = devices.map((device) => `net/ipv6/conf/${device}/accept_ra`);
+    const values = await readSettings(undefined, paths);
+    return [...values].filter(([, value]) => value === "1").map(([path]) => [path, "2"]);
+  }
+
+  #kept(): Readonly<Record<string, string>> {
+    try {
+      return JSON.parse(readFileSync(this.#file, "utf8")) as Record<string, string>;
+    } catch {
+      // Nothing was changed.
+      return {};
+    }
+  }
+}

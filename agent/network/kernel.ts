@@ -1,0 +1,149 @@
+/**
+ * What the data path asks of the kernel beside batches: facts of the node's own network, what is there now, the rules, and
+ * the removal of everything.
+ */
+import { existsSync } from "node:fs";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { sandboxLooksMax } from "../../src/common/limits/network.ts";
+import { emptySpace, hostSpace, type Plan, type SpaceState, swarmSpace } from "./model.ts";
+import { isUplink, uplinkDevice } from "./names.ts";
+import { command, isNamespace } from "./namespace.ts";
+import { addressesFrom, observe } from "./observe.ts";
+import { outwardHost, outwardSwarm, outwardTable } from "./outward.ts";
+import type { PlanInput } from "./plan.ts";
+import { type Uplink, uplinkOf } from "./pools.ts";
+import { chooseSlot } from "./uplink-slot.ts";
+
+type Facts = Pick<PlanInput, "uplink" | "underlay" | "ipv6">;
+
+/** The kernel as one daemon deals with it. */
+export class Kernel {
+  readonly #instance: string;
+  readonly #fileOf: (space: string) => string | undefined;
+  #facts: Facts | undefined;
+  #factsFor = "";
+  #uplink: Uplink | undefined;
+  #looked = 0;
+  #hasRules = false;
+
+  constructor(instance: string, fileOf: (space: string) => string | undefined) {
+    this.#instance = instance;
+    this.#fileOf = fileOf;
+  }
+
+  /** Whether a file keeps a namespace. */
+  isNamespace(file: string): boolean {
+    return isNamespace(file);
+  }
+
+  /** @param address The node's data path address; empty where it has none. @param fresh Whether to ask anew. */
+  async facts(address: string, fresh: boolean): Promise<Facts> {
+    if (this.#facts !== undefined && !fresh && this.#factsFor === address) return this.#facts;
+    const devices = await ask("ip", "-json", "addr");
+    const addresses = devices.flatMap(addressesFrom);
+    const own = uplinkDevice(this.#instance);
+    this.#uplink ??= uplinkOf(chooseSlot(own, addresses, this.#instance));
+    const found = addresses.find((one) => one.address === address);
+    const device = found?.device ?? (await defaultDevice());
+    const mtu = devices.map(mtuOf).find(({ name }) => name === device)?.mtu ?? 1500;
+    this.#facts = {
+      uplink: this.#uplink,
+      underlay: { device, address: found?.address ?? "", mtu },
+      ipv6: existsSync("/proc/sys/net/ipv6"),
+    };
+    this.#factsFor = address;
+    return this.#facts;
+  }
+
+  /** What there is of ours. @param all Whether what is not wanted counts, too. */
+  async look(wanted: Plan, all: boolean): Promise<Plan> {
+    this.#hasRules = false;
+    const seen = new Map<string, SpaceState>();
+    const containers = [...wanted.keys()].filter((key) => key !== hostSpace && key !== swarmSpace);
+    const begin = this.#looked % Math.max(1, containers.length);
+    const turn = [...containers.slice(begin), ...containers.slice(0, begin)];
+    const first = this.#looked === 0;
+    const chosen = new Set(first ? containers : turn.slice(0, sandboxLooksMax));
+    this.#looked += sandboxLooksMax;
+    for (const [space, state] of wanted) {
+      const isContainers = space !== hostSpace && space !== swarmSpace;
+      if (isContainers && !chosen.has(space)) {
+        seen.set(space, state);
+        continue;
+      }
+      const found = await observe(this.#fileOf(space), {
+        everything: space === swarmSpace,
+        settings: [...state.settings.keys()],
+      });
+      // Elsewhere there are devices of others, too.
+      seen.set(space, space === swarmSpace && all ? found : common(found, state));
+    }
+    return seen;
+  }
+
+  /** Loads the rules that let containers out. @throws ClusterError unavailable. */
+  async rules(): Promise<void> {
+    if (this.#hasRules) return;
+    await nft(outwardHost(this.#instance), undefined);
+    await nft(outwardSwarm(), this.#fileOf(swarmSpace));
+    this.#hasRules = true;
+  }
+
+  /** Removes device and rules of the node's own network. @returns Whether another daemon has such a device. */
+  async remove(): Promise<boolean> {
+    this.#facts = undefined;
+    this.#hasRules = false;
+    const table = outwardTable(this.#instance);
+    // Absent is fine: then nothing was made.
+    await command(["nft", "-f", "-"], {
+      input: `add table inet ${table}\ndelete table inet ${table}\n`,
+    });
+    await command(["ip", "link", "del", uplinkDevice(this.#instance)]);
+    this.#uplink = undefined;
+    const devices = await ask("ip", "-json", "addr");
+    return devices.map(mtuOf).some(({ name }) => isUplink(name));
+  }
+}
+
+async function ask(...words: readonly string[]): Promise<readonly unknown[]> {
+  const { stdout } = await command(words);
+  const value: unknown = JSON.parse(stdout.trim() || "[]");
+  return Array.isArray(value) ? value : [];
+}
+
+/** Device of the route to everywhere; empty where there is none. */
+async function defaultDevice(): Promise<string> {
+  const [route] = await ask("ip", "-json", "route", "show", "default");
+  const name = (route as { readonly dev?: unknown } | undefined)?.dev;
+  return typeof name === "string" ? name : "";
+}
+
+function mtuOf(json: unknown): { readonly name: string; readonly mtu: number } {
+  const { ifname, mtu } = json as { readonly ifname?: unknown; readonly mtu?: unknown };
+  return {
+    name: typeof ifname === "string" ? ifname : "",
+    mtu: typeof mtu === "number" ? mtu : 0,
+  };
+}
+
+/** @throws ClusterError unavailable. */
+async function nft(text: string, file: string | undefined): Promise<void> {
+  const { code, stderr } = await command(["nft", "-f", "-"], { file, input: text });
+  if (code !== 0) throw new ClusterError("unavailable", `nft: ${stderr.trim()}`);
+}
+
+/** Those entries that both have, as they are. */
+function common(found: SpaceState, wanted: SpaceState): SpaceState {
+  const both = <T>(map: ReadonlyMap<string, T>, other: ReadonlyMap<string, unknown>) =>
+    new Map([...map].filter(([key]) => other.has(key)));
+  return {
+    ...emptySpace,
+    links: both(found.links, wanted.links),
+    addresses: both(found.addresses, wanted.addresses),
+    routes: both(found.routes, wanted.routes),
+    rules: both(found.rules, wanted.rules),
+    neighbours: both(found.neighbours, wanted.neighbours),
+    forwarding: both(found.forwarding, wanted.forwarding),
+    settings: found.settings,
+  };
+}

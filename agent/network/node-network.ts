@@ -1,0 +1,417 @@
+/**
+ * The data path of one node: gives containers their network namespaces, and makes the kernel hold what `plan.ts` says.
+ *
+ * One loop plans, takes the difference to what there is, and applies it in batches, one pass after the other; whatever
+ * changes meanwhile is in the next pass. The kernel itself is looked at when the daemon starts, after failures and at
+ * intervals. Namespaces and devices outlive the daemon, so that its restart cuts no traffic.
+ */
+import { rmdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Clock } from "../../src/common/clock/clock.ts";
+import type { ContainerPlaces } from "../../src/common/container/networks.ts";
+import type { Container } from "../../src/common/container/types.ts";
+import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
+import {
+  networkLingerMs,
+  networkLookMs,
+  networkRetryMs,
+  networkWaitMs,
+} from "../../src/common/limits/network.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import { apply, type Failure } from "./apply.ts";
+import type { ClusterState } from "./cluster-state.ts";
+import { diff, isNothing } from "./diff.ts";
+import { GatewayPool } from "./gateway-pool.ts";
+import { HostSettings } from "./host-settings.ts";
+import { Kernel } from "./kernel.ts";
+import type { LocalNetworks } from "./local/local-networks.ts";
+import { hostSpace, type Plan, swarmSpace } from "./model.ts";
+import { makeNamespace, removeNamespace } from "./namespace.ts";
+import { localBridges, missingNetworks, sandboxOf } from "./places.ts";
+import { type PlanInput, plan, type Sandbox } from "./plan.ts";
+import { SandboxStore } from "./sandbox-store.ts";
+
+/** What a node's network is made with. */
+export interface NodeNetworkOptions {
+  /** Best in memory: what is in it is worthless after a boot. Holds the files that keep namespaces. */
+  readonly folder: string;
+  readonly instance: string;
+  /** Networks of the node itself. */
+  readonly local: Pick<
+    LocalNetworks,
+    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "endpoints" | "ports"
+  >;
+  /** What the managers say. */
+  readonly cluster: {
+    current(): ClusterState;
+    listen(listener: () => void): () => void;
+  };
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** What a container that is about to start gets. */
+interface Joined {
+  readonly path: string;
+  readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
+  readonly nameserver: string | undefined;
+}
+
+/** The data path. */
+export class NodeNetwork {
+  readonly #o: NodeNetworkOptions;
+  readonly #kernel: Kernel;
+  readonly #store: SandboxStore;
+  readonly #settings: HostSettings;
+  readonly #pool: GatewayPool;
+  readonly #sandboxes = new Map<string, Sandbox>();
+  /** Containers of earlier lives of the daemon that nobody has spoken of yet. */
+  readonly #unclaimed = new Set<string>();
+  /** Containers that have ended, and whose namespaces are still there. */
+  readonly #ended = new Set<string>();
+  /** What the kernel holds of ours, as far as is known; undefined: to be looked at. */
+  #applied: Plan | undefined;
+  /** Whether everything that should be there is known, so that the rest may go. */
+  #mayClean = false;
+  #waiting: Waiter[] = [];
+  #wake: () => void = () => undefined;
+  #isKicked = true;
+  /** When nothing needed the data path any more, monotonic; undefined while something does. */
+  #idleSince: number | undefined;
+  #isUp = false;
+
+  constructor(options: NodeNetworkOptions) {
+    this.#o = options;
+    this.#store = new SandboxStore(options.folder);
+    this.#kernel = new Kernel(options.instance, (space) => this.#fileOf(space));
+    this.#settings = new HostSettings(join(options.folder, "host-settings.json"), options.log);
+    this.#pool = new GatewayPool(Math.floor(options.clock.now() / 100));
+    for (const sandbox of this.#store.load()) {
+      this.#sandboxes.set(sandbox.id, sandbox);
+      this.#unclaimed.add(sandbox.id);
+      if (sandbox.gateway !== undefined) this.#pool.take(sandbox.gateway.address);
+    }
+  }
+
+  /** File that keeps the namespace `swarm`. */
+  get swarmFile(): string {
+    return join(this.#o.folder, swarmSpace);
+  }
+
+  /** Keeps the kernel as it should be until the signal aborts. Never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { cluster, clock } = this.#o;
+    const stopListening = cluster.listen(() => this.#kick());
+    const wake = () => this.#wake();
+    signal.addEventListener("abort", wake, { once: true });
+    let lookAt = clock.monotonic() + networkLookMs;
+    let retryMs = networkRetryMs;
+    while (!signal.aborted) {
+      this.#isKicked = false;
+      const isWell = await this.#passAll();
+      retryMs = isWell ? networkRetryMs : Math.min(2 * retryMs, networkLookMs);
+      const now = clock.monotonic();
+      const pauses = [lookAt - now, isWell ? Infinity : retryMs, this.#idleLeftMs(now)];
+      await this.#pause(Math.min(...pauses), signal);
+      if (clock.monotonic() < lookAt) continue;
+      lookAt = clock.monotonic() + networkLookMs;
+      this.#applied = undefined;
+    }
+    signal.removeEventListener("abort", wake);
+    stopListening();
+    this.#tell({ error: new ClusterError("unavailable", "the daemon is stopping"), failures: [] });
+    // What nobody uses is not left behind.
+    if (this.#idleSince !== undefined) await this.#teardown().catch((error) => this.#warn(error));
+  }
+
+  /** All containers of earlier lives and the state of the cluster are known: what nobody claimed goes. */
+  claimed(): void {
+    this.#mayClean = true;
+    for (const id of this.#unclaimed) void this.leave(id);
+    const files = this.#store.files().filter((id) => !this.#sandboxes.has(id));
+    for (const id of files) this.#ended.add(id);
+    this.#unclaimed.clear();
+    this.#applied = undefined;
+    this.#kick();
+  }
+
+  /** @throws ClusterError for networks that cannot be had; before a container is made. */
+  check(config: Container["config"]): void {
+    this.#o.local.check(config);
+    const { cluster, local } = this.#o;
+    const main = config.networks[0] ?? "default";
+    if (config.task !== undefined || ["host", "none"].includes(main)) return;
+    if (main.startsWith("container:")) return;
+    for (const name of config.networks) {
+      if (local.lookUp(name) !== undefined) continue;
+      if (missingNetworks([joinTo(name)], cluster.current()).length === 0) continue;
+      throw new ClusterError("not-found", `network ${name} not found`);
+    }
+  }
+
+  /** Makes the namespace of a container that is about to start. @throws ClusterError when it cannot be made. */
+  async join(container: Container, signal: AbortSignal): Promise<Joined> {
+    const { id } = container;
+    if (this.#sandboxes.has(id)) await this.leave(id);
+    while (this.#ended.has(id)) await this.#nextPass();
+    const local = await this.#o.local.give(container);
+    try {
+      const joins = await this.#swarmJoins(container, signal);
+      await this.#add(this.#placed(container, joins, local));
+    } catch (error) {
+      await this.leave(id);
+      throw error;
+    }
+    return {
+      path: this.#store.fileOf(id),
+      hosts: hostsOf(container, local),
+      nameserver: undefined,
+    };
+  }
+
+  /** Takes over a container that runs already. */
+  async adopted(container: Container): Promise<void> {
+    this.#unclaimed.delete(container.id);
+  }
+
+  /** Before a container is told to stop. */
+  async drain(_container: Container, _signal: AbortSignal): Promise<void> {}
+
+  /** After a container's end: its places are free at once, its namespace goes soon. */
+  async leave(containerId: string): Promise<void> {
+    this.#unclaimed.delete(containerId);
+    const sandbox = this.#sandboxes.get(containerId);
+    await this.#o.local.release(containerId);
+    if (sandbox === undefined) return;
+    this.#sandboxes.delete(containerId);
+    this.#ended.add(containerId);
+    this.#store.delete(containerId);
+    if (sandbox.gateway !== undefined) this.#pool.free(sandbox.gateway.address);
+    this.#kick();
+  }
+
+  /** File of a container's namespace; undefined while it has none. */
+  sandboxOf(containerId: string): string | undefined {
+    return this.#sandboxes.has(containerId) ? this.#store.fileOf(containerId) : undefined;
+  }
+
+  #fileOf(space: string): string | undefined {
+    if (space === hostSpace) return undefined;
+    return space === swarmSpace ? this.swarmFile : this.#store.fileOf(space);
+  }
+
+  /** What a container has of networks of the swarm, once the managers have told of them. */
+  async #swarmJoins(container: Container, signal: AbortSignal) {
+    const { local, cluster, clock } = this.#o;
+    const joins = local
+      .joinsOf(container)
+      .filter(({ network }) => local.lookUp(network) === undefined);
+    const end = clock.monotonic() + networkWaitMs;
+    for (;;) {
+      const missing = missingNetworks(joins, cluster.current());
+      if (missing.length === 0) return joins;
+      if (clock.monotonic() >= end) {
+        throw new ClusterError("not-found", `network ${missing[0]} not found`);
+      }
+      await this.#clusterChange(Math.min(networkLookMs, end - clock.monotonic()), signal);
+    }
+  }
+
+  async #clusterChange(ms: number, signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const stop = this.#o.cluster.listen(() => over.abort());
+    await this.#o.clock.sleep(ms, AbortSignal.any([signal, over.signal])).catch(() => {
+      // It changed, or nobody waits any more: the latter is thrown below.
+    });
+    stop();
+    signal.throwIfAborted();
+  }
+
+  #placed(
+    container: Container,
+    joins: Parameters<typeof sandboxOf>[0]["joins"],
+    local: ContainerPlaces,
+  ): Sandbox {
+    return sandboxOf({
+      id: container.id,
+      taskId: container.config.task?.taskId ?? "",
+      joins,
+      local,
+      localNetworks: this.#o.local.list(),
+      cluster: this.#o.cluster.current(),
+      give: () => this.#pool.give(),
+    });
+  }
+
+  /** @throws ClusterError unavailable when the kernel or the programs refuse. */
+  async #add(sandbox: Sandbox): Promise<void> {
+    const { id } = sandbox;
+    this.#sandboxes.set(id, sandbox);
+    this.#store.save(sandbox);
+    const { error, failures } = await this.#nextPass();
+    const own = failures.find(({ owner }) => owner === id) ?? failures.find(({ owner }) => !owner);
+    if (error === undefined && own === undefined) return;
+    const why = error === undefined ? `${own?.line}: ${own?.error}` : errorText(error);
+    throw new ClusterError("unavailable", `cannot make the network of the container: ${why}`);
+  }
+
+  #kick(): void {
+    this.#isKicked = true;
+    this.#wake();
+  }
+
+  /** Resolves with the outcome of a pass that begins after this. */
+  #nextPass(): Promise<Outcome> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#kick();
+    });
+  }
+
+  #tell(outcome: Outcome, waiting = this.#waiting): void {
+    if (waiting === this.#waiting) this.#waiting = [];
+    for (const tell of waiting) tell(outcome);
+  }
+
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    if (this.#isKicked || signal.aborted || ms <= 0) return;
+    const over = new AbortController();
+    this.#wake = () => over.abort();
+    await this.#o.clock.sleep(ms, over.signal).catch(() => {
+      // Woken.
+    });
+    this.#wake = () => undefined;
+  }
+
+  #idleLeftMs(now: number): number {
+    if (this.#idleSince === undefined || !this.#isUp) return Infinity;
+    return Math.max(1, this.#idleSince + networkLingerMs - now);
+  }
+
+  /** One pass, with its outcome told. @returns Whether all is as it should be. */
+  async #passAll(): Promise<boolean> {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    try {
+      const failures = await this.#pass();
+      for (const { line, error, space } of failures.slice(0, 5)) {
+        this.#o.log.warn("network not as it should be", { space, line, err: error });
+      }
+      this.#tell({ error: undefined, failures }, waiting);
+      return failures.length === 0;
+    } catch (error) {
+      this.#applied = undefined;
+      this.#warn(error);
+      this.#tell({ error, failures: [] }, waiting);
+      return false;
+    }
+  }
+
+  #warn(error: unknown): void {
+    this.#o.log.warn("network not as it should be", { err: errorText(error) });
+  }
+
+  async #pass(): Promise<Failure[]> {
+    const wanted = plan(await this.#input());
+    if (wanted.size === 0) {
+      await this.#idle();
+      return [];
+    }
+    this.#idleSince = undefined;
+    await this.#settings.need();
+    await this.#ensureNamespaces(wanted);
+    const before = this.#applied ?? (await this.#kernel.look(wanted, this.#mayClean));
+    const steps = diff(before, wanted, (space) => this.#fileOf(space));
+    const failures = isNothing(steps) ? [] : await apply(steps, (space) => this.#fileOf(space));
+    this.#isUp = true;
+    this.#applied = failures.length === 0 ? wanted : undefined;
+    await this.#kernel.rules();
+    await this.#removeEnded();
+    return failures;
+  }
+
+  async #input(): Promise<PlanInput> {
+    const { cluster, local, instance } = this.#o;
+    const state = cluster.current();
+    const sandboxes = [...this.#sandboxes.values()];
+    const known = await this.#kernel.facts(state.self?.address ?? "", this.#applied === undefined);
+    return {
+      instance,
+      ...known,
+      secure: undefined,
+      cluster: state,
+      sandboxes,
+      bridges: localBridges(local.list(), sandboxes, known.underlay.mtu),
+    };
+  }
+
+  /** Namespaces that are to be there and are not; what was in them has to be made anew. */
+  async #ensureNamespaces(wanted: Plan): Promise<void> {
+    for (const space of wanted.keys()) {
+      const file = this.#fileOf(space);
+      if (file === undefined || this.#kernel.isNamespace(file)) continue;
+      await makeNamespace(file);
+      if (this.#applied === undefined) continue;
+      const rest = new Map(this.#applied);
+      // The other end of what was in it went with it.
+      if (space === swarmSpace) this.#applied = undefined;
+      else if (rest.delete(space)) this.#applied = undefined;
+    }
+  }
+
+  async #removeEnded(): Promise<void> {
+    for (const id of [...this.#ended]) {
+      if (this.#sandboxes.has(id)) continue;
+      await removeNamespace(this.#store.fileOf(id));
+      this.#ended.delete(id);
+    }
+  }
+
+  /** Nothing needs the data path: it goes, after a while in which the next container often comes. */
+  async #idle(): Promise<void> {
+    const now = this.#o.clock.monotonic();
+    this.#idleSince ??= now;
+    this.#isUp ||= this.#kernel.isNamespace(this.swarmFile);
+    await this.#removeEnded();
+    if (!this.#mayClean || now - this.#idleSince < networkLingerMs) return;
+    await this.#teardown();
+  }
+
+  /** Removes everything of ours, and nothing else. */
+  async #teardown(): Promise<void> {
+    this.#isUp = false;
+    this.#applied = undefined;
+    await this.#removeEnded();
+    const shared = await this.#kernel.remove();
+    await removeNamespace(this.swarmFile);
+    await this.#settings.release(shared);
+    try {
+      rmdirSync(this.#o.folder);
+    } catch {
+      // Never made, or something in it is not ours.
+    }
+  }
+}
+
+/** What a pass came to. */
+interface Outcome {
+  readonly error: unknown;
+  readonly failures: readonly Failure[];
+}
+
+type Waiter = (outcome: Outcome) => void;
+
+function joinTo(network: string) {
+  return { network, aliases: [], addresses: [], macAddress: "", driverOptions: {} };
+}
+
+/** The container's own names at its addresses, as Docker writes them. */
+function hostsOf(container: Container, { places }: ContainerPlaces): Joined["hosts"] {
+  const { hostname, domainName } = container.config;
+  const own = hostname === "" ? container.id.slice(0, 12) : hostname;
+  const names = domainName === "" ? [own] : [`${own}.${domainName}`, own];
+  return places
+    .flatMap(({ address, address6 }) => [address, address6])
+    .filter((address) => address !== "")
+    .map((address) => ({ address, names }));
+}

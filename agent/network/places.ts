@@ -1,0 +1,163 @@
+/**
+ * Where a container is to be in networks: from what it asks for, the networks of the cluster and those of the node. Pure.
+ */
+import type { Network } from "../../src/common/api/generated/api.ts";
+import type { ContainerPlaces, LocalNetwork } from "../../src/common/container/networks.ts";
+import type { NetworkJoin } from "../../src/common/container/types.ts";
+import { contains, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
+import type { ClusterState } from "./cluster-state.ts";
+import type { Address } from "./model.ts";
+import { localBridge, localDevice } from "./names.ts";
+import type { BridgePlace, LocalBridge, OverlayPlace, Sandbox } from "./plan.ts";
+import { canonical, endpointMac, gateway6Of, ingress6Of } from "./pools.ts";
+
+/** What a place is found from. */
+export interface PlaceRequest {
+  readonly id: string;
+  readonly taskId: string;
+  /** In networks of the swarm. */
+  readonly joins: readonly NetworkJoin[];
+  /** In networks of the node. */
+  readonly local: ContainerPlaces;
+  readonly localNetworks: readonly LocalNetwork[];
+  readonly cluster: ClusterState;
+  /** Gives an address towards the gateway that is the container's alone. */
+  readonly give: () => string;
+}
+
+/** References of networks that the managers have not told of yet. */
+export function missingNetworks(joins: readonly NetworkJoin[], cluster: ClusterState): string[] {
+  return joins.flatMap(({ network }) => (findNetwork(network, cluster) ? [] : [network]));
+}
+
+/** A network of the swarm by id or name. */
+export function findNetwork(reference: string, { networks }: ClusterState): Network | undefined {
+  const byId = networks.get(reference);
+  if (byId !== undefined) return byId;
+  for (const network of networks.values()) {
+    if (network.spec?.annotations?.name === reference) return network;
+  }
+  return undefined;
+}
+
+/** The places of a container whose networks are all known. */
+export function sandboxOf(request: PlaceRequest): Sandbox {
+  const { id, taskId, joins, local, localNetworks, cluster, give } = request;
+  const found = joins.flatMap((join) => {
+    const network = findNetwork(join.network, cluster);
+    return network === undefined ? [] : [{ join, network }];
+  });
+  const overlays = found.filter(({ network }) => network.spec?.ingress !== true);
+  const bridges = bridgePlaces(local, localNetworks);
+  const meshAddress = found
+    .filter(({ network }) => network.spec?.ingress === true)
+    .flatMap(({ join }) => join.addresses)
+    .map((text) => text.split("/")[0] ?? text)
+    .find((text) => !text.includes(":"));
+  const places = overlays.map(({ join, network }) => overlayPlace(join, network));
+  const outward =
+    meshAddress !== undefined || overlays.some(({ network }) => network.spec?.internal !== true);
+  // A container of bridge networks alone has its way out there.
+  const own = meshAddress === undefined && overlays.length === 0;
+  const address = meshAddress ?? (own ? undefined : give());
+  const address6 = meshAddress === undefined ? gateway6Of(address ?? "") : ingress6Of(meshAddress);
+  return {
+    id,
+    taskId,
+    gateway: address === undefined ? undefined : { address, address6, outward },
+    overlays: places,
+    bridges: address === undefined ? bridges : bridges.map(withoutGateway),
+  };
+}
+
+function withoutGateway(place: BridgePlace): BridgePlace {
+  return { ...place, gateway: "", gateway6: "" };
+}
+
+function overlayPlace(join: NetworkJoin, network: Network): OverlayPlace {
+  const options = {
+    ...network.spec?.driver?.options,
+    ...network.driverState?.options,
+  };
+  const addresses = join.addresses.map((text) => placed(text, network));
+  return {
+    networkId: network.id,
+    vni: network.networkNumber,
+    addresses,
+    mac: join.macAddress || endpointMac(addresses.map(({ address }) => address)),
+    mtu: Number(options["com.docker.network.driver.mtu"] ?? 0) || 0,
+    encrypted: options["encrypted"] !== undefined && options["encrypted"] !== "false",
+  };
+}
+
+/** An address with the length of the subnet that it is in. */
+function placed(text: string, network: Network): Omit<Address, "device"> {
+  const written = parsePrefix(text);
+  const [address = text] = text.split("/");
+  if (written !== undefined) return { address: canonical(address), length: written.length };
+  const value = parseAddress(address);
+  const configs = network.ipam?.configs ?? network.spec?.ipam?.configs ?? [];
+  for (const { subnet } of configs) {
+    const prefix = parsePrefix(subnet);
+    if (prefix !== undefined && value !== undefined && contains(prefix, value)) {
+      return { address: canonical(address), length: prefix.length };
+    }
+  }
+  return { address: canonical(address), length: address.includes(":") ? 128 : 32 };
+}
+
+/** Places in bridge networks of the node; the first one with a gateway has the default route. */
+export function bridgePlaces(
+  { places }: ContainerPlaces,
+  networks: readonly LocalNetwork[],
+): BridgePlace[] {
+  let gateway = "";
+  let gateway6 = "";
+  return places.flatMap((place, position): BridgePlace[] => {
+    const network = networks.find(({ id }) => id === place.networkId);
+    if (network?.driver !== "bridge") return [];
+    const addresses: Omit<Address, "device">[] = [];
+    if (place.address !== "") {
+      addresses.push({ address: place.address, length: place.prefixLength });
+    }
+    if (place.address6 !== "") {
+      addresses.push({ address: canonical(place.address6), length: place.prefixLength6 });
+    }
+    const first = gateway === "" ? place.gateway : "";
+    const first6 = gateway6 === "" ? place.gateway6 : "";
+    gateway ||= first;
+    gateway6 ||= first6;
+    return [
+      {
+        bridge: localBridge(place.networkId),
+        device: localDevice(position),
+        addresses,
+        gateway: first,
+        gateway6: first6 === "" ? "" : canonical(first6),
+        mac: place.macAddress,
+      },
+    ];
+  });
+}
+
+/** The bridges of those networks of the node that have containers. */
+export function localBridges(
+  networks: readonly LocalNetwork[],
+  sandboxes: readonly Sandbox[],
+  mtu: number,
+): LocalBridge[] {
+  const used = new Set(sandboxes.flatMap(({ bridges }) => bridges.map(({ bridge }) => bridge)));
+  return networks.flatMap((network) => {
+    const device = localBridge(network.id);
+    if (!used.has(device)) return [];
+    const addresses = network.subnets.flatMap(({ subnet, gateway }) => {
+      const prefix = parsePrefix(subnet);
+      const [address = ""] = gateway.split("/");
+      if (prefix === undefined || address === "") return [];
+      return [{ address: canonical(address), length: prefix.length }];
+    });
+    const own = Number(network.options["com.docker.network.driver.mtu"] ?? 0);
+    const subnets = network.subnets.map(({ subnet }) => subnet);
+    return [{ device, mtu: own > 0 ? own : mtu, addresses, subnets }];
+  });
+}

@@ -1,0 +1,16 @@
+/**
+ * Limits of a node's data path, each with its unit and its reason. Times are milliseconds.
+ */
+
+/** One batch of `ip`, `bridge` or `nft`: thousands of entries take a tenth of a second; one that hangs is ended. */
+export const networkCommandMs = 30_000;
+/** How often the kernel is compared with the plan, should another program have changed it. */
+export const networkLookMs = 30_000;
+/** Pause before what failed is tried again; doubles up to `networkLookMs`. */
+export const networkRetryMs = 500;
+/** How long a container that starts waits for the managers to tell of a network of its task. */
+export const networkWaitMs = 20_000;
+/** What nobody uses any more goes after this: containers often follow each other. */
+export const networkLingerMs = 1_000;
+/** Containers whose namespaces are looked into at one comparison; each costs two programs of a few milliseconds. */
+export const sandboxLooksMax = 8;
