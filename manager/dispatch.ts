@@ -16,6 +16,7 @@ import { noLeader } from "../src/common/errors/no-leader.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { Liveness } from "./dispatcher/liveness.ts";
+import { NetworkIndex } from "./dispatcher/network-index.ts";
 import { orphanTasks } from "./dispatcher/orphans.ts";
 import { ReportBatch } from "./dispatcher/report-batch.ts";
 import { Sessions } from "./dispatcher/sessions.ts";
@@ -47,6 +48,7 @@ const heartbeatPeriodDefaultMs = 5000;
 export class Dispatch {
   readonly sessions: Sessions;
   readonly #o: DispatchOptions;
+  readonly #network: NetworkIndex;
   readonly #reports: ReportBatch;
   readonly #statuses: StatusBatch;
   #leading: { readonly liveness: Liveness; readonly statuses: TaskStatuses } | undefined;
@@ -70,6 +72,10 @@ export class Dispatch {
       },
       { clock, log },
     );
+    this.#network = new NetworkIndex({
+      view: () => store.view(),
+      taskIds: () => Array.from(store.freeze().tables.get("task") ?? [], ({ id }) => id),
+    });
     this.sessions = new Sessions(
       {
         node: (id) => store.view().get("node", id),
@@ -84,6 +90,7 @@ export class Dispatch {
           secret: (id) => store.view().get("secret", id),
           config: (id) => store.view().get("config", id),
         },
+        network: this.#network,
         upToDate: (signal) => options.upToDate(signal),
         takeStatuses: (nodeId, report) => this.#statuses.add(nodeId, report),
       },
@@ -99,10 +106,12 @@ export class Dispatch {
   /** Tells the sessions what was committed. */
   committed(item: WatchItem): void {
     if (item.resync) {
+      this.#network.reload();
       this.sessions.allChanged();
       this.sessions.clusterChanged();
       return;
     }
+    this.#network.committed(item.changes);
     for (const change of item.changes) {
       switch (change.table) {
         case "task":

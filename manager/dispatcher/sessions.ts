@@ -27,6 +27,8 @@ import type { Random } from "../../src/common/random/random.ts";
 import { AssignmentFlow } from "./assignment-flow.ts";
 import { type AssignmentSource, concernsAgent, isAssigned } from "./assignments.ts";
 import { missedHeartbeatsMax } from "./heartbeat.ts";
+import { NetworkFlow } from "./network-flow.ts";
+import type { NetworkIndex } from "./network-index.ts";
 
 /** What sessions need of their manager. */
 export interface SessionsPorts {
@@ -42,6 +44,7 @@ export interface SessionsPorts {
   /** Notes a sign of life of a node with a session here. */
   alive(nodeId: string): void;
   readonly assignments: AssignmentSource;
+  readonly network: NetworkIndex;
   /** Resolves once this manager knows all that was committed before the call. @throws ClusterError without a leader. */
   upToDate(signal: AbortSignal): Promise<void>;
   /** Brings statuses to the leader; resolves once they are committed or refused. */
@@ -72,6 +75,7 @@ interface OpenSession {
   /** What the agent was last told of its node. */
   sentNode: string;
   readonly flow: AssignmentFlow;
+  readonly networkFlow: NetworkFlow;
   /** Statuses that wait for the leader. */
   statusesWaiting: number;
 }
@@ -122,6 +126,7 @@ export class Sessions {
       }
     } finally {
       session.end.abort(new ClusterError("cancelled", "the session ended"));
+      session.networkFlow.close();
       if (this.#open.get(call.nodeId) === session) this.#open.delete(call.nodeId);
       await watching;
       this.#tools.log.info("session closed", {
@@ -173,9 +178,11 @@ export class Sessions {
 
   /** Changes were missed: every agent is told everything again. */
   allChanged(): void {
-    for (const { call, flow, isRegistered } of this.#open.values()) {
+    for (const { call, flow, networkFlow, isRegistered } of this.#open.values()) {
       this.nodeChanged(call.nodeId);
-      if (isRegistered) flow.restart();
+      if (!isRegistered) continue;
+      networkFlow.restart();
+      flow.restart();
     }
   }
 
@@ -228,6 +235,12 @@ export class Sessions {
         upToDate: () => this.#upToDate(end.signal),
         failed: (error) => end.abort(error),
       }),
+      networkFlow: new NetworkFlow(call.nodeId, {
+        index: this.#ports.network,
+        send: (network) => this.#sent(session, { network }),
+        upToDate: () => this.#upToDate(end.signal),
+        failed: (error) => end.abort(error),
+      }),
       statusesWaiting: 0,
       lastBeatMs: this.#tools.clock.monotonic(),
       hasHello: false,
@@ -258,6 +271,10 @@ export class Sessions {
     }
     if (message.resynchronise === true) {
       if (session.isRegistered) session.flow.restart();
+      return;
+    }
+    if (message.resynchroniseNetwork === true) {
+      if (session.isRegistered) session.networkFlow.restart();
       return;
     }
     const description = hello?.description ?? message.description;
@@ -344,6 +361,7 @@ export class Sessions {
       heartbeatPeriodMs: this.#ports.heartbeatPeriodMs(),
       rootCa: this.#ports.roots(),
     });
+    session.networkFlow.restart();
     session.flow.restart();
   }
 

@@ -22,3 +22,9 @@ export const assignmentObjectsMax = 200;
 export const assignmentBytesMax = 512 * kib;
 /** Messages to one agent that may wait for its reading; beyond it the session ends and the agent comes back. */
 export const sessionMessagesWaitingMax = 256;
+/** Objects in one message about the data path: an endpoint is some hundred bytes. */
+export const networkObjectsMax = 2_000;
+/** Changes of one network kept for the agents in it; one that is further behind is told everything. */
+export const networkLogEntriesMax = 20_000;
+/** Tasks read into the index of the data path before others have a turn: some milliseconds. */
+export const networkIndexPerSlice = 2_000;

@@ -12,6 +12,7 @@ const pureFiles: readonly RegExp[] = [
   /^manager\/scheduler\/(?!(loop|writes)\.ts)/,
   /^manager\/constraint\//,
   /^manager\/dispatcher\/assignments\.ts$/,
+  /^manager\/dispatcher\/network-(view|log|messages|position)\.ts$/,
   /^agent\/exec\/containerd\/oci-spec\.ts$/,
   /^src\/common\/platform\//,
   /^src\/engine\/translate\//,

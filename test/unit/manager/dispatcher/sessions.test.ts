@@ -4,12 +4,14 @@
 import assert from "node:assert/strict";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { NetworkIndex } from "../../../../manager/dispatcher/network-index.ts";
 import { type SessionCall, Sessions } from "../../../../manager/dispatcher/sessions.ts";
 import {
   AgentHello,
   AgentMessage,
   type Assignments,
   EngineDescription,
+  type NetworkUpdate,
   Node,
   NodeDescription,
   type NodeReport,
@@ -26,6 +28,7 @@ import { FakeClock } from "../../../../src/common/clock/clock.ts";
 import { ClusterError, type ErrorCode } from "../../../../src/common/errors/cluster-error.ts";
 import { silentLog } from "../../../../src/common/log/log.ts";
 import { seededRandom } from "../../../../src/common/random/random.ts";
+import { localStore } from "../../../support/local-log.ts";
 import { MessageQueue, settled } from "../../../support/message-queue.ts";
 
 const description = NodeDescription.create({ hostname: "h" });
@@ -37,9 +40,10 @@ class FakeAgent implements SessionCall {
   readonly messages = new MessageQueue<AgentMessage>();
   readonly stop = new AbortController();
   readonly signal = this.stop.signal;
-  /** All but the assignments. */
+  /** All but assignments and data path. */
   readonly heard: SessionMessage[] = [];
   readonly assigned: Assignments[] = [];
+  readonly networked: NetworkUpdate[] = [];
   /** How the call ended; undefined while it runs. */
   end: "ended" | ClusterError | Error | undefined;
 
@@ -48,8 +52,9 @@ class FakeAgent implements SessionCall {
   }
 
   async send(message: SessionMessage): Promise<void> {
-    if (message.assignments === undefined) this.heard.push(message);
-    else this.assigned.push(message.assignments);
+    if (message.assignments !== undefined) this.assigned.push(message.assignments);
+    else if (message.network !== undefined) this.networked.push(message.network);
+    else this.heard.push(message);
   }
 
   say(fields: Partial<AgentMessage>): Promise<void> {
@@ -115,6 +120,7 @@ describe("manager/dispatcher/sessions", () => {
           secret: () => undefined,
           config: () => undefined,
         },
+        network: new NetworkIndex({ view: () => localStore().store.view(), taskIds: () => [] }),
         upToDate: async () => {
           if (!hasLeader) throw new ClusterError("unavailable", "no leader");
         },
@@ -168,6 +174,7 @@ describe("manager/dispatcher/sessions", () => {
         stateIndex: 42,
         goElsewhere: false,
         assignments: undefined,
+        network: undefined,
         statusesTaken: 0,
         tunnels: [],
       });
