@@ -139,10 +139,21 @@ ${copiedFiles.size > 0 ? copyHelpers : ""}function sortedKeys(map: Readonly<Reco
   const keys = Object.keys(map);
   return keys.length > 1 ? keys.sort() : keys;
 }
+/**
+ * The writer of all messages, which keeps its buffer: one that starts small and doubles leaves behind, for each message,
+ * several times its bytes as garbage.
+ */
+let shared: Writer | undefined;
+/** A message beyond this takes the buffer along that it made grow, at most twice as long. */
+const sharedBytesMax = 512 * 1024;
 function encodeWith<T>(codec: Codec<T>, message: T): Uint8Array {
-  const writer = Writer.create();
+  const writer = shared ?? Writer.create();
+  // Taken away meanwhile: after a failure nobody knows what is in it.
+  shared = undefined;
   codec.write(writer, message);
-  return writer.finish();
+  const bytes = writer.finish();
+  if (bytes.length <= sharedBytesMax) shared = writer.reset();
+  return bytes;
 }
 function decodeWith<T>(codec: Codec<T>, bytes: Uint8Array): T {
   const reader = Reader.create(bytes);
