@@ -23,8 +23,9 @@ import {
 import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import type { Message } from "./core/types.ts";
+import type { FrameWriter } from "./frame-writer.ts";
 import { dialCredentials, peerDialOptions } from "./peer-tls.ts";
-import { messageBytes, wireMessage } from "./wire.ts";
+import { messageBytes } from "./wire.ts";
 
 /** What a peer needs of the transport around it. */
 export interface PeerContext {
@@ -39,11 +40,13 @@ export interface PeerContext {
   readonly onOthers: (others: readonly RaftMember[]) => void;
   /** The peer says that this member was removed from the group. */
   readonly onRemoved: () => void;
+  readonly frames: FrameWriter;
   readonly random: Random;
   readonly log: Log;
 }
 
-type Stream = ClientDuplexStream<RaftFrame, RaftFrameReply>;
+/** Frames are written as bytes: those of entries are shared with other peers. */
+type Stream = ClientDuplexStream<Buffer, RaftFrameReply>;
 
 /** The first reply must come within this; a connection that hangs is given up and dialled again. */
 const answerTimeoutMs = 3_000;
@@ -131,7 +134,7 @@ export class Peer {
   /** Sends what is queued, in frames, as far as the stream takes it. */
   flush(): void {
     while (this.#queue.length > 0 && this.#stream !== undefined && !this.#blocked) {
-      const frame = RaftFrame.create({ messages: this.#takeFrame().map(wireMessage) });
+      const frame = this.#context.frames.frame(this.#takeFrame());
       if (!this.#stream.write(frame)) this.#blocked = true;
     }
   }
@@ -194,7 +197,7 @@ export class Peer {
     this.#client = new Client(this.#dialled, dialCredentials(tls(), expected), peerDialOptions);
     const stream = this.#client.makeBidiStreamRequest(
       RaftTransportService.stream.path,
-      encodeFrame,
+      (frame: Buffer) => frame,
       decodeReply,
     );
     this.#stream = stream;
@@ -209,7 +212,7 @@ export class Peer {
     });
     stream.on("error", (error: ServiceError) => this.#failed(stream, error));
     stream.on("end", () => this.#failed(stream, undefined));
-    stream.write(RaftFrame.create({ hello: hello(this.raftId) }));
+    stream.write(asBuffer(RaftFrame.encode(RaftFrame.create({ hello: hello(this.raftId) }))));
   }
 
   #connected(hello: RaftHello): void {
@@ -269,10 +272,6 @@ export class Peer {
     this.#client?.close();
     this.#client = undefined;
   }
-}
-
-function encodeFrame(frame: RaftFrame): Buffer {
-  return asBuffer(RaftFrame.encode(frame));
 }
 
 function decodeReply(bytes: Buffer): RaftFrameReply {

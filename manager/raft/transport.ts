@@ -33,6 +33,7 @@ import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { statusFromError } from "../../src/common/rpc/status.ts";
 import type { Message } from "./core/types.ts";
+import { FrameWriter } from "./frame-writer.ts";
 import { asBuffer, Peer } from "./peer.ts";
 import { acceptCredentials, callerNodeId, peerChannelOptions } from "./peer-tls.ts";
 import { widenReceiveWindow } from "./receive-window.ts";
@@ -73,6 +74,7 @@ export class Transport {
   readonly #options: TransportOptions;
   readonly #server: Server;
   readonly #peers = new Map<number, Peer>();
+  readonly #frames = new FrameWriter();
   #tls: TlsMaterial;
   #injectors: ConnectionInjector[] = [];
 
@@ -130,6 +132,7 @@ export class Transport {
   /** Sends what was queued since the last call. */
   flush(): void {
     for (const peer of this.#peers.values()) peer.flush();
+    this.#frames.forget();
   }
 
   isConnected(raftId: number): boolean {
@@ -169,6 +172,7 @@ export class Transport {
       onConnected: (raftId, address) => handler.onConnected(raftId, address),
       onOthers: (others) => handler.onOthers(others),
       onRemoved: () => handler.onRemoved(),
+      frames: this.#frames,
       random,
       log,
     });
