@@ -9,7 +9,11 @@
  * is on the disk, so the member stops and reads it back at its next start.
  */
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
-import { diskFullRetryMs, raftSegmentBytesMax } from "../../src/common/limits/limits.ts";
+import {
+  diskFullRetryMs,
+  raftRecordBytesMax,
+  raftSegmentBytesMax,
+} from "../../src/common/limits/limits.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import { type LogFiles, openLogFiles, type SegmentFile } from "./log-files.ts";
 import { type DamagedLog, type FoundLog, readLogFolder } from "./log-folder.ts";
@@ -23,6 +27,7 @@ import {
   segmentHeaderBytes,
   segmentName,
 } from "./log-segment.ts";
+import { Scratch } from "./scratch.ts";
 
 export type { LogOperation };
 
@@ -88,6 +93,8 @@ class SegmentedLog implements LogDatabase {
   #chain: Chain;
   /** Operations that are in the index and not durable, by key. */
   #unsynced = new Map<string, LogOperation>();
+  /** Where frames are made: one is written before the next one is made. */
+  readonly #scratch = new Scratch(raftRecordBytesMax);
   /** Set while something may stand behind the last good frame. */
   #isTorn = false;
   /** Why nothing may be written any more. */
@@ -193,7 +200,7 @@ class SegmentedLog implements LogDatabase {
     const all = [...this.#unsynced.values(), ...operations];
     if (all.length === 0) return;
     const at = this.#active.size;
-    const frame = encodeFrame("batch", all, { at, chain: this.#chain });
+    const frame = encodeFrame("batch", all, { at, chain: this.#chain, scratch: this.#scratch });
     this.#isTorn = true;
     await this.#file.write(frame.bytes, at);
     this.#isTorn = false;

@@ -9,8 +9,11 @@
 import { createHash } from "node:crypto";
 import { RaftLogBody, RaftLogHeader, RaftLogRecord } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import type { Sealer } from "../../src/common/seal/sealer.ts";
+import { raftRecordBytesMax } from "../../src/common/limits/limits.ts";
+import { type Sealer, sealOverheadBytes } from "../../src/common/seal/sealer.ts";
 import type { Entry } from "./core/types.ts";
+import { Scratch } from "./scratch.ts";
+import { bytesTag, fieldBytes, putField, putVarint } from "./wire-bytes.ts";
 
 /** Version of everything the host writes; raised when an older daemon could not read it. 1 was a LevelDB. */
 export const logFormat = 2;
@@ -19,6 +22,13 @@ export const logFormat = 2;
 export const chainStart: Uint8Array = new Uint8Array(32);
 
 const tagBytes = 16;
+
+// Field numbers as in proto/raft.proto, which never change.
+const recordHeaderTag = bytesTag(1);
+const recordBodyTag = bytesTag(2);
+const bodyDataTag = bytesTag(1);
+
+const scratch = new Scratch(raftRecordBytesMax);
 
 /** A record as read back. */
 export interface LogRecord {
@@ -44,13 +54,31 @@ export function encodeLogRecord(
     terms: termRuns(entries),
     chain: context.chain,
   });
+  // Laid out as RaftLogRecord, at once in its place: this is most of what a member writes.
+  const plain = logBody(entries);
+  const bodyBytes = plain.length + sealOverheadBytes;
+  const value = Buffer.allocUnsafe(fieldBytes(header.length) + fieldBytes(bodyBytes));
+  const bodyFieldAt = putField(value, 0, recordHeaderTag, header);
+  value[bodyFieldAt] = recordBodyTag;
+  const bodyAt = putVarint(value, bodyFieldAt + 1, bodyBytes);
+  context.sealer.sealInto(value, bodyAt, plain, header);
+  return { value, chain: checksum(header, value.subarray(bodyAt)) };
+}
+
+/** The bytes of a RaftLogBody; only until the next call. */
+function logBody(entries: readonly Entry[]): Uint8Array {
   const confChanges: number[] = [];
-  entries.forEach((entry, at) => {
-    if (entry.type === "conf-change") confChanges.push(at);
+  let total = 0;
+  entries.forEach(({ type, data }, at) => {
+    if (type === "conf-change") confChanges.push(at);
+    total += fieldBytes(data.length);
   });
-  const plain = RaftLogBody.encode({ data: entries.map((entry) => entry.data), confChanges });
-  const body = context.sealer.seal(plain, header);
-  return { value: RaftLogRecord.encode({ header, body }), chain: checksum(header, body) };
+  const changes = RaftLogBody.encode({ data: [], confChanges });
+  const body = scratch.take(total + changes.length);
+  let at = 0;
+  for (const { data } of entries) at = putField(body, at, bodyDataTag, data);
+  body.set(changes, at);
+  return body;
 }
 
 /**

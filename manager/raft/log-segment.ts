@@ -15,6 +15,7 @@
 import assert from "node:assert/strict";
 import { crc32 } from "node:zlib";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import type { Scratch } from "./scratch.ts";
 
 /** One change of a batch. */
 export type LogOperation =
@@ -126,16 +127,23 @@ export function decodeSegmentHeader(segment: Uint8Array): SegmentHeader | undefi
  * Encodes the frame that stands at `at` and follows the frames of `chain`.
  *
  * Keys are ASCII and at most 255 characters long.
+ *
+ * @param scratch Where the frame is made, if its bytes are not needed any more when the next one is.
  */
 export function encodeFrame(
   kind: FrameKind,
   operations: readonly LogOperation[],
-  { at, chain }: { readonly at: number; readonly chain: Chain },
+  {
+    at,
+    chain,
+    scratch,
+  }: { readonly at: number; readonly chain: Chain; readonly scratch?: Scratch },
 ): { readonly bytes: Buffer; readonly offsets: readonly number[]; readonly check: number } {
   let length = 1;
   for (const operation of operations) length += operationBytes(operation);
   assert(length <= payloadBytesMax);
-  const bytes = Buffer.allocUnsafe(frameHeadBytes + length);
+  const bytes =
+    scratch?.take(frameHeadBytes + length) ?? Buffer.allocUnsafe(frameHeadBytes + length);
   const offsets: number[] = [];
   bytes[frameHeadBytes] = kind === "whole" ? kindWhole : kindBatch;
   let to = frameHeadBytes + 1;

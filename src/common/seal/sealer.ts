@@ -17,6 +17,8 @@ import { type DataKeys, dataKey } from "./data-keys.ts";
 /** Seals and opens values; `aad` (what the value is and where it belongs) must be the same for both. */
 export interface Sealer {
   seal(plain: Uint8Array, aad: Uint8Array): Uint8Array;
+  /** Writes the sealed value, `plain.length + sealOverheadBytes`, at `at`. */
+  sealInto(to: Uint8Array, at: number, plain: Uint8Array, aad: Uint8Array): void;
   /** @throws ClusterError internal when the value is damaged, of another place, or names a key that is not there. */
   open(sealed: Uint8Array, aad: Uint8Array): Uint8Array;
 }
@@ -84,6 +86,12 @@ class RingSealer implements KeyRingSealer {
   }
 
   seal(plain: Uint8Array, aad: Uint8Array): Uint8Array {
+    const sealed = Buffer.allocUnsafe(plain.length + sealOverheadBytes);
+    this.sealInto(sealed, 0, plain, aad);
+    return sealed;
+  }
+
+  sealInto(to: Uint8Array, at: number, plain: Uint8Array, aad: Uint8Array): void {
     if (this.#sealed >= valuesPerSaltMax) this.#freshKey();
     this.#sealed++;
     const counterAt = headerBytes - 6;
@@ -94,10 +102,9 @@ class RingSealer implements KeyRingSealer {
     const body = cipher.update(plain);
     // GCM is a stream mode: `final` adds no bytes, it only completes the tag.
     cipher.final();
-    return Buffer.concat(
-      [this.#header, body, cipher.getAuthTag()],
-      body.length + sealOverheadBytes,
-    );
+    to.set(this.#header, at);
+    to.set(body, at + headerBytes);
+    to.set(cipher.getAuthTag(), at + headerBytes + body.length);
   }
 
   open(sealed: Uint8Array, aad: Uint8Array): Uint8Array {

@@ -277,6 +277,7 @@ describe("manager/state/checkpoint", () => {
         if (failing) throw new Error("no space left on device");
         return inner.seal(plain, aad);
       },
+      sealInto: (to, at, plain, aad) => inner.sealInto(to, at, plain, aad),
       open: (sealed, aad) => inner.open(sealed, aad),
     };
     const entries = history(3, 120);

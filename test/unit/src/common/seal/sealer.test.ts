@@ -25,6 +25,15 @@ describe("src/common/seal/sealer", () => {
     assert.equal(sealed.length, 8 + sealOverheadBytes);
   });
 
+  it("seals into a place among other bytes", () => {
+    const sealer = sealerOf(ring(1, 1));
+    const plain = bytes("a secret");
+    const to = Buffer.alloc(3 + plain.length + sealOverheadBytes + 2, 7);
+    sealer.sealInto(to, 3, plain, bytes("place"));
+    assert.deepEqual([...to.subarray(0, 3), ...to.subarray(-2)], [7, 7, 7, 7, 7]);
+    assert.equal(text(sealer.open(to.subarray(3, -2), bytes("place"))), "a secret");
+  });
+
   it("seals an empty value", () => {
     const sealer = sealerOf(ring(1, 1));
     assert.equal(sealer.open(sealer.seal(bytes(""), bytes("")), bytes("")).length, 0);
