@@ -4,6 +4,7 @@
 import type { Container } from "../common/container/types.ts";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { type Filters, matchesLabels, valuesFor } from "./filters.ts";
+import type { ContainerNetworking } from "./translate/endpoint.ts";
 
 /** Filters the list knows. */
 export const containerFilters = [
@@ -34,6 +35,7 @@ export interface FilterTargets {
   /** When the containers of `before` and `since` were made; undefined where there is no such filter. */
   readonly beforeMs: number | undefined;
   readonly sinceMs: number | undefined;
+  readonly networkingOf: (container: Container) => ContainerNetworking;
 }
 
 /** @throws ClusterError `invalid-argument` with Docker's text for a value out of the allowed ones. */
@@ -69,8 +71,8 @@ export function containerMatcher(
       (targets.beforeMs === undefined || container.createdAtMs < targets.beforeMs) &&
       (targets.sinceMs === undefined || container.createdAtMs > targets.sinceMs) &&
       matchesVolume(filters, container) &&
-      matchesNetwork(filters, container) &&
-      matchesPorts(filters)
+      matchesNetwork(filters, () => targets.networkingOf(container)) &&
+      matchesPorts(filters, container, () => targets.networkingOf(container))
     );
   };
 }
@@ -106,15 +108,59 @@ function matchesVolume(filters: Filters, container: Container): boolean {
   );
 }
 
-function matchesNetwork(filters: Filters, container: Container): boolean {
+function matchesNetwork(filters: Filters, networking: () => ContainerNetworking): boolean {
   const values = valuesFor(filters, "network");
-  const names = container.config.networks.map((name) => (name === "default" ? "bridge" : name));
-  return values.length === 0 || names.some((name) => values.includes(name));
+  if (values.length === 0) return true;
+  const { joins, places, idOf } = networking();
+  const of = [
+    ...joins.flatMap(({ network }) => [network, idOf(network)]),
+    ...(places?.places ?? []).flatMap((place) => [place.networkName, place.networkId]),
+  ];
+  return of.some((one) => values.includes(one));
 }
 
-/** Ports of single containers are not published yet. */
-function matchesPorts(filters: Filters): boolean {
-  return valuesFor(filters, "publish").length === 0 && valuesFor(filters, "expose").length === 0;
+/** A published port is known by its number on either side. */
+function matchesPorts(
+  filters: Filters,
+  { config }: Container,
+  networking: () => ContainerNetworking,
+): boolean {
+  const published = valuesFor(filters, "publish").map(portRange);
+  const exposed = valuesFor(filters, "expose").map(portRange);
+  const bound = published.length === 0 ? [] : (networking().places?.ports ?? []);
+  return (
+    (published.length === 0 ||
+      bound.some((port) =>
+        published.some(
+          (range) =>
+            range.protocol === port.protocol &&
+            (within(range, port.hostPort) || within(range, port.containerPort)),
+        ),
+      )) &&
+    (exposed.length === 0 ||
+      config.exposedPorts.some((text) => {
+        const [number, protocol] = text.split("/");
+        return exposed.some(
+          (range) => range.protocol === protocol && within(range, Number(number)),
+        );
+      }))
+  );
+}
+
+interface PortRange {
+  readonly first: number;
+  readonly last: number;
+  readonly protocol: string;
+}
+
+function portRange(text: string): PortRange {
+  const [numbers = "", protocol = "tcp"] = text.split("/");
+  const [first = 0, last = first] = numbers.split("-").map(Number);
+  return { first, last, protocol };
+}
+
+function within({ first, last }: PortRange, port: number): boolean {
+  return first <= port && port <= last;
 }
 
 function checkPort(key: string, text: string): void {

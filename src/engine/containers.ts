@@ -54,6 +54,7 @@ async function listContainers(context: EngineContext, request: EngineRequest): P
     imageIds: await imageIdsOf(context, valuesFor(filters, "ancestor")),
     beforeMs: madeAt(context, filters, "before"),
     sinceMs: madeAt(context, filters, "since"),
+    networkingOf: (container) => networkingOf(context, container),
   });
   const found = containers
     .list()
@@ -148,12 +149,12 @@ async function createContainer(context: EngineContext, request: EngineRequest): 
       runtimes: runtime.facts().programs.map(({ name }) => name),
     },
   });
-  const whole = config.publishAll ? await withImagePorts(context, config) : config;
+  const whole = await withImagePorts(context, config);
   const made = await runtime.containers.create(whole, request.signal);
   return json({ Id: made.id, Warnings: [...warnings, ...made.warnings] }, 201);
 }
 
-/** All exposed ports are published: those of the image, too. An image that is not there is told by what makes the container. */
+/** Those of the image are exposed, too. An image that is not there is told by what makes the container. */
 async function withImagePorts(
   context: EngineContext,
   config: ContainerConfig,

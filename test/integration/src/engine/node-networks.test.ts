@@ -91,6 +91,29 @@ describe("src/engine networks of the node", () => {
     match(busy.message, /has active endpoints/);
   });
 
+  it("finds containers by their networks and ports", async () => {
+    await create({ Name: "n1" });
+    await runningContainer("n1");
+    const count = async (filters: object) => {
+      const query = encodeURIComponent(JSON.stringify(filters));
+      return (await engine.send("GET", `/containers/json?filters=${query}`)).json;
+    };
+    for (const filter of [
+      { network: ["n1"] },
+      { publish: ["8080"] },
+      { publish: ["80-90/tcp"] },
+      { expose: ["81"] },
+    ])
+      equal(((await count(filter)) as unknown[]).length, 1, JSON.stringify(filter));
+    for (const filter of [
+      { network: ["bridge"] },
+      { publish: ["81"] },
+      { publish: ["8080/udp"] },
+      { expose: ["82"] },
+    ])
+      deepEqual(await count(filter), [], JSON.stringify(filter));
+  });
+
   it("connects and disconnects containers", async () => {
     await create({ Name: "n1" });
     const id = await runningContainer("bridge");
