@@ -8,7 +8,7 @@
  * same batch tried until there is room, the caller's promise waits meanwhile. Any other failure is final: nobody knows what
  * is on the disk, so the member stops and reads it back at its next start.
  */
-import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
 import {
   diskFullRetryMs,
   raftRecordBytesMax,
@@ -57,8 +57,9 @@ export interface LogDatabaseOptions {
 /**
  * Opens or creates the database in folder `path`.
  *
- * @throws ClusterError resource-exhausted when there is no room to open it; failed-precondition when it is in use, may not
- *   be accessed, or has a format this version does not know; internal when it cannot be read.
+ * @throws ClusterError resource-exhausted when there is no room to open it; unavailable while it is in use;
+ *   failed-precondition when it may not be accessed, or has a format this version does not know; internal when it cannot be
+ *   read.
  */
 export async function openLogDatabase(
   path: string,
@@ -377,6 +378,12 @@ function isDiskFull(error: unknown): boolean {
 
 function codeOf(error: unknown): string | undefined {
   return error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+}
+
+/** Whether a log that could not be opened or read is damaged: only then may it be taken for lost. */
+export function isDamage(error: unknown): boolean {
+  const others = ["failed-precondition", "resource-exhausted", "unavailable"] as const;
+  return !others.some((code) => hasCode(error, code));
 }
 
 /** An error at opening, by what can be done about it: only what is damaged may be taken for lost. */

@@ -43,7 +43,7 @@ export const unfinishedSuffix = ".new";
 /**
  * Opens or creates the folder, for this opener alone.
  *
- * @throws ClusterError failed-precondition when somebody else has it open.
+ * @throws ClusterError unavailable while somebody else has it open.
  */
 export async function openLogFiles(path: string): Promise<LogFiles> {
   const made = await mkdir(path, { recursive: true, mode: 0o700 });

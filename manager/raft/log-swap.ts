@@ -9,9 +9,13 @@ import { existsSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { RaftLogFormat } from "../../src/common/api/generated/api.ts";
-import { hasCode } from "../../src/common/errors/cluster-error.ts";
 import type { FloorState } from "./floor.ts";
-import { type LogOperation, openLogDatabase, type StalledListener } from "./log-database.ts";
+import {
+  isDamage,
+  type LogOperation,
+  openLogDatabase,
+  type StalledListener,
+} from "./log-database.ts";
 import { syncFolder } from "./log-files.ts";
 
 /** Where the log is, and how its database is opened. */
@@ -79,8 +83,8 @@ async function memberOf(path: string, place: LogPlace): Promise<number> {
       await database.close();
     }
   } catch (error) {
-    // What the system refuses now may be there the next time.
-    if (hasCode(error, "failed-precondition") || hasCode(error, "resource-exhausted")) throw error;
+    // What cannot be had now may be there the next time.
+    if (!isDamage(error)) throw error;
     // Not whole: it was never put in force, or is damaged, and then the floor tells of the loss.
     return 0;
   }

@@ -17,7 +17,12 @@ import type { DataKeys } from "../../src/common/seal/data-keys.ts";
 import type { Sealer } from "../../src/common/seal/sealer.ts";
 import type { Entry, HardState } from "./core/types.ts";
 import type { FloorState } from "./floor.ts";
-import { type LogDatabase, openLogDatabase, type StalledListener } from "./log-database.ts";
+import {
+  isDamage,
+  type LogDatabase,
+  openLogDatabase,
+  type StalledListener,
+} from "./log-database.ts";
 import { chainStart, decodeLogRecord, logFormat, sameBytes } from "./log-record.ts";
 
 /** Where a storage lives and what it needs; `openDatabase` is for tests that make writes fail. */
@@ -78,7 +83,7 @@ export function metaAad(options: { readonly clusterId: string }, key: string): U
  *
  * @param name Folder of the database below the storage's.
  * @throws ClusterError failed-precondition for a format, cluster or key this daemon cannot use; resource-exhausted when
- *   there is no room to open the database.
+ *   there is no room to open the database; unavailable while somebody else has it open.
  */
 export async function loadLog(
   options: StorageOptions,
@@ -94,7 +99,7 @@ export async function loadLog(
     );
     return { database, loaded: await readLog(database, { options, sealer, floor }) };
   } catch (error) {
-    if (hasCode(error, "failed-precondition") || hasCode(error, "resource-exhausted")) {
+    if (!isDamage(error)) {
       await database?.close();
       throw error;
     }

@@ -3,15 +3,18 @@ import assert from "node:assert/strict";
 import {
   appendFile,
   cp,
+  mkdir,
   mkdtemp,
   readdir,
   readFile,
   rename,
   rm,
   stat,
+  symlink,
   truncate,
   writeFile,
 } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import {
@@ -20,6 +23,7 @@ import {
   type LogOperation,
   openLogDatabase,
 } from "../../../../manager/raft/log-database.ts";
+import { lockFolder } from "../../../../manager/raft/log-lock.ts";
 import { segmentHeaderBytes } from "../../../../manager/raft/log-segment.ts";
 import { recordKey } from "../../../../manager/raft/storage-load.ts";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
@@ -496,11 +500,37 @@ describe("manager/raft/log-database", function () {
     it("refuses the second one until the first is closed", async () => {
       const database = await open();
       const inUse = (error: unknown) =>
-        hasCode(error, "failed-precondition") && /in use by this process/.test(String(error));
+        hasCode(error, "unavailable") && /in use by this process/.test(String(error));
       await assert.rejects(open(), inUse);
       await assert.rejects(open(), inUse, "and the refusal frees nothing");
       await close(database);
       await open();
+    });
+
+    it("is another process's, but no child's that is about to become a program", async () => {
+      await close(await open());
+      // The number of a holder that is gone, given to somebody else since.
+      const other = 4242;
+      const lock = join(path, "lock");
+      await writeFile(lock, String(other).padStart(10));
+      const proc = await mkdtemp(join(tmpdir(), "skep-proc-"));
+      try {
+        const aProcess = async (pid: number, parent: number, words: string) => {
+          await mkdir(join(proc, String(pid), "fd"), { recursive: true });
+          await writeFile(join(proc, String(pid), "stat"), `${pid} (node) S ${parent} 0 0`);
+          await writeFile(join(proc, String(pid), "cmdline"), words);
+        };
+        await aProcess(process.pid, 1, "skep\0daemon\0");
+        await aProcess(other, 1, "skep\0daemon\0");
+        await symlink(lock, join(proc, String(other), "fd", "20"));
+        await assert.rejects(lockFolder(path, proc), /is in use by process 4242/);
+        await aProcess(other, process.pid, "another\0");
+        await assert.rejects(lockFolder(path, proc), /is in use by process 4242/);
+        await aProcess(other, process.pid, "skep\0daemon\0");
+        await (await lockFolder(path, proc)).release();
+      } finally {
+        await rm(proc, { recursive: true });
+      }
     });
 
     it("is free again when the thread that had it was ended", async () => {
@@ -512,7 +542,7 @@ describe("manager/raft/log-database", function () {
         setInterval(() => {}, 1_000);`;
       const worker = new Worker(script, { eval: true });
       await new Promise((resolve) => worker.once("message", resolve));
-      await assert.rejects(open(), (error) => hasCode(error, "failed-precondition"));
+      await assert.rejects(open(), (error) => hasCode(error, "unavailable"));
       await worker.terminate();
       await open();
     });

@@ -1,5 +1,6 @@
 /** Facts about the Raft log on disk: what survives, and that damage and loss show. */
 import assert from "node:assert/strict";
+import { closeSync, openSync } from "node:fs";
 import {
   cp,
   mkdir,
@@ -221,7 +222,7 @@ describe("manager/raft/storage", () => {
     await rm(join(dir, "log"), { recursive: true });
     await begun();
     await assert.rejects(RaftStorage.open(options), (error) => {
-      assert.ok(hasCode(error, "failed-precondition"));
+      assert.ok(hasCode(error, "unavailable"));
       assert.match(String(error), /in use by this process/);
       return true;
     });
@@ -386,6 +387,17 @@ describe("manager/raft/storage", () => {
         await beginUntil((step) => step === "closed log");
         isNew(await open());
         assert.ok((await readdir(dir)).includes("log.lost"));
+      });
+
+      it("once the floor names the new log, which somebody else has open for a while", async () => {
+        await beginUntil((step) => step === "closed log");
+        const other = openSync(join(dir, "log.new", "lock"), "r+");
+        try {
+          await assert.rejects(RaftStorage.open(options), (e) => hasCode(e, "unavailable"));
+        } finally {
+          closeSync(other);
+        }
+        isNew(await open());
       });
 
       it("between the old log and the new one", async () => {
