@@ -18,6 +18,8 @@ const managers = ["m1", "m2", "m3"];
 const workers = ["w1", "w2"];
 const hosts = [...managers, ...workers];
 const service = "churn";
+/** Pulled anew after they were pruned. */
+const images = ["busybox:1", "busybox:amd64"].map((name) => `10.77.0.1:5000/${name}`);
 /** What every container runs; nothing else on the hosts looks like it. */
 const program = ["sleep", "7654321"];
 
@@ -35,7 +37,7 @@ const random = seededRandom(seed);
 const say = (line: string) => {
   if (values.verbose === true) process.stdout.write(`  ${line}\n`);
 };
-const kills = { container: 0, containerd: 0, daemon: 0, host: 0, update: 0, scale: 0 };
+const kills = { container: 0, containerd: 0, daemon: 0, host: 0, update: 0, scale: 0, prune: 0 };
 
 process.exit(await main());
 
@@ -64,11 +66,14 @@ async function churn(lab: SwarmLab, problems: string[]): Promise<void> {
   const registry = await startRegistry({ host: "10.77.0.1", port: 5000, networkOf });
   try {
     await registry.pushTestImages();
-    const words = ["--restart-delay", "100ms", "--stop-grace-period", "1s", "--replicas", "12"];
-    const update = ["--update-parallelism", "4", "--update-monitor", "100ms"];
-    const image = `${registry.address}/busybox:1`;
-    const make = ["service", "create", "--detach", "--name", service, ...words, ...update];
-    await lab.docker("m1", [...make, "--update-failure-action", "continue", image, ...program]);
+    await lab.docker("m1", ["secret", "create", "key", "-"], "sweet");
+    await lab.docker("m1", [
+      ...["service", "create", "--detach", "--name", service, "--replicas", "12"],
+      ...["--restart-delay", "100ms", "--stop-grace-period", "1s", "--update-parallelism", "4"],
+      ...["--update-monitor", "100ms", "--update-failure-action", "continue"],
+      ...["--mount", "type=volume,target=/data", "--secret", "key", ...images.slice(0, 1)],
+      ...program,
+    ]);
     await wanted(lab, 12);
     while (starts(lab) < startsWanted) await disturb(lab);
     await lab.docker("m1", ["service", "scale", "--detach", `${service}=12`]);
@@ -103,8 +108,13 @@ async function disturb(lab: SwarmLab): Promise<void> {
     case "scale":
       return attempt(lab, ["service", "scale", "--detach", `${service}=${6 + random.int(12)}`]);
     case "update":
-      await attempt(lab, ["service", "update", "--detach", "--force", service]);
+      await attempt(lab, [
+        ...["service", "update", "--detach", "--force", "--image", pick(images), service],
+      ]);
       await until(() => starts(lab) > already, { withinMs: 60_000, what: "the update goes on" });
+      return;
+    case "prune":
+      await lab.try(host, ["image", "prune", "--all", "--force"]);
       return;
     case "containerd":
       await lab.playground.exec(host, ["sh", "-c", "kill -9 $(pgrep -x containerd)"]);
@@ -128,7 +138,8 @@ async function disturb(lab: SwarmLab): Promise<void> {
 }
 
 function kindOf(dice: number): keyof typeof kills {
-  if (dice < 10) return "container";
+  if (dice < 9) return "container";
+  if (dice < 10) return "prune";
   if (dice < 13) return "scale";
   if (dice < 16) return "update";
   if (dice < 18) return "containerd";
