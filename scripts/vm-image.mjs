@@ -35,6 +35,8 @@ const runtime = [
   "iptables",
   "procps",
 ];
+/** What looks at networks from outside: keys and counters of WireGuard, talk over SCTP, captures. */
+const networkTools = ["wireguard-tools", "socat", "tcpdump", "iputils-ping"];
 const nodeNeeds = ["libstdc++6", "libatomic1"];
 const packages = {
   amd64: [
@@ -47,12 +49,12 @@ const packages = {
       "initramfs-tools",
       "linux-image-amd64",
     ],
-    ...[...runtime, ...nodeNeeds],
+    ...[...runtime, ...networkTools, ...nodeNeeds],
   ],
   arm64: [
     ...["bash", "coreutils", "util-linux", "mount", "grep", "sed", "kmod", "linux-image-arm64"],
     "docker.io",
-    ...[...runtime, ...nodeNeeds],
+    ...[...runtime, ...networkTools, ...nodeNeeds],
   ],
 };
 /** Node for arm64, as the npm registry has it. */

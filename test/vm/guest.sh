@@ -29,6 +29,63 @@ group_of() { # CONTAINER: folder of its control group
   echo "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$pid/cgroup")"
 }
 
+# What the data path wants of a kernel and the build machine's lacks, tried by hand between two namespaces: WireGuard,
+# ipvlan and SCTP. No module is loaded by name: asking for the thing has to do, as it must for the daemon.
+kernel_facts() {
+  echo "vm: kernel $(uname -r)"
+  ip netns add left && ip netns add right
+  kernel_wireguard
+  kernel_ipvlan
+  kernel_sctp
+  ip netns delete left
+  ip netns delete right
+}
+answers() { ip netns exec left ping -q -c 1 -W 5 "$1" >/dev/null && echo yes; }
+kernel_wireguard() {
+  ip link add left-wire type veth peer name right-wire
+  local side other peer net=left
+  for side in 1 2; do
+    ip link set $net-wire netns $net && ip -n $net address add 10.99.0.$side/24 dev $net-wire
+    ip -n $net link set $net-wire up
+    ip -n $net link add wg0 type wireguard
+    (umask 077 && wg genkey >/run/$net.key)
+    net=right
+  done
+  for net in left right; do
+    if [ $net = left ]; then side=1 other=2 peer=right; else side=2 other=1 peer=left; fi
+    ip netns exec $net wg set wg0 listen-port 51820 private-key /run/$net.key peer "$(wg pubkey </run/$peer.key)" \
+      endpoint 10.99.0.$other:51820 allowed-ips 10.98.0.$other/32
+    ip -n $net address add 10.98.0.$side/24 dev wg0
+    ip -n $net link set wg0 up
+  done
+  same "kernel: WireGuard" yes "$(answers 10.98.0.2)"
+  rm /run/left.key /run/right.key
+  ip -n left link delete wg0 && ip -n right link delete wg0
+  ip -n left link delete left-wire
+}
+kernel_ipvlan() {
+  ip link add up0 type dummy && ip link set up0 up
+  local net side=1
+  for net in left right; do
+    ip link add link up0 name $net-ipvlan type ipvlan mode l2 && ip link set $net-ipvlan netns $net
+    ip -n $net address add 10.97.0.$side/24 dev $net-ipvlan && ip -n $net link set $net-ipvlan up
+    side=2
+  done
+  same "kernel: ipvlan" yes "$(answers 10.97.0.2)"
+  ip link delete up0
+}
+kernel_sctp() {
+  # One way only: the end of what a side has to say would end the association.
+  socat -U SCTP-LISTEN:7777,bind=127.0.0.1,reuseaddr,fork EXEC:"echo hello" &
+  until_is "kernel: SCTP" hello socat -u SCTP:127.0.0.1:7777 -
+  kill $!
+}
+
+said_by_daemon() { # LINES
+  tail -n "$1" /var/lib/skep.log 2>/dev/null
+  journalctl -u skep -n "$1" --no-pager 2>/dev/null
+}
+
 start_daemon() {
   if [ -d /run/systemd/system ]; then
     sed "s#^ExecStart=.*#ExecStart=/usr/bin/node /payload/skep/build/src/bin/skep.js daemon --data-root /var/lib/skep --host unix:///run/docker.sock#" \
@@ -38,7 +95,14 @@ start_daemon() {
     setsid node /payload/skep/build/src/bin/skep.js daemon --data-root /var/lib/skep --host "$DOCKER_HOST" \
       >/var/lib/skep.log 2>&1 </dev/null &
   fi
-  until docker version >/dev/null 2>&1; do sleep 0.2; done
+  local tries=0
+  until docker version >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    # Emulated and on a busy machine this takes minutes: a line now and then says that it goes on, and how far.
+    if [ $((tries % 20)) = 0 ]; then echo "waiting for the daemon ($tries)"; said_by_daemon 3; fi
+    if [ $tries -ge 600 ]; then failed "the daemon answers: not after $tries tries"; said_by_daemon 100; return; fi
+    sleep 1
+  done
 }
 
 first_boot() {
@@ -81,9 +145,10 @@ second_boot() {
   same "no group of a container is left" 0 "$(find /sys/fs/cgroup/skep -mindepth 2 -type d 2>/dev/null | wc -l)"
 }
 
+if [ $boots = 1 ]; then kernel_facts; fi
 start_daemon
 if [ $boots = 1 ]; then first_boot; else second_boot; fi
-if [ -n "$(ls /payload/debug 2>/dev/null)" ]; then tail -50 /var/lib/skep.log; journalctl -u skep -n 50 --no-pager 2>/dev/null; fi
+if [ -n "$(ls /payload/debug 2>/dev/null)" ]; then said_by_daemon 50; fi
 echo "vm: boot $boots over"
 sync
 if [ $boots = 1 ]; then

@@ -13,6 +13,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -70,10 +71,8 @@ async function makePayload(arch: Arch, folder: string): Promise<void> {
     cpSync(join("build", part), join(skep, "build", part), { recursive: true });
   }
   copyFileSync("package.json", join(skep, "package.json"));
-  const list = execFileSync("npm", ["ls", "--all", "--omit=dev", "--parseable"]).toString().trim();
-  for (const path of list.split("\n").slice(1)) {
-    const name = path.slice(path.indexOf("node_modules"));
-    cpSync(path, join(skep, name), { recursive: true, dereference: true });
+  for (const path of modulesNeeded()) {
+    cpSync(path, join(skep, path), { recursive: true, dereference: true });
   }
   copyFileSync("test/vm/guest.sh", join(payload, "guest.sh"));
   copyFileSync("examples/skep.service", join(payload, "skep.service"));
@@ -88,6 +87,16 @@ async function makePayload(arch: Arch, folder: string): Promise<void> {
   if (!existsSync(layout)) throw new Error(`${relative(".", layout)} was not made`);
   execFileSync("tar", ["-cf", join(payload, "images.tar"), "-C", layout, "."]);
   execFileSync("mkfs.ext4", ["-q", "-d", payload, join(folder, "payload.ext4"), "1G"]);
+}
+
+/** Folders of the npm packages that the lock file names for more than development, as far as they are for this platform. */
+function modulesNeeded(): string[] {
+  const { packages } = JSON.parse(readFileSync("package-lock.json", "utf8")) as {
+    packages: Readonly<Record<string, { readonly dev?: boolean }>>;
+  };
+  return Object.entries(packages)
+    .filter(([path, { dev }]) => path !== "" && dev !== true && existsSync(path))
+    .map(([path]) => path);
 }
 
 /** One life of the machine. Resolves with whether it came to the end of its script. */
@@ -119,7 +128,7 @@ async function follow(child: ChildProcess, what: string): Promise<boolean> {
   for await (const line of createInterface({ input: child.stdout })) {
     clearTimeout(silence);
     silence = setTimeout(end, silenceMsMax);
-    const said = /vm: (ok|FAILED|boot) (.*)$/.exec(line.trimEnd());
+    const said = /vm: (ok|FAILED|boot|kernel) (.*)$/.exec(line.trimEnd());
     if (said === null) {
       if (words.includes("--debug")) process.stdout.write(`  | ${line}\n`);
       continue;
@@ -127,7 +136,7 @@ async function follow(child: ChildProcess, what: string): Promise<boolean> {
     process.stdout.write(`  ${what}: ${said[1]} ${said[2]}\n`);
     if (said[1] === "ok") passed += 1;
     else if (said[1] === "FAILED") failed += 1;
-    else isOver = true;
+    else if (said[1] === "boot") isOver = true;
   }
   clearTimeout(silence);
   process.off("exit", end);
