@@ -2,7 +2,9 @@
  * Entry of the Raft worker thread: opens the session and passes messages on. Started by `host.ts`.
  */
 import { parentPort, workerData } from "node:worker_threads";
+import { systemClock } from "../../src/common/clock/clock.ts";
 import type { Log, LogFields, LogLevel } from "../../src/common/log/log.ts";
+import { giveBackMemory, ownHeap } from "../../src/common/memory/give-back.ts";
 import { errorData, type ToMain, type ToWorker, type WorkerStart } from "./host-messages.ts";
 import { WorkerSession } from "./worker-session.ts";
 
@@ -45,8 +47,13 @@ port.on("message", (message: ToWorker) => {
 WorkerSession.open(workerData as WorkerStart, post, forwardingLog({ component: "raft" })).then(
   (opened) => {
     session = opened;
+    const stop = new AbortController();
     // Nothing else holds the thread then: it ends.
-    opened.closed.then(() => port.close());
+    opened.closed.then(() => {
+      stop.abort();
+      port.close();
+    });
+    giveBackMemory(systemClock, ownHeap(), stop.signal);
     for (const message of early) opened.handle(message);
   },
   (error: unknown) => {

@@ -18,6 +18,7 @@ import { systemClock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { cgroupParentOf, instanceOf } from "../common/ids/instance.ts";
 import { type Log, newLog } from "../common/log/log.ts";
+import { giveBackMemory, ownHeap } from "../common/memory/give-back.ts";
 import { systemRandom } from "../common/random/random.ts";
 import { Registry } from "../common/registry/registry.ts";
 import { defaultTrustFolders } from "../common/registry/trust.ts";
@@ -62,7 +63,10 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
   listenForSignals(config, log, stop);
   const { facts, registry, runtime, node, engine } = await assemble(config, log);
   const runtimeStop = new AbortController();
-  const running = runtime.run(runtimeStop.signal);
+  const running = Promise.all([
+    runtime.run(runtimeStop.signal),
+    giveBackMemory(systemClock, ownHeap(), runtimeStop.signal),
+  ]);
   const serving = engine.run(stop.signal);
   const started = node.start();
   const settled = Promise.all([started, runtime.settled()]);

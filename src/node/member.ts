@@ -8,7 +8,7 @@ import type { Duplex } from "node:stream";
 import { Agent, type AgentOptions } from "../../agent/agent.ts";
 import type { Executor } from "../../agent/exec/executor.ts";
 import { openStorage } from "../../agent/storage.ts";
-import { Manager, type ManagerStart } from "../../manager/manager.ts";
+import type { Manager, ManagerStart } from "../../manager/manager.ts";
 import { hasRaftLog, ManagerState, removeManagerState } from "../../manager/manager-state.ts";
 import {
   DispatcherService,
@@ -371,6 +371,8 @@ export class Member {
     }
     const tls = this.#tls;
     const member = this.#raftMember();
+    // Loaded when wanted: a worker has no use for it, and it is 3 MB.
+    const { Manager } = await import("../../manager/manager.ts");
     const manager = await Manager.start({
       state,
       folder: raftFolder,

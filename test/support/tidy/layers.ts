@@ -7,6 +7,7 @@ import type { Fault, Source } from "./source.ts";
 const commonOrder = [
   "errors",
   "clock",
+  "memory",
   "random",
   "ids",
   "limits",
