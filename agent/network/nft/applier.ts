@@ -143,6 +143,7 @@ export class RulesApplier {
     });
     const change = (work: Work) =>
       work.wishes.map((wish) => changeText(wish, work.space.applied)).join("");
+    const left = works.flatMap(flowsLeft);
     const failed = await this.#runWorks(works, change);
     // What is there is not what was thought: whole tables do not depend on it, nor one on the other.
     const alone = failed.flatMap(({ work: { space, wishes } }) =>
@@ -155,6 +156,18 @@ export class RulesApplier {
       });
       for (const wish of work.wishes) for (const waiter of wish.waiters) waiter.reject(error);
     }
+    await this.#deleteFlows(left);
+  }
+
+  /** Where it fails, flows to backends that left go on until nothing comes for a while. */
+  async #deleteFlows(jobs: readonly LibraryJob[]): Promise<void> {
+    if (jobs.length === 0) return;
+    const answers = await this.#run(jobs);
+    answers.forEach((answer, index) => {
+      if (answer.ok) return;
+      const fields = { namespace: jobs[index]?.namespace, err: answer.output.trim() };
+      this.#log.warn("flows to backends that left were not deleted", fields);
+    });
   }
 
   /** Those whose transaction was refused, with the reason. */
@@ -162,7 +175,7 @@ export class RulesApplier {
     const jobs: { work: Work; job: LibraryJob }[] = [];
     for (const work of works) {
       const text = textOf(work);
-      const job = { namespace: work.space.namespace, text, json: false };
+      const job = { namespace: work.space.namespace, what: "apply", text } as const;
       if (text === "") fulfilled(work);
       else jobs.push({ work, job });
     }
@@ -183,8 +196,8 @@ export class RulesApplier {
     );
     const jobs = tables.map(({ space, table }) => ({
       namespace: space.namespace,
+      what: "list" as const,
       text: `list table ${tableTitle(table)}`,
-      json: true,
     }));
     const answers = await this.#run(jobs);
     const drifts: (Drift & { space: Space; whole: Table })[] = [];
@@ -212,8 +225,8 @@ export class RulesApplier {
     if (drifts.length === 0) return;
     const texts = drifts.map(({ space, whole }) => ({
       namespace: space.namespace,
+      what: "apply" as const,
       text: wholeTable(whole),
-      json: false,
     }));
     const answers = await this.#run(texts);
     drifts.forEach(({ space, table, found }, index) => {
@@ -257,6 +270,19 @@ function changeText(wish: Wish, applied: ReadonlyMap<string, Table>): string {
 
 function wholeText(wish: Wish): string {
   return wish.table === undefined ? noTable(wish.name) : wholeTable(wish.table);
+}
+
+/** What to do about backends that leave with this work; to be asked before it is done. */
+function flowsLeft({ space, wishes }: Work): LibraryJob[] {
+  const gone = new Set<string>();
+  for (const { name, table } of wishes) {
+    if (table === undefined) continue;
+    for (const address of space.applied.get(tableTitle(name))?.leadsTo ?? []) {
+      if (table.leadsTo?.has(address) !== true) gone.add(address);
+    }
+  }
+  const { namespace } = space;
+  return gone.size === 0 ? [] : [{ namespace, what: "delete-flows", text: [...gone].join(" ") }];
 }
 
 function fulfilled({ space, wishes }: Work): void {

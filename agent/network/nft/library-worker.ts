@@ -1,20 +1,29 @@
 /**
- * The thread that speaks to nftables without a process: enters the network namespace of each job and runs it through
- * libnftables. Started by `library.ts`; never returns to the namespace it began in, which is the thread's alone.
+ * The thread that speaks to the kernel without a process: enters the network namespace of each job and runs it through
+ * libnftables, or through a socket of netlink. Started by `library.ts`; never returns to the namespace it began in, which is the thread's alone.
  */
 import { closeSync, openSync } from "node:fs";
 import { createRequire } from "node:module";
 import { parentPort } from "node:worker_threads";
+import { deletionsIn, flowAddresses, listFlows } from "./flows.ts";
 import type { LibraryAnswer, LibraryJob } from "./library.ts";
 
 /** setns of <sched.h>: only a network namespace will do. */
 const cloneNewnet = 0x40000000;
 /** NFT_CTX_OUTPUT_JSON of <nftables/libnftables.h>. */
 const outputJson = 1 << 4;
+/** socket(2) and netlink(7): AF_NETLINK, SOCK_RAW with SOCK_CLOEXEC, NETLINK_NETFILTER. */
+const netlink = { family: 16, type: 3 | 0x80000, protocol: 12 } as const;
+/** Larger than any message of the kernel. */
+const answerBytesMax = 65_536;
 
 const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
 const c = koffi.load("libc.so.6");
 const setns = c.func("int setns(int fd, int type)");
+const socket = c.func("int socket(int family, int type, int protocol)");
+const send = c.func("long send(int fd, const void *data, size_t length, int flags)");
+const recv = c.func("long recv(int fd, void *data, size_t length, int flags)");
+const close = c.func("int close(int fd)");
 const nft = koffi.load("libnftables.so.1");
 const contextNew = nft.func("void *nft_ctx_new(uint32_t flags)");
 const contextFree = nft.func("void nft_ctx_free(void *ctx)");
@@ -39,17 +48,59 @@ function run(job: LibraryJob): LibraryAnswer {
   } catch (error) {
     return { ok: false, output: `cannot enter ${job.namespace ?? "the host's network"}: ${error}` };
   }
+  return job.what === "delete-flows" ? deleteFlows(job.text.split(" ")) : command(job);
+}
+
+function command(job: LibraryJob): LibraryAnswer {
   const context = contextNew(0);
   if (context === null) return { ok: false, output: "libnftables has no memory" };
   try {
     bufferOutput(context);
     bufferError(context);
-    if (job.json) setOutputFlags(context, outputJson);
+    if (job.what === "list") setOutputFlags(context, outputJson);
     const ok = runBuffer(context, job.text) === 0;
     return { ok, output: String((ok ? getOutput(context) : getError(context)) ?? "") };
   } finally {
     contextFree(context);
   }
+}
+
+/** Flows that end meanwhile are no failure. */
+function deleteFlows(addresses: readonly string[]): LibraryAnswer {
+  const fd: number = socket(netlink.family, netlink.type, netlink.protocol);
+  if (fd < 0) return { ok: false, output: `no socket of netlink: error ${koffi.errno()}` };
+  try {
+    const wanted = flowAddresses(addresses);
+    const deletions: Buffer[] = [];
+    say(fd, listFlows());
+    for (let last = false; !last; ) {
+      const found = deletionsIn(hear(fd), wanted);
+      deletions.push(...found.deletions);
+      last = found.last;
+    }
+    for (const deletion of deletions) {
+      say(fd, deletion);
+      hear(fd);
+    }
+    return { ok: true, output: String(deletions.length) };
+  } catch (error) {
+    return { ok: false, output: String(error) };
+  } finally {
+    close(fd);
+  }
+}
+
+function say(fd: number, message: Buffer): void {
+  const sent: number = send(fd, message, message.length, 0);
+  if (sent !== message.length) throw new Error(`netlink takes nothing: error ${koffi.errno()}`);
+}
+
+/** What the kernel answers is there when `send` returns, so that this waits for nothing. */
+function hear(fd: number): Buffer {
+  const answer = Buffer.alloc(answerBytesMax);
+  const length: number = recv(fd, answer, answer.length, 0);
+  if (length < 0) throw new Error(`netlink answers nothing: error ${koffi.errno()}`);
+  return answer.subarray(0, length);
 }
 
 /** @throws Error when the namespace is not there any more. */

@@ -7,13 +7,14 @@ import { Worker } from "node:worker_threads";
 import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 
-/** Commands for one namespace. */
+/** Something to do in one namespace. */
 export interface LibraryJob {
   /** File that keeps it; undefined for the daemon's own. */
   readonly namespace: string | undefined;
+  /** `apply` a transaction, `list` as JSON what a command names, or delete the UDP flows to the addresses. */
+  readonly what: "apply" | "list" | "delete-flows";
+  /** The transaction; the command; addresses separated by spaces. */
   readonly text: string;
-  /** Answer of listings as JSON. */
-  readonly json: boolean;
 }
 
 /** What came of it: the listing, or the error's text. */
@@ -87,7 +88,9 @@ export class ProcessNftables implements Nftables {
     const queue = jobs.map((job, index) => ({ job, index }));
     const take = async () => {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-        answers[next.index] = await nftProcess(next.job);
+        const { job } = next;
+        answers[next.index] =
+          job.what === "delete-flows" ? await deleteFlows(job) : await nftProcess(job);
       }
     };
     await Promise.all(Array.from({ length: Math.min(processesMax, jobs.length) }, take));
@@ -143,9 +146,28 @@ class LibraryThread {
 
 /** Transactions go to standard input; listings are arguments, as `nft -j -f -` cannot read a pipe of Node's (1.0.6). */
 function nftProcess(job: LibraryJob): Promise<LibraryAnswer> {
-  const enter = job.namespace === undefined ? [] : ["nsenter", `--net=${job.namespace}`, "--"];
-  const what = job.json ? ["-j", job.text] : ["-f", "-"];
-  const [command = "nft", ...args] = [...enter, "nft", ...what];
+  if (job.what === "list") return inNamespace(job, ["nft", "-j", job.text], "");
+  return inNamespace(job, ["nft", "-f", "-"], job.text);
+}
+
+/** By the program `conntrack`, one address at a time; it fails when there was no flow, which is fine. */
+async function deleteFlows(job: LibraryJob): Promise<LibraryAnswer> {
+  for (const address of job.text.split(" ")) {
+    const family = address.includes(":") ? "ipv6" : "ipv4";
+    const flows = ["-f", family, "-p", "udp", "--reply-src", address];
+    const { ok, output } = await inNamespace(job, ["conntrack", "-D", ...flows], "");
+    if (!ok && !output.includes("0 flow entries")) return { ok, output };
+  }
+  return { ok: true, output: "" };
+}
+
+function inNamespace(
+  { namespace }: LibraryJob,
+  program: readonly string[],
+  input: string,
+): Promise<LibraryAnswer> {
+  const enter = namespace === undefined ? [] : ["nsenter", `--net=${namespace}`, "--"];
+  const [command = "", ...args] = [...enter, ...program];
   return new Promise((resolve) => {
     const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
     const output: Buffer[] = [];
@@ -159,6 +181,6 @@ function nftProcess(job: LibraryJob): Promise<LibraryAnswer> {
     });
     // The process may end before it has read all; its exit code says so.
     child.stdin.on("error", () => undefined);
-    child.stdin.end(job.json ? "" : job.text);
+    child.stdin.end(input);
   });
 }

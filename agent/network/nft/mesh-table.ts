@@ -106,7 +106,8 @@ export function meshTable(rules: MeshRules, previous?: Table): Table {
     for (const [name, set] of peerSets(rules.peers)) sets.set(name, set);
     for (const [name, chain] of markChains(devices.gateway, devices.mesh)) chains.set(name, chain);
   }
-  return { family: "inet", name: rules.names.mesh, sets, chains };
+  const leadsTo = new Set(rules.ports.flatMap((port) => port.backends));
+  return { family: "inet", name: rules.names.mesh, sets, chains, leadsTo };
 }
 
 /**

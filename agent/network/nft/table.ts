@@ -26,6 +26,8 @@ export interface Table {
   readonly name: string;
   readonly sets: ReadonlyMap<string, TableSet>;
   readonly chains: ReadonlyMap<string, TableChain>;
+  /** Backends that it may lead to; flows to those that leave it are deleted. */
+  readonly leadsTo?: ReadonlySet<string>;
 }
 
 /** Which table is meant. */

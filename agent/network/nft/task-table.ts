@@ -57,7 +57,8 @@ export function taskTable(rules: TaskRules, previous?: Table): Table {
   sets.set("dead", { kind: "set", header: "type ipv4_addr", elements: dead[4] });
   sets.set("dead6", { kind: "set", header: "type ipv6_addr", elements: dead[6] });
   for (const [name, chain] of baseChains(rules)) chains.set(name, chain);
-  return { ...taskTableName, sets, chains };
+  const leadsTo = new Set(rules.services.flatMap((service) => service.backends));
+  return { ...taskTableName, sets, chains, leadsTo };
 }
 
 function baseChains(rules: TaskRules): [string, TableChain][] {

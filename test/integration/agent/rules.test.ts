@@ -1,10 +1,10 @@
 /**
  * The rules of the data path in a kernel: three hosts, tasks on two of them, and a client outside, as bare network namespaces.
  */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { RulesApplier } from "../../../agent/network/nft/applier.ts";
 import { type GuardRules, guardTable, portTable } from "../../../agent/network/nft/host-tables.ts";
-import { ThreadNftables } from "../../../agent/network/nft/library.ts";
+import { ProcessNftables, ThreadNftables } from "../../../agent/network/nft/library.ts";
 import {
   type MeshPort,
   type MeshRules,
@@ -14,7 +14,8 @@ import {
 import { wholeTable } from "../../../agent/network/nft/table.ts";
 import { type TaskRules, taskTable } from "../../../agent/network/nft/task-table.ts";
 import { ingress6Of, macOf, meshVni, transitMac, vxlanPort } from "../../../agent/network/pools.ts";
-import { silentLog } from "../../../src/common/log/log.ts";
+import { hasCode } from "../../../src/common/errors/cluster-error.ts";
+import { newLog, silentLog } from "../../../src/common/log/log.ts";
 import {
   batch,
   forgedFrame,
@@ -32,7 +33,9 @@ const vip6 = "fd01::200";
 const entrance = { address: "172.19.0.2", address6: "fd19::2" };
 
 describe("agent/network/nft in a kernel", () => {
-  const nftables = new ThreadNftables({ log: silentLog });
+  const warnings: string[] = [];
+  const log = newLog((line) => warnings.push(line), { level: "warn" });
+  const nftables = new ThreadNftables({ log });
   const applier = new RulesApplier({ nftables, log: silentLog });
   const lab = new NetworkLab();
   let one: LabHost;
@@ -69,6 +72,10 @@ describe("agent/network/nft in a kernel", () => {
       ok(name);
     }
     batch(space, ["link del vx-ing"]);
+  });
+
+  it("speaks to the kernel without processes", () => {
+    deepEqual(warnings, []);
   });
 
   describe("published ports", () => {
@@ -249,6 +256,16 @@ describe("agent/network/nft in a kernel", () => {
       }
     });
 
+    it("lead UDP flows elsewhere when their backend leaves", async () => {
+      await balance([two.overlay[0] ?? ""], [two.overlay6]);
+      const streams = [await tasks[0].openUdp(vip, 80), await tasks[0].openUdp(vip6, 80)];
+      for (const stream of streams) match(await tasks[0].sayUdp(stream, "x"), /^two /);
+      await balance([one.overlay[0] ?? ""], [one.overlay6]);
+      // Deleted after the new rules are there, for which alone is waited.
+      await applier.check();
+      for (const stream of streams) match(await tasks[0].sayUdp(stream, "x"), /^one /);
+    });
+
     it("lose no connection while rules are replaced", async () => {
       const { overlay } = two;
       await balance(overlay);
@@ -317,6 +334,25 @@ describe("agent/network/nft in a kernel", () => {
         "inet skep_t_ports",
       ]);
       deepEqual(await applier.check(), []);
+    });
+
+    it("does the same by processes", async () => {
+      const { task } = two;
+      const slow = new RulesApplier({ nftables: new ProcessNftables(), log: silentLog });
+      const [, table = taskTable({ services: [], dns: undefined })] = cases[1] ?? [];
+      await slow.apply(task, table);
+      deepEqual(await slow.check(), []);
+      run(task, ["nft", "flush", "chain", "inet", "skep", "c_out"]);
+      equal((await slow.check())[0]?.found, "chain c_out has 0 rules instead of 4");
+      deepEqual(await slow.check(), []);
+      const wrong = {
+        ...table,
+        name: "wrong",
+        chains: new Map([["c", { hook: "", rules: ["?"] }]]),
+      };
+      await rejects(slow.apply(task, wrong), (error) => hasCode(error, "failed-precondition"));
+      await slow.remove(task, table);
+      equal(run(task, ["nft", "list", "tables"]), "");
     });
 
     it("leaves the tables of others alone", async () => {
