@@ -15,6 +15,7 @@ import type { Clock } from "../src/common/clock/clock.ts";
 import { errorText } from "../src/common/errors/cluster-error.ts";
 import type { Log } from "../src/common/log/log.ts";
 import { Dependencies } from "./dependencies.ts";
+import { attachmentController } from "./exec/attachment.ts";
 import type { Controller } from "./exec/controller.ts";
 import type { Executor } from "./exec/executor.ts";
 import { Gate } from "./gate.ts";
@@ -168,7 +169,10 @@ export class Worker {
 
   #begin(task: Task, status: TaskStatus | undefined): void {
     const { executor, nodeId, clock, log } = this.#o;
-    const controller = executor.controller({ task, nodeId, dependencies: this.#dependencies });
+    const controller =
+      task.spec?.attachment === undefined
+        ? executor.controller({ task, nodeId, dependencies: this.#dependencies })
+        : attachmentController();
     const manager: TaskManager = new TaskManager({
       task,
       status: status ?? TaskStatus.create({ state: "assigned" }),

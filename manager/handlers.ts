@@ -5,10 +5,15 @@
  * refused, so that two managers with different beliefs never pass it back and forth.
  */
 import {
+  type AttachNetworkReply,
+  type AttachNetworkRequest,
   ControlRelayService,
+  type DetachNetworkRequest,
   DispatcherService,
+  Done,
   LivenessRelayService,
   type MethodDescriptor,
+  NetworkAttachmentsService,
   type NodeReportBatch,
   NodeReportBatchReply,
   type RaftJoinRequest,
@@ -52,6 +57,10 @@ export interface HandlerParts {
   /** On the leader only. */
   leave(request: RaftLeaveRequest): Promise<RaftLeaveResponse>;
   /** On the leader only. */
+  attach(request: AttachNetworkRequest, signal: AbortSignal): Promise<AttachNetworkReply>;
+  /** On the leader only. */
+  detach(request: DetachNetworkRequest): Promise<void>;
+  /** On the leader only. */
   takeReports(batch: NodeReportBatch, signal: AbortSignal): Promise<void>;
   /** On the leader only. */
   takeStatuses(batch: TaskStatusBatch, signal: AbortSignal): Promise<void>;
@@ -92,6 +101,19 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
       if (!call.forwarded && request.nodeId !== caller) throw notYourself(caller);
       return onLeader(parts, RaftMembershipService.leave, request, call, (r) => parts.leave(r));
     }),
+    unary(NetworkAttachmentsService.attach, (request, call) => {
+      checkOwn(request, call);
+      return onLeader(parts, NetworkAttachmentsService.attach, request, call, (r) =>
+        parts.attach(r, call.signal),
+      );
+    }),
+    unary(NetworkAttachmentsService.detach, (request, call) => {
+      checkOwn(request, call);
+      return onLeader(parts, NetworkAttachmentsService.detach, request, call, async (r) => {
+        await parts.detach(r);
+        return Done.create();
+      });
+    }),
   ];
 }
 
@@ -130,6 +152,13 @@ function serveSession(
       waiting -= 1;
     },
   });
+}
+
+/** @throws ClusterError permission-denied when a node asks in the name of another one. */
+function checkOwn({ nodeId }: { readonly nodeId: string }, call: CallContext): void {
+  const caller = call.peer?.nodeId ?? "";
+  if (call.forwarded || nodeId === caller) return;
+  throw new ClusterError("permission-denied", `node ${caller} may attach its own containers only`);
 }
 
 function notYourself(nodeId: string): ClusterError {

@@ -27,6 +27,7 @@ import { AllocatorLoop } from "./allocator/loop.ts";
 import { nodeTombstoneId } from "./ca/ports.ts";
 import { nodeCaHandlers } from "./ca/server.ts";
 import { forgetRemovedNodes } from "./ca/tombstones.ts";
+import { attachNetwork, detachNetwork } from "./control/attachments.ts";
 import { Control } from "./control/control.ts";
 import { Dispatch } from "./dispatch.ts";
 import { managerHandlers } from "./handlers.ts";
@@ -342,10 +343,7 @@ export class Manager {
     });
     state.onDurable = (index) => raft.compacted(index);
     raft.onRemoved(() => this.#removed());
-    raft.onLeadership(() => {
-      this.#leader.leaderMayHaveChanged();
-      this.#leadershipChanged();
-    });
+    raft.onLeadership(() => this.#leadershipChanged());
     raft.onMembers(() => {
       this.#membership?.changed();
       this.#dispatch.sessions.clusterChanged();
@@ -371,6 +369,8 @@ export class Manager {
         sessions: this.#dispatch.sessions,
         join: (request) => joinGroup(store, raft, request),
         leave: (request) => leaveGroup(store, raft, request),
+        attach: (request, signal) => attachNetwork(store, request, { ...this.#o, signal }),
+        detach: (request) => detachNetwork(store, request),
         takeReports: (batch, signal) => this.#dispatch.takeReports(batch, signal),
         takeStatuses: (batch, signal) => this.#dispatch.takeStatuses(batch, signal),
       }),
@@ -448,6 +448,7 @@ export class Manager {
   }
 
   #leadershipChanged(): void {
+    this.#leader.leaderMayHaveChanged();
     const { term, isLeader } = this.#raft.leadership();
     if (!isLeader) {
       this.#leaderTerm = 0;

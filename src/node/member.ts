@@ -19,6 +19,7 @@ import {
   TunnelService,
 } from "../common/api/generated/api.ts";
 import type { Clock } from "../common/clock/clock.ts";
+import type { SwarmAttachments } from "../common/container/attachments.ts";
 import { ClusterError, errorText, hasCode } from "../common/errors/cluster-error.ts";
 import { isRemoval } from "../common/errors/removal.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
@@ -31,6 +32,7 @@ import type { ReceivedIdentity } from "../common/rpc/ca-client.ts";
 import { dial } from "../common/rpc/client.ts";
 import { RpcClients } from "../common/rpc/clients.ts";
 import { parseHostPort } from "./address.ts";
+import { attachmentsOf } from "./attachments.ts";
 import { saveCredentials } from "./credentials.ts";
 import { Renewer } from "./renewer.ts";
 import type { NodeAddresses, NodeState, StateFiles } from "./state-files.ts";
@@ -182,6 +184,19 @@ export class Member {
   /** Whether the agent has a session. */
   isConnected(): boolean {
     return this.#agent.status().connected;
+  }
+
+  /** Networks of the swarm for containers that are run by hand. */
+  attachments(): SwarmAttachments {
+    return attachmentsOf({
+      nodeId: () => this.#state.nodeId,
+      managers: () => {
+        const own = (nodeId: string) => (nodeId === this.#state.nodeId ? 0 : 1);
+        return [...this.#agent.managers()]
+          .sort((a, b) => own(a.nodeId) - own(b.nodeId))
+          .map((m) => this.#clients.to({ nodeId: m.nodeId, address: this.#dialable(m) }));
+      },
+    });
   }
 
   /** What ails the node, while something does. */

@@ -29,11 +29,13 @@ import type {
   SwarmStatus,
 } from "../engine/ports.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
+import { attachmentsThrough } from "./attachments.ts";
 import type { ManagerSource } from "./backend.ts";
 import { type DaemonConfig, runtimeSocket } from "./config.ts";
 import { loadCredentials, saveCredentials } from "./credentials.ts";
 import { createCluster, type Entry, joinCluster } from "./entry.ts";
 import { Member, type MemberOptions } from "./member.ts";
+import { mayPass } from "./passing.ts";
 import { followAddresses, newAddresses } from "./readdress.ts";
 import { isValidAt } from "./renewer.ts";
 import { type NodeState, StateFiles } from "./state-files.ts";
@@ -61,20 +63,6 @@ const leaveTimeoutMs = 5000;
 const goodbyeTimeoutMs = 1000;
 /** Pause before a membership that could not be taken up is tried again, milliseconds. */
 const takeUpRetryMs = 5000;
-/** Failures of a start that may pass: another process that lets go, others that come back, room on the disk. */
-const passingCodes: ReadonlySet<string> = new Set([
-  "unavailable",
-  "deadline-exceeded",
-  "aborted",
-  "resource-exhausted",
-]);
-const passingErrnos: ReadonlySet<string> = new Set([
-  "ENOSPC",
-  "EDQUOT",
-  "EMFILE",
-  "ENFILE",
-  "EAGAIN",
-]);
 /** As Docker says it when a join takes longer than the request may. */
 const joinTimeoutText =
   'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.';
@@ -182,6 +170,9 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   manager(): Manager | undefined {
     return this.#member?.manager();
   }
+
+  /** Networks of the swarm for containers that are run by hand. */
+  readonly attachments = attachmentsThrough(() => this.#member?.attachments());
 
   changed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -583,12 +574,6 @@ export class SwarmNode implements SwarmPort, ManagerSource {
 /** Whether the node only does not answer yet. */
 function isTimeout(error: unknown): boolean {
   return error instanceof ClusterError && error.code === "deadline-exceeded";
-}
-
-/** Whether what kept the membership from being taken up may go away by itself. */
-function mayPass(error: unknown): boolean {
-  if (error instanceof ClusterError) return passingCodes.has(error.code);
-  return error instanceof Error && "code" in error && passingErrnos.has(String(error.code));
 }
 
 function alreadyIn(): ClusterError {

@@ -5,10 +5,12 @@ import type { Task } from "../../../src/common/api/generated/api.ts";
 import { hasStopped, isWanted } from "../slot.ts";
 
 /**
- * Whether a task that is to be removed can go: it has ended, or no agent was ever told of it.
+ * Whether a task can go: it is to be removed and has ended, or no agent was ever told of it; the attachment of a container
+ * that was run by hand goes as soon as it has ended, as nobody looks for it any more.
  */
 export function isRemovable(task: Task): boolean {
-  return task.desiredState === "remove" && hasStopped(task);
+  const isAttachment = task.spec?.attachment !== undefined;
+  return (task.desiredState === "remove" || isAttachment) && hasStopped(task);
 }
 
 /** How many tasks a place keeps, the present one included; undefined when all are kept. */

@@ -27,3 +27,5 @@ export const startFirstPatienceMs = 5_000;
 export const updateHoldMs = 500;
 /** Objects the allocator looks at before others have a turn: some milliseconds. */
 export const allocationsPerSlice = 2_000;
+/** How long a container that is attached by hand waits for its address; the allocator needs milliseconds. */
+export const attachWaitMs = 10_000;

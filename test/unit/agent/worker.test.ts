@@ -8,6 +8,7 @@ import { Worker } from "../../../agent/worker.ts";
 import {
   Assignments,
   ContainerSpec,
+  NetworkAttachmentSpec,
   Node,
   RestartPolicy,
   Secret,
@@ -308,5 +309,26 @@ describe("agent/worker", () => {
     executor.behaviour = { start: async () => fakeExit({ exitCode: 1 }) };
     await full(task("a"));
     deepEqual(states(), { a: "failed" });
+  });
+
+  describe("of attachments", () => {
+    const attachment = (desired: TaskState = "running") =>
+      task("x", desired, { attachment: NetworkAttachmentSpec.create({ containerId: "c" }) });
+
+    it("calls them running without running anything, in its next life as well", async () => {
+      await full(attachment());
+      equal(worker.tasks().get("x")?.state, "running");
+      await restarted(true);
+      equal(worker.tasks().get("x")?.state, "running");
+      deepEqual([...executor.containers.keys()], []);
+    });
+
+    it("lets go of them when they are taken away, and ends those that are to stop", async () => {
+      await full(attachment());
+      await take({ number: 2, tasks: [attachment("shutdown")] });
+      equal(worker.tasks().get("x")?.state, "shutdown");
+      await take({ number: 3, removedTaskIds: ["x"] });
+      equal(worker.tasks().size, 0);
+    });
   });
 });
