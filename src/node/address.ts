@@ -133,7 +133,7 @@ export function resolveDataPath(
 
 /** Names of devices that the cluster itself makes; they never carry management traffic. */
 function isOwnDevice(name: string): boolean {
-  return /^(docker\d|docker_gwbridge$|br-[0-9a-f]{12}$|skep|veth|vx-)/.test(name);
+  return /^(docker\d|docker_gwbridge$|br-[0-9a-f]{12}$|skep|sk[0-9a-f]{4}-|veth|vx-)/.test(name);
 }
 
 function isUnspecified(host: string): boolean {

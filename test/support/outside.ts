@@ -18,7 +18,10 @@ export class OutsideClient {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #labPid: number;
   readonly #name: string;
-  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  readonly #waiting = new Map<
+    number,
+    { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void }
+  >();
   #last = 0;
   #said = "";
 
@@ -38,7 +41,12 @@ export class OutsideClient {
     });
     createInterface(o.child.stdout).on("line", (line) => {
       const answer = JSON.parse(line) as Answer;
-      this.#waiting.get(answer.id)?.(answer);
+      this.#waiting.get(answer.id)?.resolve(answer);
+      this.#waiting.delete(answer.id);
+    });
+    o.child.once("exit", () => {
+      for (const { reject } of this.#waiting.values())
+        reject(new Error(`the outside client has ended: ${this.#said}`));
     });
   }
 
@@ -91,13 +99,7 @@ export class OutsideClient {
   #ask(question: Question): Promise<Answer> {
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
-      const gone = () => reject(new Error(`the outside client has ended: ${this.#said}`));
-      this.#child.once("exit", gone);
-      this.#waiting.set(id, (answer) => {
-        this.#waiting.delete(id);
-        this.#child.off("exit", gone);
-        resolve(answer);
-      });
+      this.#waiting.set(id, { resolve, reject });
       this.#child.stdin.write(`${JSON.stringify({ ...question, id })}\n`);
     });
   }
