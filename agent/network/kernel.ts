@@ -3,13 +3,11 @@
  * the removal of everything.
  */
 import { existsSync } from "node:fs";
-import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { sandboxLooksMax } from "../../src/common/limits/network.ts";
 import { emptySpace, hostSpace, type Plan, type SpaceState, swarmSpace } from "./model.ts";
 import { isUplink, uplinkDevice } from "./names.ts";
 import { command, isNamespace } from "./namespace.ts";
 import { addressesFrom, observe } from "./observe.ts";
-import { outwardHost, outwardSwarm, outwardTable } from "./outward.ts";
 import type { PlanInput } from "./plan.ts";
 import { type Uplink, uplinkOf } from "./pools.ts";
 import { chooseSlot } from "./uplink-slot.ts";
@@ -24,7 +22,6 @@ export class Kernel {
   #factsFor = "";
   #uplink: Uplink | undefined;
   #looked = 0;
-  #hasRules = false;
 
   constructor(instance: string, fileOf: (space: string) => string | undefined) {
     this.#instance = instance;
@@ -57,7 +54,6 @@ export class Kernel {
 
   /** What there is of ours. @param all Whether what is not wanted counts, too. */
   async look(wanted: Plan, all: boolean): Promise<Plan> {
-    this.#hasRules = false;
     const seen = new Map<string, SpaceState>();
     const containers = [...wanted.keys()].filter((key) => key !== hostSpace && key !== swarmSpace);
     const begin = this.#looked % Math.max(1, containers.length);
@@ -81,23 +77,10 @@ export class Kernel {
     return seen;
   }
 
-  /** Loads the rules that let containers out. @throws ClusterError unavailable. */
-  async rules(): Promise<void> {
-    if (this.#hasRules) return;
-    await nft(outwardHost(this.#instance), undefined);
-    await nft(outwardSwarm(), this.#fileOf(swarmSpace));
-    this.#hasRules = true;
-  }
-
-  /** Removes device and rules of the node's own network. @returns Whether another daemon has such a device. */
+  /** Removes the device of the node's own network. @returns Whether another daemon has such a device. */
   async remove(): Promise<boolean> {
     this.#facts = undefined;
-    this.#hasRules = false;
-    const table = outwardTable(this.#instance);
     // Absent is fine: then nothing was made.
-    await command(["nft", "-f", "-"], {
-      input: `add table inet ${table}\ndelete table inet ${table}\n`,
-    });
     await command(["ip", "link", "del", uplinkDevice(this.#instance)]);
     this.#uplink = undefined;
     const devices = await ask("ip", "-json", "addr");
@@ -124,12 +107,6 @@ function mtuOf(json: unknown): { readonly name: string; readonly mtu: number } {
     name: typeof ifname === "string" ? ifname : "",
     mtu: typeof mtu === "number" ? mtu : 0,
   };
-}
-
-/** @throws ClusterError unavailable. */
-async function nft(text: string, file: string | undefined): Promise<void> {
-  const { code, stderr } = await command(["nft", "-f", "-"], { file, input: text });
-  if (code !== 0) throw new ClusterError("unavailable", `nft: ${stderr.trim()}`);
 }
 
 /** Those entries that both have, as they are. */

@@ -24,11 +24,14 @@ import { diff, isNothing } from "./diff.ts";
 import { GatewayPool } from "./gateway-pool.ts";
 import { HostSettings } from "./host-settings.ts";
 import { Kernel } from "./kernel.ts";
-import type { LocalNetworks } from "./local/local-networks.ts";
+import type { LocalNetworks, Plumbing } from "./local/local-networks.ts";
 import { hostSpace, type Plan, swarmSpace } from "./model.ts";
 import { makeNamespace, removeNamespace } from "./namespace.ts";
-import { localBridges, missingNetworks, sandboxOf } from "./places.ts";
-import { type PlanInput, plan, type Sandbox } from "./plan.ts";
+import { RulesApplier } from "./nft/applier.ts";
+import { ThreadNftables } from "./nft/library.ts";
+import { NodeRules, type RulesInput } from "./node-rules.ts";
+import { localInput, missingNetworks, sandboxOf, servicePorts, swarmPlaces } from "./places.ts";
+import { plan, type Sandbox } from "./plan.ts";
 import { SandboxStore } from "./sandbox-store.ts";
 
 /** What a node's network is made with. */
@@ -39,7 +42,7 @@ export interface NodeNetworkOptions {
   /** Networks of the node itself. */
   readonly local: Pick<
     LocalNetworks,
-    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "endpoints" | "ports"
+    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing"
   >;
   /** What the managers say. */
   readonly cluster: {
@@ -63,6 +66,7 @@ export class NodeNetwork {
   readonly #kernel: Kernel;
   readonly #store: SandboxStore;
   readonly #settings: HostSettings;
+  readonly #rules: NodeRules;
   readonly #pool: GatewayPool;
   readonly #sandboxes = new Map<string, Sandbox>();
   /** Containers of earlier lives of the daemon that nobody has spoken of yet. */
@@ -85,6 +89,13 @@ export class NodeNetwork {
     this.#store = new SandboxStore(options.folder);
     this.#kernel = new Kernel(options.instance, (space) => this.#fileOf(space));
     this.#settings = new HostSettings(join(options.folder, "host-settings.json"), options.log);
+    const { log } = options;
+    this.#rules = new NodeRules({
+      applier: new RulesApplier({ nftables: new ThreadNftables({ log }), log }),
+      swarmFile: this.swarmFile,
+      fileOf: (id) => this.#store.fileOf(id),
+    });
+    options.local.setPlumbing(this.#plumbing());
     this.#pool = new GatewayPool(Math.floor(options.clock.now() / 100));
     for (const sandbox of this.#store.load()) {
       this.#sandboxes.set(sandbox.id, sandbox);
@@ -122,6 +133,7 @@ export class NodeNetwork {
     this.#tell({ error: new ClusterError("unavailable", "the daemon is stopping"), failures: [] });
     // What nobody uses is not left behind.
     if (this.#idleSince !== undefined) await this.#teardown().catch((error) => this.#warn(error));
+    await this.#rules.close();
   }
 
   /** All containers of earlier lives and the state of the cluster are known: what nobody claimed goes. */
@@ -195,6 +207,43 @@ export class NodeNetwork {
     return this.#sandboxes.has(containerId) ? this.#store.fileOf(containerId) : undefined;
   }
 
+  /** What the networks of the node ask of the data path. */
+  #plumbing(): Plumbing {
+    return {
+      changed: (container) => this.#changed(container),
+      servicePorts: () => servicePorts(this.#o.cluster.current()),
+      swarmPlacesOf: (id) => {
+        const sandbox = this.#sandboxes.get(id);
+        if (sandbox === undefined) return undefined;
+        const places = swarmPlaces(sandbox, this.#o.cluster.current());
+        return { sandbox: this.#store.fileOf(id), places };
+      },
+      containersInSwarm: (networkId) =>
+        [...this.#sandboxes.values()]
+          .filter(({ overlays }) => overlays.some((place) => place.networkId === networkId))
+          .map(({ id }) => id),
+      swarmNetworks: () => [...this.#o.cluster.current().networks.values()],
+    };
+  }
+
+  /** A running container is in other networks of the node than before. */
+  async #changed(container: Container): Promise<void> {
+    const before = this.#sandboxes.get(container.id);
+    if (before === undefined) return;
+    const local = await this.#o.local.give(container);
+    const joins = await this.#swarmJoins(container, AbortSignal.timeout(networkWaitMs));
+    const give = before.gateway;
+    const next = this.#placed(container, joins, local, give?.address);
+    try {
+      await this.#add(next);
+    } catch (error) {
+      this.#sandboxes.set(before.id, before);
+      this.#store.save(before);
+      this.#kick();
+      throw error;
+    }
+  }
+
   #fileOf(space: string): string | undefined {
     if (space === hostSpace) return undefined;
     return space === swarmSpace ? this.swarmFile : this.#store.fileOf(space);
@@ -231,6 +280,7 @@ export class NodeNetwork {
     container: Container,
     joins: Parameters<typeof sandboxOf>[0]["joins"],
     local: ContainerPlaces,
+    address?: string,
   ): Sandbox {
     return sandboxOf({
       id: container.id,
@@ -239,7 +289,7 @@ export class NodeNetwork {
       local,
       localNetworks: this.#o.local.list(),
       cluster: this.#o.cluster.current(),
-      give: () => this.#pool.give(),
+      give: () => address ?? this.#pool.give(),
     });
   }
 
@@ -312,7 +362,8 @@ export class NodeNetwork {
   }
 
   async #pass(): Promise<Failure[]> {
-    const wanted = plan(await this.#input());
+    const input = await this.#input();
+    const wanted = plan(input);
     if (wanted.size === 0) {
       await this.#idle();
       return [];
@@ -320,17 +371,22 @@ export class NodeNetwork {
     this.#idleSince = undefined;
     await this.#settings.need();
     await this.#ensureNamespaces(wanted);
+    // Before there is a device for them, nobody's frames may come in.
+    await this.#rules.guard(input);
+    if (this.#applied === undefined) await this.#rules.check();
     const before = this.#applied ?? (await this.#kernel.look(wanted, this.#mayClean));
     const steps = diff(before, wanted, (space) => this.#fileOf(space));
     const failures = isNothing(steps) ? [] : await apply(steps, (space) => this.#fileOf(space));
     this.#isUp = true;
     this.#applied = failures.length === 0 ? wanted : undefined;
-    await this.#kernel.rules();
+    for (const [owner, error] of await this.#rules.apply(input)) {
+      failures.push({ owner, space: owner ?? "", line: "rules", error: errorText(error) });
+    }
     await this.#removeEnded();
     return failures;
   }
 
-  async #input(): Promise<PlanInput> {
+  async #input(): Promise<RulesInput> {
     const { cluster, local, instance } = this.#o;
     const state = cluster.current();
     const sandboxes = [...this.#sandboxes.values()];
@@ -341,7 +397,10 @@ export class NodeNetwork {
       secure: undefined,
       cluster: state,
       sandboxes,
-      bridges: localBridges(local.list(), sandboxes, known.underlay.mtu),
+      ...localInput(local.list(), sandboxes, known.underlay.mtu),
+      bound: new Set([...local.ports()].flatMap(([id, ports]) => (ports.length > 0 ? [id] : []))),
+      ports: local.ports(),
+      dns: undefined,
     };
   }
 
@@ -351,6 +410,8 @@ export class NodeNetwork {
       const file = this.#fileOf(space);
       if (file === undefined || this.#kernel.isNamespace(file)) continue;
       await makeNamespace(file);
+      if (space === swarmSpace) this.#rules.forgetSwarm();
+      else this.#rules.forget(space);
       if (this.#applied === undefined) continue;
       const rest = new Map(this.#applied);
       // The other end of what was in it went with it.
@@ -362,6 +423,7 @@ export class NodeNetwork {
   async #removeEnded(): Promise<void> {
     for (const id of [...this.#ended]) {
       if (this.#sandboxes.has(id)) continue;
+      this.#rules.forget(id);
       await removeNamespace(this.#store.fileOf(id));
       this.#ended.delete(id);
     }
@@ -382,6 +444,7 @@ export class NodeNetwork {
     this.#isUp = false;
     this.#applied = undefined;
     await this.#removeEnded();
+    await this.#rules.remove(this.#o.instance);
     const shared = await this.#kernel.remove();
     await removeNamespace(this.swarmFile);
     await this.#settings.release(shared);

@@ -1,11 +1,17 @@
 /**
  * Where a container is to be in networks: from what it asks for, the networks of the cluster and those of the node. Pure.
  */
+import { createHash } from "node:crypto";
 import type { Network } from "../../src/common/api/generated/api.ts";
-import type { ContainerPlaces, LocalNetwork } from "../../src/common/container/networks.ts";
+import type {
+  ContainerPlaces,
+  LocalNetwork,
+  NetworkPlace,
+} from "../../src/common/container/networks.ts";
 import type { NetworkJoin } from "../../src/common/container/types.ts";
 import { contains, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { ClusterState } from "./cluster-state.ts";
+import type { TakenPort } from "./local/host-ports.ts";
 import type { Address } from "./model.ts";
 import { localBridge, localDevice } from "./names.ts";
 import type { BridgePlace, LocalBridge, OverlayPlace, Sandbox } from "./plan.ts";
@@ -140,8 +146,32 @@ export function bridgePlaces(
   });
 }
 
-/** The bridges of those networks of the node that have containers. */
-export function localBridges(
+/** What the plan and the rules need of the node's own networks: those that have containers. */
+export function localInput(
+  networks: readonly LocalNetwork[],
+  sandboxes: readonly Sandbox[],
+  mtu: number,
+): {
+  readonly bridges: readonly LocalBridge[];
+  readonly internalBridges: ReadonlySet<string>;
+  readonly untranslated: readonly string[];
+} {
+  const bridges = localBridges(networks, sandboxes, mtu);
+  const used = networks.filter(({ id }) =>
+    bridges.some(({ device }) => device === localBridge(id)),
+  );
+  const internal = used.filter((network) => network.internal);
+  const own = used.filter(
+    ({ options }) => options["com.docker.network.bridge.enable_ip_masquerade"] === "false",
+  );
+  return {
+    bridges,
+    internalBridges: new Set(internal.map(({ id }) => localBridge(id))),
+    untranslated: own.flatMap(({ subnets }) => subnets.map(({ subnet }) => subnet)),
+  };
+}
+
+function localBridges(
   networks: readonly LocalNetwork[],
   sandboxes: readonly Sandbox[],
   mtu: number,
@@ -159,5 +189,40 @@ export function localBridges(
     const own = Number(network.options["com.docker.network.driver.mtu"] ?? 0);
     const subnets = network.subnets.map(({ subnet }) => subnet);
     return [{ device, mtu: own > 0 ? own : mtu, addresses, subnets }];
+  });
+}
+
+/** Ports of the host that services of the swarm have by the routing mesh. */
+export function servicePorts({ services }: ClusterState): TakenPort[] {
+  return [...services.values()].flatMap(({ ports }) =>
+    ports
+      .filter(({ publishMode }) => publishMode === "ingress")
+      .map(({ protocol, publishedPort }) => ({
+        protocol,
+        hostAddress: "",
+        hostPort: publishedPort,
+      })),
+  );
+}
+
+/** A container's places in networks of the swarm, as the API shows them. */
+export function swarmPlaces({ id, overlays }: Sandbox, { networks }: ClusterState): NetworkPlace[] {
+  return overlays.map(({ networkId, addresses, mac }) => {
+    const of = (six: boolean) => addresses.find(({ address }) => address.includes(":") === six);
+    const network = networks.get(networkId);
+    return {
+      networkId,
+      networkName: network?.spec?.annotations?.name ?? networkId,
+      // No object of its own: what it is made of does not change.
+      endpointId: createHash("sha256").update(`${id}/${networkId}`).digest("hex"),
+      address: of(false)?.address ?? "",
+      prefixLength: of(false)?.length ?? 0,
+      gateway: "",
+      address6: of(true)?.address ?? "",
+      prefixLength6: of(true)?.length ?? 0,
+      gateway6: "",
+      macAddress: mac,
+      aliases: [],
+    };
   });
 }

@@ -29,6 +29,8 @@ import {
   swarmDevices,
   uplinkDevice,
 } from "./names.ts";
+import { peerNumbers } from "./nft/from-state.ts";
+import { rewriteMark, rewritesReturn } from "./nft/mesh-table.ts";
 import {
   canonical,
   canonicalPrefix,
@@ -121,15 +123,14 @@ export interface PlanInput {
   readonly cluster: ClusterState;
   readonly sandboxes: readonly Sandbox[];
   readonly bridges: readonly LocalBridge[];
+  /** Containers that ports of the host lead to. */
+  readonly bound: ReadonlySet<string>;
 }
 
-/** More peers than this have one rule and a rewritten hardware address instead of a rule each (network.md 5.5). */
-export const plainPeersMax = 100;
 /** Routing tables of peers: this and their number. */
 const peerTables = 0x10000;
-/** The one table in the variant for many peers, and the mark that leads there. */
+/** The one table in the variant for many peers. */
 const manyTable = 0x0fff0;
-const manyMark = 0x10000;
 const peerPreference = 1_000;
 /** Routes of the node's own network: this and the number of the link. */
 const hostMetrics = 2_000;
@@ -158,18 +159,17 @@ export function hasMesh({ self, services }: ClusterState): boolean {
   return false;
 }
 
-/** Whether the variant of the mesh for many peers is in use. */
-export function hasManyPeers({ peers }: ClusterState): boolean {
-  return peers.size - 1 > plainPeersMax;
-}
-
 function isNeeded({ sandboxes, bridges, cluster }: PlanInput): boolean {
   return sandboxes.length > 0 || bridges.length > 0 || hasMesh(cluster);
 }
 
-function hostPlan({ instance, uplink, underlay, ipv6, bridges }: PlanInput): SpaceState {
+function hostPlan(input: PlanInput): SpaceState {
+  const { instance, uplink, underlay, ipv6, bridges, sandboxes, bound } = input;
   const device = uplinkDevice(instance);
-  const subnets = bridges.flatMap((bridge) => bridge.subnets).map(canonicalPrefix);
+  const ends = sandboxes.flatMap(({ id, gateway: place }) =>
+    place !== undefined && bound.has(id) ? [place.address, canonical(place.address6)] : [],
+  );
+  const subnets = [...bridges.flatMap((bridge) => bridge.subnets).map(canonicalPrefix), ...ends];
   return spaceState({
     // Programs of this node reach containers of its own networks. Daemons that share a network do not take each other's
     // routes, as each has a metric of its own.
@@ -360,7 +360,9 @@ function mesh(input: PlanInput): Part {
       length: transitPrefixLength.v6,
     });
   }
-  const back = hasManyPeers(cluster) ? manyWaysBack(ipv6) : plainWaysBack(others, ipv6);
+  const back = rewritesReturn(peerNumbers(cluster))
+    ? manyWaysBack(ipv6)
+    : plainWaysBack(others, ipv6);
   return {
     links: [link],
     addresses,
@@ -430,7 +432,12 @@ function plainWaysBack(peers: readonly NetworkPeer[], ipv6: boolean): Part {
 /** One rule for all; the hardware address is written by the rules of the device itself. */
 function manyWaysBack(ipv6: boolean): Part {
   const device = swarmDevices.mesh;
-  const way = { preference: peerPreference, mark: manyMark, mask: manyMark, table: manyTable };
+  const way = {
+    preference: peerPreference,
+    mark: rewriteMark,
+    mask: rewriteMark,
+    table: manyTable,
+  };
   const hops = [manyNextHop, ...(ipv6 ? [manyNextHop6] : [])];
   return {
     rules: [{ family: 4, ...way }, ...(ipv6 ? [{ family: 6 as const, ...way }] : [])],

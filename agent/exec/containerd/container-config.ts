@@ -13,7 +13,12 @@ import type {
   SecretReference,
   Task,
 } from "../../../src/common/api/generated/api.ts";
-import type { ContainerConfig, ContainerFile } from "../../../src/common/container/types.ts";
+import type {
+  ContainerConfig,
+  ContainerFile,
+  NetworkJoin,
+  PortBinding,
+} from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import type { TaskDependencies } from "../executor.ts";
 import { devicesOf, isPrivileged } from "./node-access.ts";
@@ -93,8 +98,8 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     dnsOptions: spec.dns?.options ?? [],
     extraHosts: spec.hosts.flatMap(extraHosts),
     networks: networksOf(task),
-    joins: [],
-    ports: [],
+    joins: joinsOf(task),
+    ports: hostPortsOf(task),
     exposedPorts: [],
     publishAll: false,
     logDriver: task.logDriver ?? task.spec?.logDriver,
@@ -111,8 +116,34 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
 /** A network that every node has by itself goes before all others, as nothing can be joined to it. */
 function networksOf({ networks }: Task): readonly string[] {
   const own = networks.find(({ ownDriver }) => ownDriver !== "");
-  if (own === undefined) return ["default"];
-  return [own.ownDriver === "null" ? "none" : own.ownDriver];
+  if (own !== undefined) return [own.ownDriver === "null" ? "none" : own.ownDriver];
+  return networks.length === 0 ? ["default"] : networks.map(({ networkId }) => networkId);
+}
+
+/** Its places in networks of the swarm, with the addresses the managers gave it. */
+function joinsOf({ networks }: Task): NetworkJoin[] {
+  return networks
+    .filter(({ ownDriver }) => ownDriver === "")
+    .map(({ networkId, addresses, aliases, driverOptions }) => ({
+      network: networkId,
+      addresses,
+      aliases,
+      driverOptions: { ...driverOptions },
+      macAddress: "",
+    }));
+}
+
+/** Ports of the node it is on; those of the routing mesh are not the container's. */
+function hostPortsOf({ endpoint }: Task): PortBinding[] {
+  const ports = endpoint?.ports ?? [];
+  return ports
+    .filter(({ publishMode }) => publishMode === "host")
+    .map(({ protocol, targetPort, publishedPort }) => ({
+      protocol,
+      containerPort: targetPort,
+      hostAddress: "",
+      hostPort: publishedPort,
+    }));
 }
 
 /** What a service cannot say. */

@@ -45,7 +45,7 @@ export interface GuardRules {
   readonly uplink: string;
   /** WireGuard device; undefined where there is none, and then no packet of an encrypted network passes. */
   readonly wireguard: string | undefined;
-  /** Addresses of all nodes' data paths. */
+  /** Addresses of all nodes' data paths; none on a node in no cluster, which has no overlays to guard. */
   readonly peers: readonly string[];
 }
 
@@ -130,13 +130,16 @@ export function guardTable(rules: GuardRules): Table {
         "c_input",
         {
           hook: "type filter hook input priority filter - 10; policy accept;",
-          rules: [
-            // In clear nothing enters an encrypted network, and strangers enter none.
-            secure("iifname"),
-            `ip saddr != @peers udp dport ${vxlanPort} counter drop`,
-            `ip6 saddr != @peers6 udp dport ${vxlanPort} counter drop`,
-            `iifname "${uplink}" ${overlays} counter drop`,
-          ],
+          rules:
+            rules.peers.length === 0
+              ? []
+              : [
+                  // In clear nothing enters an encrypted network, and strangers enter none.
+                  secure("iifname"),
+                  `ip saddr != @peers udp dport ${vxlanPort} counter drop`,
+                  `ip6 saddr != @peers6 udp dport ${vxlanPort} counter drop`,
+                  `iifname "${uplink}" ${overlays} counter drop`,
+                ],
         },
       ],
       [
@@ -144,7 +147,7 @@ export function guardTable(rules: GuardRules): Table {
         {
           hook: "type filter hook output priority filter - 10; policy accept;",
           // Nor does it leave in clear when the tunnel is gone.
-          rules: [secure("oifname")],
+          rules: rules.peers.length === 0 ? [] : [secure("oifname")],
         },
       ],
       ["c_forward", { hook: forwardHook, rules: forwardRules(rules, overlays) }],

@@ -89,6 +89,7 @@ const input: PlanInput = {
   cluster,
   sandboxes: [sandbox],
   bridges: [],
+  bound: new Set(),
 };
 
 const steps = (before: Plan, after: Plan) =>

@@ -13,9 +13,11 @@ import {
   ConfigSpec,
   ContainerSpec,
   Driver,
+  Endpoint,
   GenericResource,
   Mount,
   NetworkAttachment,
+  PortConfig,
   Secret,
   SecretReference,
   SecretSpec,
@@ -66,6 +68,30 @@ describe("agent/exec/containerd/container-config", () => {
     deepEqual(on(), ["default"]);
     deepEqual(on("host"), ["host"]);
     deepEqual(on("", "null"), ["none"]);
+  });
+
+  it("puts it into its networks with the addresses it was given, and binds ports of its node", () => {
+    const networks = [
+      NetworkAttachment.create({ networkId: "n1", addresses: ["10.0.1.5/24"], aliases: ["db"] }),
+    ];
+    const port = { protocol: "tcp", targetPort: 80, publishedPort: 8080 } as const;
+    const ports = (["host", "ingress"] as const).map((publishMode) =>
+      PortConfig.create({ ...port, publishMode }),
+    );
+    const config = configOf({}, { networks, endpoint: Endpoint.create({ ports }) });
+    deepEqual(config.networks, ["n1"]);
+    deepEqual(config.joins, [
+      {
+        network: "n1",
+        addresses: ["10.0.1.5/24"],
+        aliases: ["db"],
+        driverOptions: {},
+        macAddress: "",
+      },
+    ]);
+    deepEqual(config.ports, [
+      { protocol: "tcp", containerPort: 80, hostAddress: "", hostPort: 8080 },
+    ]);
   });
 
   it("labels it as Docker does, whatever the user says", () => {

@@ -1,0 +1,240 @@
+/**
+ * The rules of one node: from the cluster's state and the containers here to the tables of `nft/`, in the node's own
+ * network, in the namespace `swarm` and in those of containers.
+ */
+import type { PortBinding } from "../../src/common/container/types.ts";
+import type { ClusterState } from "./cluster-state.ts";
+import { swarmDevices, uplinkDevice } from "./names.ts";
+import type { Drift, RulesApplier } from "./nft/applier.ts";
+import {
+  indexState,
+  meshPorts,
+  peerAddresses,
+  peerNumbers,
+  publishedPorts,
+  type StateIndex,
+  serviceAddresses,
+} from "./nft/from-state.ts";
+import { guardTable, type HostBinding, portTable } from "./nft/host-tables.ts";
+import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
+import type { Table } from "./nft/table.ts";
+import { taskTable, taskTableName } from "./nft/task-table.ts";
+import { hasMesh, type LocalBridge, type PlanInput, type Sandbox } from "./plan.ts";
+
+/** Where the name server of containers listens in the namespace `swarm`. */
+export interface NameServerPlace {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** What the rules are made from beside the plan's input. */
+export interface RulesInput extends PlanInput {
+  /** Ports of the host by container. */
+  readonly ports: ReadonlyMap<string, readonly PortBinding[]>;
+  /** Bridges among `bridges` that lead nowhere else. */
+  readonly internalBridges: ReadonlySet<string>;
+  /** Subnets of containers whose own addresses the outside sees. */
+  readonly untranslated: readonly string[];
+  readonly dns: NameServerPlace | undefined;
+}
+
+/** Names of the tables; those of the node's own network carry the instance. */
+const tables = {
+  guard: (instance: string) => ({ family: "inet", name: `skep_${instance}_guard` }) as const,
+  ports: (instance: string) => ({ family: "inet", name: `skep_${instance}_ports` }) as const,
+  mesh: { family: "inet", name: "skep_mesh" } as const,
+  return: { family: "netdev", name: "skep_return" } as const,
+  gateway: { family: "inet", name: "skep_gateway" } as const,
+};
+
+/** Keeps the tables of one daemon. */
+export class NodeRules {
+  readonly #applier: RulesApplier;
+  readonly #swarmFile: string;
+  readonly #fileOf: (id: string) => string;
+  #index: StateIndex | undefined;
+  /** What the tables of containers were made from; the same objects make the same table. */
+  #tasks = new Map<string, { readonly state: ClusterState; readonly sandbox: Sandbox }>();
+
+  constructor(o: {
+    readonly applier: RulesApplier;
+    readonly swarmFile: string;
+    readonly fileOf: (id: string) => string;
+  }) {
+    this.#applier = o.applier;
+    this.#swarmFile = o.swarmFile;
+    this.#fileOf = o.fileOf;
+  }
+
+  /** The filter of the node's own network: before the first VXLAN device. @throws ClusterError the kernel's refusal. */
+  async guard(input: RulesInput): Promise<void> {
+    const { instance, cluster, secure } = input;
+    const table = guardTable({
+      name: tables.guard(instance).name,
+      uplink: uplinkDevice(instance),
+      wireguard: secure?.device,
+      peers: peerAddresses(cluster),
+    });
+    await this.#applier.apply(undefined, table);
+  }
+
+  /**
+   * All other tables, those of containers included.
+   *
+   * @returns What was refused, by container; undefined for what all share.
+   */
+  async apply(input: RulesInput): Promise<Map<string | undefined, unknown>> {
+    const refused = new Map<string | undefined, unknown>();
+    const keep = (owner: string | undefined, work: Promise<void>) =>
+      work.catch((error: unknown) => {
+        refused.set(owner, error);
+      });
+    const index = this.#indexOf(input.cluster);
+    const works = [keep(undefined, this.#applyPorts(input, index))];
+    for (const table of this.#swarmTables(input, index)) {
+      works.push(keep(undefined, this.#applier.apply(this.#swarmFile, table)));
+    }
+    if (!this.#returns(input)) {
+      works.push(keep(undefined, this.#applier.remove(this.#swarmFile, tables.return)));
+    }
+    for (const sandbox of input.sandboxes) {
+      const known = this.#tasks.get(sandbox.id);
+      if (known?.state === input.cluster && known.sandbox === sandbox) continue;
+      const file = this.#fileOf(sandbox.id);
+      const table = this.#taskTable(sandbox, input, index, file);
+      this.#tasks.set(sandbox.id, { state: input.cluster, sandbox });
+      works.push(keep(sandbox.id, this.#applier.apply(file, table)));
+    }
+    await Promise.all(works);
+    for (const owner of refused.keys()) if (owner !== undefined) this.#tasks.delete(owner);
+    return refused;
+  }
+
+  /** Compares everything with the kernel and repairs it. */
+  check(): Promise<readonly Drift[]> {
+    return this.#applier.check();
+  }
+
+  /** The namespace of a container is gone, or was made anew. */
+  forget(id: string): void {
+    this.#tasks.delete(id);
+    this.#applier.forget(this.#fileOf(id));
+  }
+
+  /** The namespace `swarm` is gone, or was made anew. */
+  forgetSwarm(): void {
+    this.#applier.forget(this.#swarmFile);
+  }
+
+  /** Removes the tables of the node's own network. */
+  async remove(instance: string): Promise<void> {
+    this.#tasks.clear();
+    this.forgetSwarm();
+    await this.#applier.remove(undefined, tables.ports(instance));
+    await this.#applier.remove(undefined, tables.guard(instance));
+  }
+
+  close(): Promise<void> {
+    return this.#applier.close();
+  }
+
+  #indexOf(state: ClusterState): StateIndex {
+    if (this.#index?.state !== state) this.#index = indexState(state);
+    return this.#index;
+  }
+
+  async #applyPorts(input: RulesInput, index: StateIndex): Promise<void> {
+    const { instance, uplink } = input;
+    const table = portTable({
+      name: tables.ports(instance).name,
+      uplink: uplinkDevice(instance),
+      entrance: { address: uplink.swarm, address6: uplink.swarm6 },
+      published: hasMesh(input.cluster) ? publishedPorts(index) : [],
+      bindings: input.sandboxes.flatMap((sandbox) =>
+        bindingsOf(sandbox, input.ports.get(sandbox.id) ?? []),
+      ),
+      untranslated: input.untranslated,
+    });
+    await this.#applier.apply(undefined, table);
+  }
+
+  #swarmTables(input: RulesInput, index: StateIndex): Table[] {
+    const rules = meshRules(input, index);
+    const previous = this.#applier.applied(this.#swarmFile, tables.mesh);
+    const back = returnTable(rules);
+    return [meshTable(rules, previous), gatewayTable(), ...(back === undefined ? [] : [back])];
+  }
+
+  #returns(input: RulesInput): boolean {
+    return returnTable(meshRules(input, this.#indexOf(input.cluster))) !== undefined;
+  }
+
+  #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex, file: string): Table {
+    const networkIds = new Set(sandbox.overlays.map(({ networkId }) => networkId));
+    const rules = { services: serviceAddresses(index, networkIds), dns: input.dns };
+    return taskTable(rules, this.#applier.applied(file, taskTableName));
+  }
+}
+
+function meshRules(input: RulesInput, index: StateIndex): MeshRules {
+  const { cluster, uplink, bridges, sandboxes, internalBridges, dns } = input;
+  const isMesh = hasMesh(cluster);
+  return {
+    names: { mesh: tables.mesh.name, return: tables.return.name },
+    devices: {
+      uplink: swarmDevices.uplink,
+      gateway: swarmDevices.gateway,
+      mesh: isMesh ? swarmDevices.mesh : undefined,
+      bridges: bridges.map(({ device }: LocalBridge) => ({
+        device,
+        internal: internalBridges.has(device),
+      })),
+    },
+    entrance: { address: uplink.swarm, address6: uplink.swarm6 },
+    peers: isMesh ? peerNumbers(cluster) : [],
+    ports: isMesh ? meshPorts(index) : [],
+    outward: sandboxes.flatMap(({ gateway: place }) =>
+      place?.outward === true ? [place.address, place.address6] : [],
+    ),
+    dns,
+  };
+}
+
+/**
+ * What containers in overlay networks send to the outside has the link's address in the node's network: there may be several
+ * daemons, each with the same addresses for them.
+ */
+function gatewayTable(): Table {
+  const { uplink, gateway: device } = swarmDevices;
+  return {
+    ...tables.gateway,
+    sets: new Map(),
+    chains: new Map([
+      [
+        "c_post",
+        {
+          hook: "type nat hook postrouting priority srcnat + 1; policy accept;",
+          rules: [`iifname "${device}" oifname "${uplink}" masquerade`],
+        },
+      ],
+    ]),
+  };
+}
+
+/** Ports of the host that lead to a container: to its address towards the gateway, else in the first bridge network. */
+export function bindingsOf(sandbox: Sandbox, ports: readonly PortBinding[]): HostBinding[] {
+  const place = sandbox.gateway;
+  const addresses =
+    place === undefined
+      ? (sandbox.bridges.find(({ addresses: list }) => list.length > 0)?.addresses ?? []).map(
+          ({ address }) => address,
+        )
+      : [place.address, place.address6];
+  return ports.map(({ protocol, hostAddress, hostPort, containerPort }) => ({
+    protocol,
+    hostAddress,
+    hostPort,
+    addresses,
+    containerPort,
+  }));
+}
