@@ -21,6 +21,7 @@ import type { Log } from "../../src/common/log/log.ts";
 import { apply, type Failure } from "./apply.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import { diff, isNothing } from "./diff.ts";
+import { drain } from "./drain/drain.ts";
 import { GatewayPool } from "./gateway-pool.ts";
 import { HostSettings } from "./host-settings.ts";
 import { Kernel } from "./kernel.ts";
@@ -186,8 +187,11 @@ export class NodeNetwork {
     this.#unclaimed.delete(container.id);
   }
 
-  /** Before a container is told to stop. */
-  async drain(_container: Container, _signal: AbortSignal): Promise<void> {}
+  /** Before a task is told to stop: it is out of the balance, and its open connections have had time. */
+  drain(container: Container, signal: AbortSignal): Promise<void> {
+    const { cluster, clock } = this.#o;
+    return drain(container, { cluster: cluster.current(), clock, signal });
+  }
 
   /** After a container's end: its places are free at once, its namespace goes soon. */
   async leave(containerId: string): Promise<void> {

@@ -133,6 +133,7 @@ async function assemble(config: DaemonConfig, log: Log) {
           warnings: runtime.facts().warnings,
         }),
       loaded: runtime.loaded,
+      drain: (container, signal) => runtime.drain(container, signal),
     }),
     registry,
     serveTunnel: (stream) => engine.serveTunnel(stream),

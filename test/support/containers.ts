@@ -209,7 +209,6 @@ const noNetworks: ContainerNetworks = {
   check: () => undefined,
   join: async () => ({ path: undefined, hosts: [], nameserver: undefined }),
   adopted: async () => undefined,
-  drain: async () => undefined,
   leave: async () => undefined,
 };
 

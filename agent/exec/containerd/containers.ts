@@ -32,7 +32,7 @@ import type { Container, ContainerConfig } from "../../../src/common/container/t
 import type { Volumes } from "../../../src/common/container/volumes.ts";
 import type { ContainerdClient } from "../../../src/common/containerd/client.ts";
 import { TasksService } from "../../../src/common/containerd/generated/protocol.ts";
-import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
+import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { containerKillMs, stopTimeoutDefaultS } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
@@ -196,7 +196,6 @@ export class ContainerdContainers implements Containers {
     }
     if (!entry.isRunning) return false;
     entry.setLife({ stopped: true });
-    await this.#drain(entry);
     const seconds = o.timeoutS ?? entry.facts.config.stopTimeoutS ?? stopTimeoutDefaultS;
     const ended = await this.#signalAndWait(
       entry,
@@ -205,25 +204,6 @@ export class ContainerdContainers implements Containers {
     );
     if (!ended) await this.#end(entry);
     return true;
-  }
-
-  /** Tasks get no new connections any more before they are told to stop. */
-  async #drain(entry: Entry): Promise<void> {
-    if (entry.facts.config.task === undefined) return;
-    const over = new AbortController();
-    const ended = entry.nextExit(AbortSignal.any([over.signal, this.#stopping.signal])).then(
-      () => over.abort(),
-      () => over.abort(),
-    );
-    await this.#o.networks.drain(entry.container, over.signal).catch((error: unknown) => {
-      if (over.signal.aborted) return;
-      this.#o.log.warn("connections not waited for", {
-        "container.id": entry.id,
-        err: errorText(error),
-      });
-    });
-    over.abort();
-    await ended;
   }
 
   /** Sends a signal. @returns Whether the container ended within the time; undefined waits without end. */

@@ -22,6 +22,8 @@ export interface ControllerTools {
   readonly runtime: Runtime;
   /** Resolves when the containers of earlier lives of the daemon are known: before, none says nothing. */
   readonly loaded: Promise<void>;
+  /** Before a task that is well is told to stop. @throws the signal's reason. */
+  readonly drain: (container: Container, signal: AbortSignal) => Promise<void>;
   readonly watch: ContainerWatch;
   /** The container of a task; undefined when there is none, or nothing can be known. */
   readonly find: (taskId: string) => Container | undefined;
@@ -98,7 +100,34 @@ export class ContainerController implements Controller {
     await aborting(this.#tools.loaded, signal);
     const container = this.#find();
     if (container === undefined || !isUp(container)) return;
+    await this.#drain(container, signal);
     await this.#whileAway(signal, () => this.#stop(container.id));
+  }
+
+  /** Until it may be stopped, or has ended by itself. */
+  async #drain(container: Container, signal: AbortSignal): Promise<void> {
+    const over = new AbortController();
+    const end = () => over.abort(signal.reason);
+    signal.addEventListener("abort", end, { once: true });
+    const { watch, drain } = this.#tools;
+    const hasEnded = () => (this.#find()?.state.phase === "running" ? undefined : true);
+    const ended = watch.until(container.id, hasEnded, over.signal).then(end, end);
+    try {
+      await drain(container, over.signal);
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      // It has ended, or nothing can be known of its connections.
+      if (!over.signal.aborted) {
+        this.#tools.log.warn("connections not waited for", {
+          "task.id": this.#task.id,
+          err: errorText(error),
+        });
+      }
+    } finally {
+      signal.removeEventListener("abort", end);
+      over.abort();
+      await ended;
+    }
   }
 
   async remove(): Promise<void> {
@@ -138,7 +167,9 @@ export class ContainerController implements Controller {
 
   /** Docker stops what is unhealthy, and the task fails. */
   async #endUnhealthy(signal: AbortSignal): Promise<TaskExit> {
-    await this.shutdown(signal);
+    const unhealthy = this.#find();
+    if (unhealthy !== undefined && isUp(unhealthy))
+      await this.#whileAway(signal, () => this.#stop(unhealthy.id));
     const container = this.#find();
     return container === undefined ? gone : exitOf(container, "unhealthy container");
   }

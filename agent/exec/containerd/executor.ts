@@ -20,6 +20,8 @@ export interface ContainerExecutorOptions {
   readonly describe: () => NodeDescription;
   /** Resolves when the containers of earlier lives of the daemon are known. */
   readonly loaded: Promise<void>;
+  /** Resolves when nobody is led to a task that is to stop any more, and who was has had time. */
+  readonly drain: ControllerTools["drain"];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -35,6 +37,7 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
   const tools: ControllerTools = {
     runtime,
     loaded: options.loaded,
+    drain: options.drain,
     watch: new ContainerWatch(runtime.containers, clock),
     find: (taskId) => list().find(({ config }) => config.task?.taskId === taskId),
     mayEmulate: ({ serviceAnnotations }) =>

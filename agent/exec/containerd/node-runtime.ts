@@ -164,6 +164,11 @@ export class NodeRuntime implements Runtime {
     }
   }
 
+  /** Before a task is told to stop. @throws the signal's reason. */
+  drain(container: Container, signal: AbortSignal): Promise<void> {
+    return this.#network.drain(container, signal);
+  }
+
   /** To be called once the containers and the cluster of this node are known: what others left behind goes. */
   clean(): void {
     this.#network.claimed();

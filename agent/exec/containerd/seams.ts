@@ -135,8 +135,6 @@ export interface ContainerNetworks {
   join(container: Container, signal: AbortSignal): Promise<JoinedNetworks>;
   /** Instead for a container that already ran when the daemon came. */
   adopted(container: Container): Promise<void>;
-  /** Before the stop signal: out of the balance, then open connections have until the drain time. */
-  drain(container: Container, signal: AbortSignal): Promise<void>;
   /** After its end: the namespace goes. Fine when there is none. */
   leave(containerId: string): Promise<void>;
 }

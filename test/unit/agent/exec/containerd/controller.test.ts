@@ -2,7 +2,10 @@
  * Drives task containers over a runtime in memory: pulls, adoption, health, ends, and what is left behind.
  */
 import { deepEqual, equal, rejects } from "node:assert/strict";
-import { containerExecutor } from "../../../../../agent/exec/containerd/executor.ts";
+import {
+  type ContainerExecutorOptions,
+  containerExecutor,
+} from "../../../../../agent/exec/containerd/executor.ts";
 import type { Controller } from "../../../../../agent/exec/controller.ts";
 import type { Executor } from "../../../../../agent/exec/executor.ts";
 import {
@@ -40,9 +43,10 @@ describe("agent/exec/containerd/controller", () => {
   let runtime: FakeRuntime;
   let executor: Executor;
   let clock: FakeClock;
+  let drain: ContainerExecutorOptions["drain"];
 
   beforeEach(() => {
-    [runtime, clock] = [fakeRuntime(), new FakeClock()];
+    [runtime, clock, drain] = [fakeRuntime(), new FakeClock(), async () => {}];
     executor = executorOf();
   });
 
@@ -54,6 +58,7 @@ describe("agent/exec/containerd/controller", () => {
       runtime: over,
       describe: () => NodeDescription.create({ hostname: "h" }),
       loaded,
+      drain: (container, signal) => drain(container, signal),
       clock,
       log: silentLog,
     });
@@ -85,6 +90,56 @@ describe("agent/exec/containerd/controller", () => {
     const again = await running();
     equal(runtime.containers.list().length, 1);
     equal(again.isSettled(), true);
+  });
+
+  it("is stopped when its connections have had time, and not before", async () => {
+    const one = await running();
+    let end = () => {};
+    const drained: string[] = [];
+    drain = ({ name }) => {
+      drained.push(name);
+      return new Promise((resolve) => {
+        end = resolve;
+      });
+    };
+    const stopped = one.shutdown(never);
+    await settled();
+    deepEqual(drained, ["web.1.t"]);
+    equal(runtime.containers.list()[0]?.state.phase, "running");
+    end();
+    await stopped;
+    equal(runtime.containers.list()[0]?.state.phase, "exited");
+  });
+
+  it("is not waited for when it ends by itself, or its connections cannot be known", async () => {
+    const one = await running();
+    drain = (_, signal) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      });
+    const stopped = one.shutdown(never);
+    await runtime.containers.kill("web.1.t", "KILL");
+    await stopped;
+    drain = () => Promise.reject(new Error("no such process"));
+    await (await running(task("u"))).shutdown(never);
+    deepEqual(
+      runtime.containers.list().map(({ state }) => state.phase),
+      ["exited", "exited"],
+    );
+  });
+
+  it("is not stopped when the agent stops while it is waited for", async () => {
+    const one = await running();
+    const over = new AbortController();
+    drain = (_, signal) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      });
+    const stopped = one.shutdown(over.signal);
+    await settled();
+    over.abort(new Error("stopping"));
+    await rejects(stopped, /stopping/);
+    equal(runtime.containers.list()[0]?.state.phase, "running");
   });
 
   it("tells how it ended", async () => {

@@ -1,0 +1,168 @@
+/**
+ * Before a task is told to stop: whether it is waited for, for what, and how long; and which connections count.
+ */
+import { deepEqual, equal, rejects } from "node:assert/strict";
+import { emptyClusterState } from "../../../../../agent/network/cluster-state.ts";
+import { countConnections } from "../../../../../agent/network/drain/connections.ts";
+import { drainMsOf, drainTerms, drainWaitMs } from "../../../../../agent/network/drain/decide.ts";
+import { drain } from "../../../../../agent/network/drain/drain.ts";
+import {
+  NetworkAttachment,
+  NetworkEndpoint,
+  NetworkService,
+  PortConfig,
+} from "../../../../../src/common/api/generated/api.ts";
+import { FakeClock } from "../../../../../src/common/clock/clock.ts";
+import type { Container } from "../../../../../src/common/container/types.ts";
+
+const task = { taskId: "t", taskName: "web.1", nodeId: "n", serviceId: "s", serviceName: "web" };
+
+function cluster(service: Partial<NetworkService> = {}, networks = ["front"]) {
+  const made = NetworkService.create({ id: "s", name: "web", ...service });
+  const endpoint = NetworkEndpoint.create({
+    id: "t",
+    serviceId: "s",
+    networks: networks.map((networkId) => NetworkAttachment.create({ networkId })),
+  });
+  return {
+    ...emptyClusterState,
+    services: new Map([["s", made]]),
+    endpoints: new Map([["t", endpoint]]),
+  };
+}
+
+describe("agent/network/drain", () => {
+  describe("terms", () => {
+    it("are half a second and two when the service says nothing", () => {
+      deepEqual(drainTerms(task, cluster()), { spreadMs: 500, limitMs: 2000 });
+    });
+
+    const labels: readonly (readonly [
+      string,
+      { spreadMs: number; limitMs: number } | undefined,
+    ])[] = [
+      ["30s", { spreadMs: 500, limitMs: 30_000 }],
+      ["200ms", { spreadMs: 200, limitMs: 200 }],
+      ["0", undefined],
+      ["0s", undefined],
+      ["long", { spreadMs: 500, limitMs: 2000 }],
+      ["48h", { spreadMs: 500, limitMs: 3_600_000 }],
+    ];
+    for (const [label, expected] of labels) {
+      it(`follow the label ${label}`, () => {
+        deepEqual(drainTerms(task, cluster({ options: { "skep.drain": label } })), expected);
+      });
+    }
+
+    it("are none for a task that nobody is led to", () => {
+      equal(drainTerms(undefined, cluster()), undefined);
+      equal(drainTerms({ ...task, serviceId: "other" }, cluster()), undefined);
+      equal(drainTerms({ ...task, taskId: "other" }, cluster()), undefined);
+      equal(drainTerms(task, cluster({}, [])), undefined);
+    });
+
+    it("are there for a task with ports of its node alone", () => {
+      const ports = [PortConfig.create({ targetPort: 80, publishMode: "host" })];
+      deepEqual(drainTerms(task, cluster({ ports }, [])), { spreadMs: 500, limitMs: 2000 });
+    });
+  });
+
+  it("reads times", () => {
+    const texts = ["500ms", "2s", "1m30s", "1.5s", "2h", "", "5", "s", "1s x", "-1s"];
+    deepEqual(texts.map(drainMsOf), [
+      500,
+      2000,
+      90_000,
+      1500,
+      3_600_000,
+      ...Array(5).fill(undefined),
+    ]);
+  });
+
+  const waits: readonly (readonly [number, number | undefined, number])[] = [
+    // Elapsed, connections, wait.
+    [0, 0, 500],
+    [300, 9, 200],
+    [500, 0, 0],
+    [500, undefined, 0],
+    [500, 3, 100],
+    [1950, 3, 50],
+    [2000, 3, 0],
+  ];
+  for (const [elapsedMs, connections, expected] of waits) {
+    it(`waits ${expected} ms after ${elapsedMs} ms with ${connections} connections`, () => {
+      equal(drainWaitMs({ spreadMs: 500, limitMs: 2000 }, elapsedMs, connections), expected);
+    });
+  }
+
+  describe("waiting", () => {
+    const container = {
+      config: { task } as Container["config"],
+      state: { pid: 7 } as Container["state"],
+    };
+    let clock: FakeClock;
+    let open: number;
+    let isDone: boolean;
+    const stop = new AbortController();
+
+    async function begun(options: Readonly<Record<string, string>> = {}): Promise<Promise<void>> {
+      [clock, open, isDone] = [new FakeClock(), 2, false];
+      const state = cluster({ options });
+      const o = { cluster: state, clock, signal: stop.signal };
+      const done = drain(container, o, async () => open).then(() => {
+        isDone = true;
+      });
+      await clock.advance(0);
+      return done;
+    }
+
+    it("ends when the last connection has", async () => {
+      void begun();
+      await clock.advance(900);
+      equal(isDone, false);
+      open = 0;
+      await clock.advance(100);
+      equal(isDone, true);
+    });
+
+    it("ends with its time", async () => {
+      void begun({ "skep.drain": "5s" });
+      await clock.advance(4900);
+      equal(isDone, false);
+      await clock.advance(100);
+      equal(isDone, true);
+    });
+
+    it("ends with its signal", async () => {
+      const done = drain(container, {
+        cluster: cluster(),
+        clock: new FakeClock(),
+        signal: stop.signal,
+      });
+      stop.abort(new Error("gone"));
+      await rejects(done, /gone/);
+    });
+  });
+
+  it("counts connections of others to ports that are listened on", () => {
+    const rest =
+      "00000000:00000000 00:00000000 00000000     0        0 1 1 0000000000000000 20 0 0 10 -1";
+    const lines = [
+      "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode",
+      `   0: 00000000:1F90 00000000:0000 0A ${rest}`,
+      `   1: 0B00010A:1F90 0C00010A:C350 01 ${rest}`, // A client.
+      `   2: 0B00010A:1F90 0C00010A:C351 06 ${rest}`, // It is over.
+      `   3: 0B00010A:C352 0C00010A:1F90 01 ${rest}`, // The container's own call.
+      `   4: 0100007F:1F90 0100007F:C353 01 ${rest}`, // To itself.
+      "  sl  local_address                         remote_address                        st tx_queue rx_queue",
+      `   0: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A ${rest}`,
+      `   1: 0000000000000000FFFF00000B00010A:0050 0000000000000000FFFF00000C00010A:C350 01 ${rest}`,
+      `   2: 0000000000000000FFFF00000100007F:0050 0000000000000000FFFF00000100007F:C350 01 ${rest}`,
+      `   3: 00000000000000000000000001000000:0050 00000000000000000000000001000000:C351 01 ${rest}`,
+      `   4: 000001FD00000000000000000B000000:0050 000001FD00000000000000000C000000:C351 01 ${rest}`,
+      "garbage",
+    ];
+    equal(countConnections(lines.join("\n")), 3);
+    equal(countConnections(""), 0);
+  });
+});
