@@ -5,6 +5,7 @@
  * says who called. Clients check the server's certificate against the roots and, in place of its host name, that it is
  * a manager of this cluster: addresses are hints, the certificate is the identity.
  */
+import { constants } from "node:crypto";
 import { createSecureContext, type PeerCertificate } from "node:tls";
 import { ChannelCredentials, experimental, type ServerCredentials } from "@grpc/grpc-js";
 import { identityOf, parseCertificate } from "../identity/certificate.ts";
@@ -29,6 +30,7 @@ export function serverCredentials(tls: TlsMaterial): SwappableServerCredentials 
     source,
     false,
   );
+  disableTickets(credentials);
   // A first watcher makes the credentials read the source at once; without one they start out empty and the first
   // connections would be dropped (grpc-js 1.14).
   credentials._addWatcher(() => {});
@@ -37,6 +39,24 @@ export function serverCredentials(tls: TlsMaterial): SwappableServerCredentials 
     handshakeTimeout: rpcHandshakeTimeoutMs,
   });
   return { credentials, update: (next) => source.update(next) };
+}
+
+/**
+ * Has the server send no session tickets.
+ *
+ * Nobody resumes a session here: a connection lasts for days, and each begins with a look at the certificates. A ticket holds
+ * the whole session with the certificate of the client, two are sealed and sent on every connection, and OpenSSL keeps a
+ * copy of the session for each. grpc-js (1.14) has no door for the option; should the method be gone in another version, they
+ * are sent again, and a test tells.
+ */
+function disableTickets(credentials: ServerCredentials): void {
+  const door = "calculateSecureContextOptions";
+  const original: unknown = Reflect.get(credentials, door);
+  if (typeof original !== "function") return;
+  Reflect.set(credentials, door, () => {
+    const options: object | null = Reflect.apply(original, credentials, []);
+    return options && { ...options, secureOptions: constants.SSL_OP_NO_TICKET };
+  });
 }
 
 /** Credentials for a client that expects the server to be `expected`. */

@@ -2,6 +2,7 @@
  * The RPC layer over loopback: mutual TLS, roles, hot swap, bounds and silence, with the real grpc-js on both ends.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect as connectTcp, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -390,6 +391,33 @@ describe("src/common/rpc", () => {
     assert.equal((await responses.next()).value?.stateIndex, 2);
     stream.end();
   });
+
+  it("sends no session tickets, also after its certificate was swapped", async () => {
+    const server = await start();
+    // With tickets, each of which holds the client's certificate, it is twice as much.
+    const bytesMax = 2_200;
+    assert.ok((await bytesOfHandshake(server.port)) < bytesMax);
+    server.updateTls((await cluster.node("manager")).tls);
+    assert.ok((await bytesOfHandshake(server.port)) < bytesMax);
+  });
+
+  /** What the server has sent once its first HTTP/2 frame is there. */
+  async function bytesOfHandshake(port: number): Promise<number> {
+    const socket = connectTcp(port, "127.0.0.1");
+    const { key, certificate: cert, roots: ca } = worker.tls;
+    const secure = connectTls({
+      socket,
+      key,
+      cert,
+      ca,
+      ALPNProtocols: ["h2"],
+      checkServerIdentity: () => undefined,
+    });
+    await once(secure, "data");
+    const { bytesRead } = socket;
+    secure.destroy();
+    return bytesRead;
+  }
 
   it("swaps the client's certificate while its streams go on", async () => {
     const { port } = await start();
