@@ -27,7 +27,7 @@ export class FrameWriter {
   /** The bytes of a frame. */
   frame(messages: readonly Message[]): Buffer {
     const parts = messages.map((message) => ({
-      head: RaftWireMessage.encode({ ...wireMessage(message), entries: noEntries }),
+      head: RaftWireMessage.encode(wireMessage(message, noEntries)),
       tail: this.#entries(message.entries),
     }));
     let total = 0;

@@ -9,8 +9,8 @@ import { emptyConfState, entrySize, type Message, type Snapshot } from "./core/t
 
 const messageOverheadBytes = 64;
 
-/** The message as it travels. Of a snapshot only position and configuration do; `data` is its `RaftSnapshotMeta`. */
-export function wireMessage(from: Message): RaftWireMessage {
+/** The message as it travels, with these entries. Of a snapshot only position and configuration do; `data` is its `RaftSnapshotMeta`. */
+export function wireMessage(from: Message, entries = from.entries): RaftWireMessage {
   return {
     type: from.type,
     to: from.to,
@@ -18,7 +18,7 @@ export function wireMessage(from: Message): RaftWireMessage {
     term: from.term,
     logTerm: from.logTerm,
     index: from.index,
-    entries: from.entries,
+    entries,
     commit: from.commit,
     vote: from.vote,
     reject: from.reject,

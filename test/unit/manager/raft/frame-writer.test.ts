@@ -29,7 +29,9 @@ describe("manager/raft/frame-writer", () => {
       message({ type: "vote", to: 2, from: 1, term: 4, index: 9, context: Buffer.from("c") }),
       append(2, []),
     ];
-    const plain = read(RaftFrame.encode(RaftFrame.create({ messages: messages.map(wireMessage) })));
+    const plain = read(
+      RaftFrame.encode(RaftFrame.create({ messages: messages.map((one) => wireMessage(one)) })),
+    );
     assert.deepEqual(read(new FrameWriter().frame(messages)), plain);
     assert.equal(plain[0]?.entries.length, 4);
   });
