@@ -161,15 +161,14 @@ export class Reconciler {
       await this.#o.runner.dropTask(id);
       await creator.discard(id, []);
     }
-    for (const { id, facts } of unfinished) {
-      log.info("container that was not made to its end removed", { "container.id": id });
-      await creator.discard(
-        id,
-        facts.planned.filter(({ anonymous }) => anonymous),
-      );
-    }
+    for (const entry of unfinished) await this.#giveUp(entry);
     for (const entry of entries) {
       if (table.get(entry.id) !== undefined) continue;
+      // It cannot be started any more, and has never run.
+      if (entry.state.phase === "created" && !specs.hasSecrets(entry.facts)) {
+        await this.#giveUp(entry);
+        continue;
+      }
       this.#o.adopt(entry);
       for (const mount of entry.facts.planned) {
         if (mount.type !== "volume") continue;
@@ -182,6 +181,13 @@ export class Reconciler {
         });
       }
     }
+  }
+
+  /** Removes a container that is of no use, so that it is made anew. */
+  async #giveUp({ id, facts }: Entry): Promise<void> {
+    this.#o.log.info("container that was not made to its end removed", { "container.id": id });
+    const volumes = facts.planned.filter(({ anonymous }) => anonymous);
+    await this.#o.creator.discard(id, volumes);
   }
 
   /** After the first look: clears what was left over, starts what its policy wants to run. */

@@ -235,6 +235,12 @@ export class SpecBuilder {
     return mount.subpath === "" ? folder : subfolder(folder, mount);
   }
 
+  /** Whether its secrets and configs are there: they are in memory, and gone after a crash of the node. */
+  hasSecrets({ id, config }: Facts): boolean {
+    const folder = this.secretsOf(id) ?? "";
+    return config.files.every((_, position) => existsSync(join(folder, String(position))));
+  }
+
   #secrets({ id, config }: Facts): OciMount[] {
     const folder = this.secretsOf(id);
     return config.files.map((file, position) => {

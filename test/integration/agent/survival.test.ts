@@ -2,9 +2,10 @@
  * Containers whose daemon, containerd or node dies under them.
  */
 import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Mount } from "../../../src/common/api/generated/api.ts";
+import type { ContainerConfig } from "../../../src/common/container/types.ts";
 import {
   type ContainerRecord,
   ContainersService,
@@ -141,11 +142,15 @@ describe("agent/exec/containerd survival", () => {
   });
 
   it("takes over no container that was not made to its end when the daemon died", async () => {
-    const names = ["no-file-system", "unfinished", "whole"];
-    const ids: string[] = [];
-    for (const name of names) ids.push((await test.it.create(test.config({ name }), patient)).id);
-    const [noFileSystem = "", unfinished = "", whole = ""] = ids;
+    const make = async (config: Partial<ContainerConfig>) =>
+      (await test.it.create(test.config(config), patient)).id;
+    const noFileSystem = await make({});
+    const unfinished = await make({});
+    const whole = await make({});
+    const file = { target: "/key", data: Buffer.from("sweet"), uid: 0, gid: 0, mode: 0o444 };
+    const noSecret = await make({ files: [file] });
     await test.stopClass();
+    rmSync(join(test.memory, noSecret), { recursive: true });
     // What there is when the daemon dies after the record, and in what comes after the file system.
     const snapshotter = "overlayfs";
     await test.client.call(SnapshotsService.remove, {
