@@ -23,6 +23,7 @@ import { silentLog } from "../src/common/log/log.ts";
 import { systemRandom } from "../src/common/random/random.ts";
 import { Registry } from "../src/common/registry/registry.ts";
 import { defaultTrustFolders } from "../src/common/registry/trust.ts";
+import { attachmentsThrough } from "../src/node/attachments.ts";
 import type { BenchOptions, BenchResult } from "./main.ts";
 import { median } from "./median.ts";
 
@@ -65,6 +66,7 @@ function openRuntime(dir: string): Promise<NodeRuntime> {
     cgroupParent: `/skep/${dir.slice(-6)}`,
     engineId: dir,
     cluster: new NetworkState(tools),
+    attachments: attachmentsThrough(() => undefined),
     defaultAddressPools: [],
     socketPath: join(dir, "c.sock"),
     runtime: process.env["SKEP_BENCH_RUNTIME"] ?? "",

@@ -8,9 +8,10 @@
 import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../src/common/clock/clock.ts";
+import type { SwarmAttachments } from "../../src/common/container/attachments.ts";
 import type { ContainerPlaces } from "../../src/common/container/networks.ts";
-import type { Container } from "../../src/common/container/types.ts";
-import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
+import type { Container, NetworkJoin } from "../../src/common/container/types.ts";
+import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
 import {
   networkLingerMs,
   networkLookMs,
@@ -18,22 +19,33 @@ import {
   networkWaitMs,
 } from "../../src/common/limits/network.ts";
 import type { Log } from "../../src/common/log/log.ts";
+import type { Random } from "../../src/common/random/random.ts";
 import { apply, type Failure } from "./apply.ts";
-import type { ClusterState } from "./cluster-state.ts";
+import { asksNames } from "./asks-names.ts";
 import { diff, isNothing } from "./diff.ts";
 import { drain } from "./drain/drain.ts";
 import { GatewayPool } from "./gateway-pool.ts";
 import { HostSettings } from "./host-settings.ts";
 import { Kernel } from "./kernel.ts";
+import { joinsFromConfig } from "./local/joins.ts";
 import type { LocalNetworks, Plumbing } from "./local/local-networks.ts";
 import { hostSpace, type Plan, swarmSpace } from "./model.ts";
 import { makeNamespace, removeNamespace } from "./namespace.ts";
 import { RulesApplier } from "./nft/applier.ts";
 import { ThreadNftables } from "./nft/library.ts";
+import { containerNameServer, NodeNames } from "./node-names.ts";
 import { NodeRules, type RulesInput } from "./node-rules.ts";
-import { localInput, missingNetworks, sandboxOf, servicePorts, swarmPlaces } from "./places.ts";
+import {
+  findNetwork,
+  localInput,
+  type SwarmJoin,
+  sandboxOf,
+  servicePorts,
+  swarmPlaces,
+} from "./places.ts";
 import { plan, type Sandbox } from "./plan.ts";
 import { SandboxStore } from "./sandbox-store.ts";
+import type { NetworkState } from "./state.ts";
 
 /** What a node's network is made with. */
 export interface NodeNetworkOptions {
@@ -46,11 +58,11 @@ export interface NodeNetworkOptions {
     "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing"
   >;
   /** What the managers say. */
-  readonly cluster: {
-    current(): ClusterState;
-    listen(listener: () => void): () => void;
-  };
+  readonly cluster: Pick<NetworkState, "current" | "listen">;
+  /** How containers that are run by hand get into networks of the swarm. */
+  readonly attachments: SwarmAttachments;
   readonly clock: Clock;
+  readonly random: Random;
   readonly log: Log;
 }
 
@@ -68,6 +80,7 @@ export class NodeNetwork {
   readonly #store: SandboxStore;
   readonly #settings: HostSettings;
   readonly #rules: NodeRules;
+  readonly #names: NodeNames;
   readonly #pool: GatewayPool;
   readonly #sandboxes = new Map<string, Sandbox>();
   /** Containers of earlier lives of the daemon that nobody has spoken of yet. */
@@ -84,6 +97,7 @@ export class NodeNetwork {
   /** When nothing needed the data path any more, monotonic; undefined while something does. */
   #idleSince: number | undefined;
   #isUp = false;
+  readonly #stopping = new AbortController();
 
   constructor(options: NodeNetworkOptions) {
     this.#o = options;
@@ -95,6 +109,11 @@ export class NodeNetwork {
       applier: new RulesApplier({ nftables: new ThreadNftables({ log }), log }),
       swarmFile: this.swarmFile,
       fileOf: (id) => this.#store.fileOf(id),
+    });
+    this.#names = new NodeNames({
+      ...options,
+      source: options.cluster,
+      swarmFile: this.swarmFile,
     });
     options.local.setPlumbing(this.#plumbing());
     this.#pool = new GatewayPool(Math.floor(options.clock.now() / 100));
@@ -129,11 +148,13 @@ export class NodeNetwork {
       lookAt = clock.monotonic() + networkLookMs;
       this.#applied = undefined;
     }
+    this.#stopping.abort();
     signal.removeEventListener("abort", wake);
     stopListening();
     this.#tell({ error: new ClusterError("unavailable", "the daemon is stopping"), failures: [] });
     // What nobody uses is not left behind.
     if (this.#idleSince !== undefined) await this.#teardown().catch((error) => this.#warn(error));
+    await this.#names.stop();
     await this.#rules.close();
   }
 
@@ -151,14 +172,11 @@ export class NodeNetwork {
   /** @throws ClusterError for networks that cannot be had; before a container is made. */
   check(config: Container["config"]): void {
     this.#o.local.check(config);
-    const { cluster, local } = this.#o;
-    const main = config.networks[0] ?? "default";
-    if (config.task !== undefined || ["host", "none"].includes(main)) return;
-    if (main.startsWith("container:")) return;
-    for (const name of config.networks) {
-      if (local.lookUp(name) !== undefined) continue;
-      if (missingNetworks([joinTo(name)], cluster.current()).length === 0) continue;
-      throw new ClusterError("not-found", `network ${name} not found`);
+    // In a cluster a manager says it, when the container starts.
+    if (config.task !== undefined || this.#o.cluster.current().self !== undefined) return;
+    for (const { network } of joinsFromConfig(config)) {
+      if (this.#o.local.lookUp(network) !== undefined) continue;
+      throw notFound(network);
     }
   }
 
@@ -170,16 +188,18 @@ export class NodeNetwork {
     const local = await this.#o.local.give(container);
     try {
       const joins = await this.#swarmJoins(container, signal);
-      await this.#add(this.#placed(container, joins, local));
+      const sandbox = this.#placed(container, joins, local);
+      await this.#add(sandbox);
+      const hasNames = this.#names.place !== undefined && asksNames(sandbox);
+      return {
+        path: this.#store.fileOf(id),
+        hosts: hostsOf(container, sandbox),
+        nameserver: hasNames ? containerNameServer : undefined,
+      };
     } catch (error) {
       await this.leave(id);
       throw error;
     }
-    return {
-      path: this.#store.fileOf(id),
-      hosts: hostsOf(container, local),
-      nameserver: undefined,
-    };
   }
 
   /** Takes over a container that runs already. */
@@ -203,7 +223,27 @@ export class NodeNetwork {
     this.#ended.add(containerId);
     this.#store.delete(containerId);
     if (sandbox.gateway !== undefined) this.#pool.free(sandbox.gateway.address);
+    if (sandbox.taskId === "" && sandbox.overlays.length > 0) void this.#detach(containerId);
     this.#kick();
+  }
+
+  /** Its places are the cluster's again; asked until a manager answers, or the container is back. */
+  async #detach(containerId: string): Promise<void> {
+    const { attachments, clock, log } = this.#o;
+    while (!this.#stopping.signal.aborted && !this.#sandboxes.has(containerId)) {
+      try {
+        await attachments.detach(containerId, "", this.#stopping.signal);
+        return;
+      } catch (error) {
+        log.debug("places in networks not given back", {
+          "container.id": containerId,
+          err: errorText(error),
+        });
+      }
+      await clock.sleep(networkLookMs, this.#stopping.signal).catch(() => {
+        // Stopped: the loop's condition ends it.
+      });
+    }
   }
 
   /** File of a container's namespace; undefined while it has none. */
@@ -253,19 +293,41 @@ export class NodeNetwork {
     return space === swarmSpace ? this.swarmFile : this.#store.fileOf(space);
   }
 
-  /** What a container has of networks of the swarm, once the managers have told of them. */
-  async #swarmJoins(container: Container, signal: AbortSignal) {
-    const { local, cluster, clock } = this.#o;
+  /** What a container has of networks of the swarm: a task's are told by the managers, others are asked for. */
+  async #swarmJoins(container: Container, signal: AbortSignal): Promise<readonly SwarmJoin[]> {
+    const { local, attachments } = this.#o;
     const joins = local
       .joinsOf(container)
       .filter(({ network }) => local.lookUp(network) === undefined);
+    if (container.config.task !== undefined) return this.#taskJoins(joins, signal);
+    const found: SwarmJoin[] = [];
+    for (const join of joins) {
+      const { id: containerId, name } = container;
+      const { network, attachment } = await attachments
+        .attach({ ...join, containerId, name }, signal)
+        .catch((error: unknown) => {
+          throw isNoMember(error) ? notFound(join.network) : error;
+        });
+      found.push({ join: { ...join, addresses: attachment.addresses }, network });
+    }
+    return found;
+  }
+
+  /** The networks of a task come with its assignment, or a moment later. */
+  async #taskJoins(
+    joins: readonly NetworkJoin[],
+    signal: AbortSignal,
+  ): Promise<readonly SwarmJoin[]> {
+    const { cluster, clock } = this.#o;
     const end = clock.monotonic() + networkWaitMs;
     for (;;) {
-      const missing = missingNetworks(joins, cluster.current());
-      if (missing.length === 0) return joins;
-      if (clock.monotonic() >= end) {
-        throw new ClusterError("not-found", `network ${missing[0]} not found`);
-      }
+      const found = joins.flatMap((join) => {
+        const network = findNetwork(join.network, cluster.current());
+        return network === undefined ? [] : [{ join, network }];
+      });
+      if (found.length === joins.length) return found;
+      const missing = joins.find((join) => !found.some((one) => one.join === join));
+      if (clock.monotonic() >= end) throw notFound(missing?.network ?? "");
       await this.#clusterChange(Math.min(networkLookMs, end - clock.monotonic()), signal);
     }
   }
@@ -282,17 +344,15 @@ export class NodeNetwork {
 
   #placed(
     container: Container,
-    joins: Parameters<typeof sandboxOf>[0]["joins"],
+    joins: readonly SwarmJoin[],
     local: ContainerPlaces,
     address?: string,
   ): Sandbox {
     return sandboxOf({
-      id: container.id,
-      taskId: container.config.task?.taskId ?? "",
+      container,
       joins,
       local,
       localNetworks: this.#o.local.list(),
-      cluster: this.#o.cluster.current(),
       give: () => address ?? this.#pool.give(),
     });
   }
@@ -382,6 +442,8 @@ export class NodeNetwork {
     const steps = diff(before, wanted, (space) => this.#fileOf(space));
     const failures = isNothing(steps) ? [] : await apply(steps, (space) => this.#fileOf(space));
     this.#isUp = true;
+    this.#names.setContainers(input.sandboxes, this.#o.local.list());
+    this.#names.start();
     this.#applied = failures.length === 0 ? wanted : undefined;
     for (const [owner, error] of await this.#rules.apply(input)) {
       failures.push({ owner, space: owner ?? "", line: "rules", error: errorText(error) });
@@ -404,7 +466,7 @@ export class NodeNetwork {
       ...localInput(local.list(), sandboxes, known.underlay.mtu),
       bound: new Set([...local.ports()].flatMap(([id, ports]) => (ports.length > 0 ? [id] : []))),
       ports: local.ports(),
-      dns: undefined,
+      dns: this.#names.place,
     };
   }
 
@@ -414,8 +476,10 @@ export class NodeNetwork {
       const file = this.#fileOf(space);
       if (file === undefined || this.#kernel.isNamespace(file)) continue;
       await makeNamespace(file);
-      if (space === swarmSpace) this.#rules.forgetSwarm();
-      else this.#rules.forget(space);
+      if (space === swarmSpace) {
+        this.#rules.forgetSwarm();
+        await this.#names.stop();
+      } else this.#rules.forget(space);
       if (this.#applied === undefined) continue;
       const rest = new Map(this.#applied);
       // The other end of what was in it went with it.
@@ -448,6 +512,7 @@ export class NodeNetwork {
     this.#isUp = false;
     this.#applied = undefined;
     await this.#removeEnded();
+    await this.#names.stop();
     await this.#rules.remove(this.#o.instance);
     const shared = await this.#kernel.remove();
     await removeNamespace(this.swarmFile);
@@ -468,17 +533,21 @@ interface Outcome {
 
 type Waiter = (outcome: Outcome) => void;
 
-function joinTo(network: string) {
-  return { network, aliases: [], addresses: [], macAddress: "", driverOptions: {} };
+function notFound(network: string): ClusterError {
+  return new ClusterError("not-found", `network ${network} not found`);
+}
+
+/** In no swarm there are no networks of it. */
+function isNoMember(error: unknown): boolean {
+  return hasCode(error, "unavailable") && errorText(error).includes("not connected to a swarm");
 }
 
 /** The container's own names at its addresses, as Docker writes them. */
-function hostsOf(container: Container, { places }: ContainerPlaces): Joined["hosts"] {
+function hostsOf(container: Container, { overlays, bridges }: Sandbox): Joined["hosts"] {
   const { hostname, domainName } = container.config;
   const own = hostname === "" ? container.id.slice(0, 12) : hostname;
   const names = domainName === "" ? [own] : [`${own}.${domainName}`, own];
-  return places
-    .flatMap(({ address, address6 }) => [address, address6])
-    .filter((address) => address !== "")
-    .map((address) => ({ address, names }));
+  return [...overlays, ...bridges]
+    .flatMap(({ addresses }) => addresses)
+    .map(({ address }) => ({ address, names }));
 }

@@ -3,6 +3,7 @@
  * network, in the namespace `swarm` and in those of containers.
  */
 import type { PortBinding } from "../../src/common/container/types.ts";
+import { asksNames } from "./asks-names.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import { swarmDevices, uplinkDevice } from "./names.ts";
 import type { Drift, RulesApplier } from "./nft/applier.ts";
@@ -98,6 +99,7 @@ export class NodeRules {
       works.push(keep(undefined, this.#applier.remove(this.#swarmFile, tables.return)));
     }
     for (const sandbox of input.sandboxes) {
+      if (sandbox.overlays.length === 0 && !asksNames(sandbox)) continue;
       const known = this.#tasks.get(sandbox.id);
       if (known?.state === input.cluster && known.sandbox === sandbox) continue;
       const file = this.#fileOf(sandbox.id);
@@ -171,7 +173,8 @@ export class NodeRules {
 
   #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex, file: string): Table {
     const networkIds = new Set(sandbox.overlays.map(({ networkId }) => networkId));
-    const rules = { services: serviceAddresses(index, networkIds), dns: input.dns };
+    const dns = asksNames(sandbox) ? input.dns : undefined;
+    const rules = { services: serviceAddresses(index, networkIds), dns };
     return taskTable(rules, this.#applier.applied(file, taskTableName));
   }
 }

@@ -8,7 +8,7 @@ import type {
   LocalNetwork,
   NetworkPlace,
 } from "../../src/common/container/networks.ts";
-import type { NetworkJoin } from "../../src/common/container/types.ts";
+import type { Container, NetworkJoin } from "../../src/common/container/types.ts";
 import { contains, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import type { TakenPort } from "./local/host-ports.ts";
@@ -17,23 +17,21 @@ import { localBridge, localDevice } from "./names.ts";
 import type { BridgePlace, LocalBridge, OverlayPlace, Sandbox } from "./plan.ts";
 import { canonical, endpointMac, gateway6Of, ingress6Of } from "./pools.ts";
 
+/** A container in a network of the swarm; the join has its addresses. */
+export interface SwarmJoin {
+  readonly join: NetworkJoin;
+  readonly network: Network;
+}
+
 /** What a place is found from. */
 export interface PlaceRequest {
-  readonly id: string;
-  readonly taskId: string;
-  /** In networks of the swarm. */
-  readonly joins: readonly NetworkJoin[];
+  readonly container: Pick<Container, "id" | "name" | "config">;
+  readonly joins: readonly SwarmJoin[];
   /** In networks of the node. */
   readonly local: ContainerPlaces;
   readonly localNetworks: readonly LocalNetwork[];
-  readonly cluster: ClusterState;
   /** Gives an address towards the gateway that is the container's alone. */
   readonly give: () => string;
-}
-
-/** References of networks that the managers have not told of yet. */
-export function missingNetworks(joins: readonly NetworkJoin[], cluster: ClusterState): string[] {
-  return joins.flatMap(({ network }) => (findNetwork(network, cluster) ? [] : [network]));
 }
 
 /** A network of the swarm by id or name. */
@@ -46,13 +44,9 @@ export function findNetwork(reference: string, { networks }: ClusterState): Netw
   return undefined;
 }
 
-/** The places of a container whose networks are all known. */
+/** The places of a container. */
 export function sandboxOf(request: PlaceRequest): Sandbox {
-  const { id, taskId, joins, local, localNetworks, cluster, give } = request;
-  const found = joins.flatMap((join) => {
-    const network = findNetwork(join.network, cluster);
-    return network === undefined ? [] : [{ join, network }];
-  });
+  const { container, joins: found, local, localNetworks, give } = request;
   const overlays = found.filter(({ network }) => network.spec?.ingress !== true);
   const bridges = bridgePlaces(local, localNetworks);
   const meshAddress = found
@@ -68,8 +62,10 @@ export function sandboxOf(request: PlaceRequest): Sandbox {
   const address = meshAddress ?? (own ? undefined : give());
   const address6 = meshAddress === undefined ? gateway6Of(address ?? "") : ingress6Of(meshAddress);
   return {
-    id,
-    taskId,
+    id: container.id,
+    taskId: container.config.task?.taskId ?? "",
+    name: container.name,
+    resolvers: container.config.dns,
     gateway: address === undefined ? undefined : { address, address6, outward },
     overlays: places,
     bridges: address === undefined ? bridges : bridges.map(withoutGateway),
@@ -135,6 +131,9 @@ export function bridgePlaces(
     gateway6 ||= first6;
     return [
       {
+        networkId: place.networkId,
+        named: !network.predefined,
+        aliases: place.aliases,
         bridge: localBridge(place.networkId),
         device: localDevice(position),
         addresses,

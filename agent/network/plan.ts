@@ -64,6 +64,10 @@ export interface OverlayPlace {
 
 /** A container's place in a bridge network of this node alone. */
 export interface BridgePlace {
+  readonly networkId: string;
+  /** Containers in it find each other by name: not in the default network, as with Docker. */
+  readonly named: boolean;
+  readonly aliases: readonly string[];
   /** Bridge in the namespace `swarm`, one of `PlanInput.bridges`. */
   readonly bridge: string;
   readonly device: string;
@@ -87,6 +91,10 @@ export interface Sandbox {
   /** Id of the container. */
   readonly id: string;
   readonly taskId: string;
+  /** Name of the container. */
+  readonly name: string;
+  /** Name servers it was given. */
+  readonly resolvers: readonly string[];
   /** Its one address towards the gateway: of the mesh, or the node's own. Undefined: it has no such device. */
   readonly gateway: GatewayPlace | undefined;
   readonly overlays: readonly OverlayPlace[];
@@ -506,7 +514,10 @@ function sandboxPlan(sandbox: Sandbox, { underlay, ipv6, bridges }: PlanInput): 
     put(device, list);
     if (via !== "") routes.push(route(device, "default", { via }));
     if (gateway6 !== "" && ipv6) routes.push(route(device, "default", { via: gateway6 }));
+    // The name server at 127.0.0.11 is reached through it.
+    settings.push([`net/ipv4/conf/${device}/route_localnet`, "1"]);
   }
+  routes.push(...nameServerRoute(sandbox, bridges));
   if (sandbox.gateway !== undefined) {
     const device = gatewayDevice;
     const { address, address6 } = sandbox.gateway;
@@ -526,6 +537,20 @@ function sandboxPlan(sandbox: Sandbox, { underlay, ipv6, bridges }: PlanInput): 
     settings.push([`net/ipv4/conf/${device}/route_localnet`, "1"]);
   }
   return spaceState({ links, addresses, routes, settings });
+}
+
+/** A container that has no way out reaches the name server all the same. */
+function nameServerRoute(
+  { gateway: place, bridges: places }: Sandbox,
+  bridges: readonly LocalBridge[],
+): Route[] {
+  if (place !== undefined || places.some(({ gateway: via }) => via !== "")) return [];
+  for (const { bridge, device } of places) {
+    const found = bridges.find((one) => one.device === bridge);
+    const via = found?.addresses.find(({ address }) => !address.includes(":"))?.address;
+    if (via !== undefined) return [route(device, gateway.address, { via })];
+  }
+  return [];
 }
 
 function plainLink(name: string, kind: Link["kind"], mtu: number): Link {

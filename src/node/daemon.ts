@@ -24,6 +24,7 @@ import { Registry } from "../common/registry/registry.ts";
 import { defaultTrustFolders } from "../common/registry/trust.ts";
 import { EngineServer } from "../engine/server.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
+import { attachmentsThrough } from "./attachments.ts";
 import { eventsPort, objectsPort, tunnelsPort } from "./backend.ts";
 import { type DaemonConfig, loadConfig, runtimeSocket } from "./config.ts";
 import { readDaemonFacts, skepVersion } from "./facts.ts";
@@ -114,10 +115,11 @@ async function assemble(config: DaemonConfig, log: Log) {
     runtime: "",
     registry,
     cluster: network,
+    attachments: attachmentsThrough(() => node.attachments),
     platforms: () => platformsOf(readHostFacts()),
     log: log.with({ component: "runtime" }),
   });
-  const node = new SwarmNode({
+  const node: SwarmNode = new SwarmNode({
     ...tools,
     config,
     interfaces,

@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Platform } from "../../../src/common/api/generated/api.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
+import type { SwarmAttachments } from "../../../src/common/container/attachments.ts";
 import type { Images } from "../../../src/common/container/images.ts";
 import type {
   Runtime,
@@ -60,6 +61,8 @@ export interface NodeRuntimeOptions {
   readonly registry: Registry;
   /** What the managers say of the data path. */
   readonly cluster: Pick<NetworkState, "current" | "listen">;
+  /** How containers that are run by hand get into networks of the swarm. */
+  readonly attachments: SwarmAttachments;
   /** What the node runs, the best first. */
   readonly platforms: () => readonly Platform[];
   readonly clock: Clock;
@@ -113,7 +116,9 @@ export class NodeRuntime implements Runtime {
       instance,
       local,
       cluster: options.cluster,
+      attachments: options.attachments,
       clock,
+      random,
       log: log.with({ component: "network" }),
     });
     this.containers = new ContainerdContainers({
@@ -198,6 +203,7 @@ export class NodeRuntime implements Runtime {
       over.abort();
       await supervising;
       for (const folder of shared) await unshareFolder(folder);
+      removeIfEmpty(this.#namespaces);
       this.#clean();
     }
   }
@@ -288,11 +294,16 @@ export class NodeRuntime implements Runtime {
   #clean(): void {
     if (this.containers.list().some(({ state }) => state.pid > 0)) return;
     rmSync(this.#stateFolder, { recursive: true, force: true });
-    try {
-      if (this.#secretsFolder !== undefined) rmdirSync(this.#secretsFolder);
-    } catch {
-      // Containers that do not run keep theirs, to be started again.
-    }
+    // Containers that do not run keep theirs, to be started again.
+    if (this.#secretsFolder !== undefined) removeIfEmpty(this.#secretsFolder);
+  }
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Something is in it, or it was never made.
   }
 }
 

@@ -23,6 +23,8 @@ const other = "b".repeat(64);
 const sandbox: Sandbox = {
   id: task,
   taskId: "t1",
+  name: "one",
+  resolvers: [],
   gateway: { address: "10.255.0.7", address6: "fd55::aff:7", outward: true },
   overlays: [
     {
