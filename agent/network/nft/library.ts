@@ -2,10 +2,10 @@
  * Transactions of nftables in any network namespace: through libnftables in a thread of their own where it loads, which
  * takes a tenth of a millisecond, else by a process each, which takes twenty.
  */
-import { spawn } from "node:child_process";
 import { Worker } from "node:worker_threads";
 import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { type ProgramAnswer, runIn } from "./programs.ts";
 
 /** Something to do in one namespace. */
 export interface LibraryJob {
@@ -18,10 +18,7 @@ export interface LibraryJob {
 }
 
 /** What came of it: the listing, or the error's text. */
-export interface LibraryAnswer {
-  readonly ok: boolean;
-  readonly output: string;
-}
+export type LibraryAnswer = ProgramAnswer;
 
 /** Runs commands of nftables. */
 export interface Nftables {
@@ -146,8 +143,8 @@ class LibraryThread {
 
 /** Transactions go to standard input; listings are arguments, as `nft -j -f -` cannot read a pipe of Node's (1.0.6). */
 function nftProcess(job: LibraryJob): Promise<LibraryAnswer> {
-  if (job.what === "list") return inNamespace(job, ["nft", "-j", job.text], "");
-  return inNamespace(job, ["nft", "-f", "-"], job.text);
+  if (job.what === "list") return runIn(job.namespace, ["nft", "-j", job.text]);
+  return runIn(job.namespace, ["nft", "-f", "-"], job.text);
 }
 
 /** By the program `conntrack`, one address at a time; it fails when there was no flow, which is fine. */
@@ -155,32 +152,8 @@ async function deleteFlows(job: LibraryJob): Promise<LibraryAnswer> {
   for (const address of job.text.split(" ")) {
     const family = address.includes(":") ? "ipv6" : "ipv4";
     const flows = ["-f", family, "-p", "udp", "--reply-src", address];
-    const { ok, output } = await inNamespace(job, ["conntrack", "-D", ...flows], "");
+    const { ok, output } = await runIn(job.namespace, ["conntrack", "-D", ...flows]);
     if (!ok && !output.includes("0 flow entries")) return { ok, output };
   }
   return { ok: true, output: "" };
-}
-
-function inNamespace(
-  { namespace }: LibraryJob,
-  program: readonly string[],
-  input: string,
-): Promise<LibraryAnswer> {
-  const enter = namespace === undefined ? [] : ["nsenter", `--net=${namespace}`, "--"];
-  const [command = "", ...args] = [...enter, ...program];
-  return new Promise((resolve) => {
-    const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
-    const output: Buffer[] = [];
-    const errors: Buffer[] = [];
-    child.stdout.on("data", (data: Buffer) => output.push(data));
-    child.stderr.on("data", (data: Buffer) => errors.push(data));
-    child.on("error", (error) => resolve({ ok: false, output: errorText(error) }));
-    child.on("close", (code) => {
-      const ok = code === 0;
-      resolve({ ok, output: Buffer.concat(ok ? output : errors).toString() });
-    });
-    // The process may end before it has read all; its exit code says so.
-    child.stdin.on("error", () => undefined);
-    child.stdin.end(input);
-  });
 }
