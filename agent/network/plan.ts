@@ -241,7 +241,8 @@ function swarmPlan(input: PlanInput): SpaceState {
   return spaceState({
     links: [
       plainLink(device, "veth", underlay.mtu),
-      plainLink(port, "bridge", underlay.mtu),
+      // A bridge takes the address of a port otherwise, and another one when that goes: who knows the old one is lost.
+      { ...plainLink(port, "bridge", underlay.mtu), mac: endpointMac([gateway.address]) },
       ...all((part) => part.links),
     ],
     addresses: [...addresses, ...all((part) => part.addresses)],
@@ -273,7 +274,10 @@ function localBridges({ bridges, sandboxes }: PlanInput): Part {
   const mtus = new Map(bridges.map(({ device, mtu }) => [device, mtu]));
   return {
     links: [
-      ...bridges.map(({ device, mtu }) => plainLink(device, "bridge", mtu)),
+      ...bridges.map(({ device, mtu, addresses }) => ({
+        ...plainLink(device, "bridge", mtu),
+        mac: endpointMac(addresses.map(({ address }) => address)),
+      })),
       ...sandboxes.flatMap(({ id, bridges: places }) =>
         places.map(({ bridge, device }, position) => ({
           ...plainLink(overlayPort(id, 50 + position), "veth", mtus.get(bridge) ?? 1500),
@@ -521,7 +525,8 @@ function sandboxPlan(sandbox: Sandbox, { underlay, ipv6, bridges }: PlanInput): 
   if (sandbox.gateway !== undefined) {
     const device = gatewayDevice;
     const { address, address6 } = sandbox.gateway;
-    links.push(plainLink(device, "veth", underlay.mtu));
+    // Whoever gets the address next has the same: what the gateway knows of it stays true.
+    links.push({ ...plainLink(device, "veth", underlay.mtu), mac: endpointMac([address]) });
     put(device, [{ address, length: 32 }]);
     // Servers on all addresses answer from the one they were called at: it is the only one of the device.
     const source = { source: address };
