@@ -145,7 +145,10 @@ export function allocateTask(task: Task, surroundings: Surroundings): TaskAlloca
   return { kind: "done", networks, endpoint: endpoint?.endpoint };
 }
 
-/** The service's endpoint, once it is that of the spec the task was made from. */
+/**
+ * The service's endpoint, once there is one for its spec. A task of an earlier spec, which is about to be replaced, has the
+ * ports of its own.
+ */
 function endpointFor(
   task: Task,
   { service: find, reasonOf }: Surroundings,
@@ -153,19 +156,15 @@ function endpointFor(
   if (task.serviceId === "") return undefined;
   const service = find(task.serviceId);
   const { endpoint } = service ?? {};
-  if (
-    service === undefined ||
-    endpoint === undefined ||
-    !isSameSpec(endpoint.spec, task.endpoint?.spec)
-  ) {
+  if (endpoint === undefined || !isSameSpec(endpoint.spec, service?.spec?.endpoint)) {
     const reason = reasonOf(task.serviceId) ?? "";
     return { kind: "wait", on: task.serviceId, reason };
   }
-  return {
-    kind: "done",
-    endpoint:
-      task.endpoint === undefined && endpoint.virtualIps.length === 0 ? undefined : endpoint,
-  };
+  const { spec } = task.endpoint ?? {};
+  if (!isSameSpec(endpoint.spec, spec))
+    return { kind: "done", endpoint: Endpoint.create({ spec, ports: spec?.ports ?? [] }) };
+  const isEmpty = spec === undefined && endpoint.virtualIps.length === 0;
+  return { kind: "done", endpoint: isEmpty ? undefined : endpoint };
 }
 
 /** Whether two endpoint specs say the same. */

@@ -37,7 +37,7 @@ import {
   TaskStatus,
 } from "../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../src/common/clock/clock.ts";
-import { silentLog } from "../../src/common/log/log.ts";
+import { newLog, silentLog } from "../../src/common/log/log.ts";
 import { type Random, seededRandom } from "../../src/common/random/random.ts";
 import { type LocalLog, localStore } from "./local-log.ts";
 import { settled } from "./message-queue.ts";
@@ -74,6 +74,9 @@ export class FakeCluster {
   readonly random: Random;
   /** What a task runs; by default a command that runs until it is stopped, which takes 10 ms. */
   command: (task: Task) => Command = () => ({});
+  /** What the loops warned of, errors included. */
+  readonly warnings: string[] = [];
+  readonly #log = newLog((line) => this.warnings.push(line), { level: "warn" });
   /** Called for every committed change. */
   readonly onChange: ((change: Change) => void)[] = [];
   /** Since when a task runs or stops, for its agent; agents know what their managers forgot. */
@@ -119,8 +122,9 @@ export class FakeCluster {
     const { clock, random, store } = this;
     const { signal } = stop;
     this.#running = before.then(() => {
-      const loops = this.loops(leadership, { clock, random, log: silentLog });
-      const running = loops.map((loop) => follow(store, loop, { clock, log: silentLog, signal }));
+      const log = this.#log;
+      const loops = this.loops(leadership, { clock, random, log });
+      const running = loops.map((loop) => follow(store, loop, { clock, log, signal }));
       if (!this.#hasScheduler) return Promise.all(running);
       const scheduler = new SchedulerLoop(store, term, { clock, log: silentLog });
       return Promise.all([...running, scheduler.run(signal)]);

@@ -238,6 +238,18 @@ describe("manager/allocator/decide", () => {
     });
   }
 
+  it("gives a task of an earlier spec the ports of its own", () => {
+    const scene = new Scene({ ports: [{ ...published, publishMode: "host" }] });
+    scene.endpoint();
+    const spec = EndpointSpec.create({ ports: [PortConfig.create({ targetPort: 9 })] });
+    const endpoint = Endpoint.create({
+      spec: { ...spec, ports: spec.ports.map((port) => ({ ...port, publishMode: "host" })) },
+    });
+    const task = Task.create({ id: "old", serviceId: "s", slot: 1, endpoint });
+    const allocation = allocateTask(task, scene.surroundings);
+    assert.equal(allocation.kind === "done" && allocation.endpoint?.ports[0]?.targetPort, 9);
+  });
+
   it("waits with a task until its service has an endpoint", () => {
     const scene = new Scene({ networks: [back], targets: [{ target: "b" }] });
     assert.equal(scene.task(1), "");
