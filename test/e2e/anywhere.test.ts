@@ -147,6 +147,20 @@ describe("containers on other nodes", function () {
         equal(await code, 0);
       });
 
+      it("update and rm reach a container, and commit says where to run it", async () => {
+        await lab.swarm.docker("m2", ["update", "--memory", "64m", "--memory-swap", "64m", name]);
+        const limit = ["inspect", "-f", "{{.HostConfig.Memory}}", name];
+        equal(await lab.swarm.docker("w1", limit), String(64 * 2 ** 20));
+        await lab.swarm.refused("m3", ["commit", name], /is on node w1: .* run it there/);
+        await lab.swarm.refused("m3", ["rm", name], /container is running/);
+        await lab.swarm.docker("m3", ["rm", "--force", name]);
+        await until(async () => (await talking()).name !== name, {
+          withinMs: 60_000,
+          what: "the task is replaced",
+        });
+        await lab.swarm.refused("w1", ["inspect", name], /is not on this node/);
+      });
+
       it("a worker is no way to other nodes, and says so", async () => {
         await lab.swarm.refused("w2", ["exec", name, "true"], /is a worker: ask a manager/);
       });
