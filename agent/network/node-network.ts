@@ -543,11 +543,12 @@ function isNoMember(error: unknown): boolean {
 }
 
 /** The container's own names at its addresses, as Docker writes them. */
-function hostsOf(container: Container, { overlays, bridges }: Sandbox): Joined["hosts"] {
+function hostsOf(container: Container, { overlays, bridges, gateway }: Sandbox): Joined["hosts"] {
   const { hostname, domainName } = container.config;
   const own = hostname === "" ? container.id.slice(0, 12) : hostname;
   const names = domainName === "" ? [own] : [`${own}.${domainName}`, own];
-  return [...overlays, ...bridges]
-    .flatMap(({ addresses }) => addresses)
-    .map(({ address }) => ({ address, names }));
+  const inNetworks = [...overlays, ...bridges].flatMap(({ addresses }) => addresses);
+  // A task that is in no network but the mesh's has its address there.
+  const found = inNetworks.length > 0 || gateway === undefined ? inNetworks : [gateway];
+  return found.map(({ address }) => ({ address, names }));
 }

@@ -74,7 +74,10 @@ export function resolvText(
   const servers = o.nameserver === undefined ? asked : [o.nameserver];
   // A lone dot says that there is to be no search list.
   const search = config.dnsSearch.length > 0 ? config.dnsSearch : values("search").slice(-1);
-  const options = config.dnsOptions.length > 0 ? config.dnsOptions : values("options").slice(-1);
+  const said = config.dnsOptions.length > 0 ? config.dnsOptions : values("options").slice(-1);
+  // Names of services have no dots, and are asked for as they are.
+  const isOurs = o.nameserver !== undefined && !/\bndots:/.test(said.join(" "));
+  const options = isOurs ? [...said, "ndots:0"] : said;
   return [
     ...servers.map((address) => `nameserver ${address}\n`),
     ...(search.length > 0 && search.join(" ") !== "." ? [`search ${search.join(" ")}\n`] : []),
