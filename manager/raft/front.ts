@@ -127,12 +127,39 @@ function relay(socket: Socket, received: Buffer, options: FrontOptions): void {
     options.log.debug("relay failed", { peer: socket.remoteAddress, err: error });
     socket.destroy();
   });
-  inner.once("close", () => socket.destroy());
-  socket.once("close", () => inner.destroy());
   inner.write(proxyLine(socket));
   inner.write(received);
-  socket.pipe(inner);
-  inner.pipe(socket);
+  otherEnds.set(socket, inner);
+  otherEnds.set(inner, socket);
+  for (const end of [socket, inner]) {
+    end.on("data", passOn);
+    end.on("drain", readOtherEnd);
+    end.on("end", endOtherEnd);
+    end.on("close", cutOtherEnd);
+  }
+  socket.resume();
+}
+
+/**
+ * The other end of each relayed connection. With it all of them share the functions below: `pipe` makes a dozen for each
+ * direction, and a manager may have thousands of agents.
+ */
+const otherEnds = new WeakMap<Socket, Socket>();
+
+function passOn(this: Socket, data: Buffer): void {
+  if (otherEnds.get(this)?.write(data) === false) this.pause();
+}
+
+function readOtherEnd(this: Socket): void {
+  otherEnds.get(this)?.resume();
+}
+
+function endOtherEnd(this: Socket): void {
+  otherEnds.get(this)?.end();
+}
+
+function cutOtherEnd(this: Socket): void {
+  otherEnds.get(this)?.destroy();
 }
 
 /** The line that precedes a relayed connection: `PROXY TCP4|TCP6 source destination source-port destination-port`. */

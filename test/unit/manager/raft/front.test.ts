@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as tlsConnect } from "node:tls";
@@ -19,7 +19,7 @@ describe("manager/raft/front", () => {
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), "skep-front-"));
     raft = [];
-    relay = createServer((socket) => {
+    relay = createServer({ allowHalfOpen: true }, (socket) => {
       socket.on("error", () => {
         // The client went away.
       });
@@ -68,6 +68,57 @@ describe("manager/raft/front", () => {
     assert.match(line, /^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 \d+ \d+$/);
     assert.ok(line.endsWith(` ${front.address.port}`));
   });
+
+  it("relays all bytes and the end of each side, whichever end is slow", async () => {
+    const bytes = 3_000_000;
+    const seen = { there: 0, back: 0 };
+    relay.removeAllListeners("connection");
+    relay.on("connection", (socket: Socket) => {
+      socket.on("data", (data: Buffer) => {
+        seen.there += data.length;
+      });
+      socket.on("end", () => socket.end(Buffer.alloc(bytes)));
+    });
+    const socket = connect({ port: front.address.port, host: "127.0.0.1", allowHalfOpen: true });
+    const hello = await clientHello();
+    socket.write(hello);
+    socket.end(Buffer.alloc(bytes));
+    await once(socket, "readable");
+    await new Promise((resolve) => setImmediate(resolve));
+    socket.on("data", (data: Buffer) => {
+      seen.back += data.length;
+    });
+    await once(socket, "close");
+    assert.equal(seen.back, bytes);
+    assert.ok(seen.there > bytes + hello.length);
+  });
+
+  it("cuts the other side of a relayed connection that broke", async () => {
+    relay.removeAllListeners("connection");
+    const socket = connect(front.address.port, "127.0.0.1");
+    socket.write(await clientHello());
+    const [inner] = (await once(relay, "connection")) as [Socket];
+    inner.resume();
+    await once(inner, "data");
+    socket.resetAndDestroy();
+    await once(inner, "end");
+  });
+
+  /** What a client says first. */
+  async function clientHello(): Promise<Buffer> {
+    const server = createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port } = server.address() as AddressInfo;
+    const said = once(server, "connection").then(([socket]) => once(socket as Socket, "data"));
+    const client = tlsConnect({ host: "127.0.0.1", port, servername: "swarm-manager" });
+    client.on("error", () => {
+      // Nobody answers.
+    });
+    const [hello] = (await said) as [Buffer];
+    client.destroy();
+    server.close();
+    return hello;
+  }
 
   it("cuts whoever says nothing or speaks something else", async () => {
     for (const text of ["", "GET / HTTP/1.1\r\n\r\n"]) {
