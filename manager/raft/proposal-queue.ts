@@ -123,7 +123,8 @@ export class ProposalQueue {
     this.#scheduled = false;
     const proposals = this.#next;
     if (proposals.length === 0) return;
-    const bytes = new Uint8Array(this.#nextBytes);
+    // Slow means: not of the pool, whose memory could not be moved. All of it is written.
+    const bytes = Buffer.allocUnsafeSlow(this.#nextBytes);
     const lengths = new Uint32Array(proposals.length);
     let at = 0;
     proposals.forEach(({ data }, i) => {

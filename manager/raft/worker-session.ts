@@ -438,7 +438,8 @@ export class WorkerSession {
     const meta = new Float64Array(batch.entries.length * 3);
     let total = 0;
     for (const entry of batch.entries) total += entry.type === "normal" ? entry.data.length : 0;
-    const bytes = new Uint8Array(total);
+    // Slow means: not of the pool, whose memory could not be moved. All of it is written.
+    const bytes = Buffer.allocUnsafeSlow(total);
     let at = 0;
     let slot = 0;
     for (const entry of batch.entries) {
