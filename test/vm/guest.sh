@@ -4,6 +4,7 @@
 export PATH=/payload/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin DOCKER_HOST=unix:///run/docker.sock
 boots=$(($(cat /var/lib/boots 2>/dev/null || echo 0) + 1))
 echo $boots >/var/lib/boots
+echo "guest: boot $boots began $(cut -d" " -f1 /proc/uptime) s after the kernel"
 
 ok() { echo "vm: ok $*"; }
 failed() { echo "vm: FAILED $*"; }
@@ -96,10 +97,10 @@ start_daemon() {
       >/var/lib/skep.log 2>&1 </dev/null &
   fi
   local tries=0
-  until docker version >/dev/null 2>&1; do
+  until timeout 30 docker version >/dev/null 2>&1; do
     tries=$((tries + 1))
     # Emulated and on a busy machine this takes minutes: a line now and then says that it goes on, and how far.
-    if [ $((tries % 20)) = 0 ]; then echo "waiting for the daemon ($tries)"; said_by_daemon 3; fi
+    if [ $((tries % 5)) = 0 ]; then echo "waiting for the daemon ($tries)"; said_by_daemon 3; fi
     if [ $tries -ge 600 ]; then failed "the daemon answers: not after $tries tries"; said_by_daemon 100; return; fi
     sleep 1
   done
@@ -125,6 +126,7 @@ first_boot() {
   docker unpause limited >/dev/null
   same "statistics" yes "$(docker stats --no-stream --format '{{.MemUsage}}' limited | grep -q '96MiB' && echo yes)"
   same "cgroup version in docker info" 2 "$(docker info --format '{{.CgroupVersion}}')"
+  data_path
   docker run -d --name always --restart always busybox:1 sleep 100000 >/dev/null
   docker run -d --name once busybox:1 sleep 100000 >/dev/null
   # The command gives up after 20 s, which an emulated machine may take; the daemon goes on.
@@ -148,6 +150,36 @@ second_boot() {
 }
 
 if [ $boots = 1 ]; then kernel_facts; fi
+# The data path on what only this kernel has, by the docker command. Each part has a function of its own here.
+data_path() {
+  ip link add up0 type dummy && ip link set up0 up
+  ip netns add outside && ip link add outside0 type veth peer name wire netns outside
+  ip address add 10.95.0.1/24 dev outside0 && ip link set outside0 up
+  ip -n outside address add 10.95.0.2/24 dev wire && ip -n outside link set wire up
+  data_path_ipvlan
+  data_path_sctp
+  ip netns delete outside
+  ip link delete up0
+}
+data_path_ipvlan() {
+  docker network create --driver ipvlan --subnet 10.96.0.0/24 --opt parent=up0 vlan >/dev/null && ok "an ipvlan network is made"
+  docker run -d --name vlan1 --network vlan --ip 10.96.0.11 busybox:1 sleep 100000 >/dev/null
+  same "ipvlan: the kind of the container's device" ipvlan \
+    "$(nsenter --target "$(docker inspect --format '{{.State.Pid}}' vlan1)" --net ip -details link show | grep -o -m 1 -w ipvlan)"
+  same "ipvlan: two containers reach each other" yes \
+    "$(docker run --rm --network vlan busybox:1 ping -q -c 1 -W 5 10.96.0.11 >/dev/null && echo yes)"
+  docker rm --force vlan1 >/dev/null
+  same "ipvlan: the network is removed" vlan "$(docker network rm vlan)"
+  same "ipvlan: no device is left" "" "$(ip -oneline link show type ipvlan)"
+}
+data_path_sctp() {
+  # The image has no program that speaks SCTP; the machine has.
+  docker run -d --name sctp -p 7778:7777/sctp --volume /:/machine:ro busybox:1 busybox chroot /machine \
+    socat -U SCTP-LISTEN:7777,reuseaddr,fork EXEC:"echo hello" >/dev/null
+  until_is "SCTP: a published port answers" hello ip netns exec outside socat -u SCTP:10.95.0.1:7778 -
+  docker rm --force sctp >/dev/null
+}
+
 start_daemon
 if [ $boots = 1 ]; then first_boot; else second_boot; fi
 if [ -n "$(ls /payload/debug 2>/dev/null)" ]; then said_by_daemon 50; fi

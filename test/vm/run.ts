@@ -26,7 +26,7 @@ type Arch = "amd64" | "arm64";
 /** Boots of each machine: the second is after a power cut. */
 const bootsWanted = 2;
 /** A machine that says nothing for this long is stuck, milliseconds. */
-const silenceMsMax = 300_000;
+const silenceMsMax = 600_000;
 
 const machines: Readonly<Record<Arch, readonly string[]>> = {
   amd64: ["qemu-system-x86_64", "-cpu", "max"],
