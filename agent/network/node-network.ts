@@ -31,10 +31,8 @@ import { joinsFromConfig } from "./local/joins.ts";
 import type { LocalNetworks, Plumbing } from "./local/local-networks.ts";
 import { hostSpace, type Plan, swarmSpace } from "./model.ts";
 import { makeNamespace, removeNamespace } from "./namespace.ts";
-import { RulesApplier } from "./nft/applier.ts";
-import { ThreadNftables } from "./nft/library.ts";
 import { containerNameServer, NodeNames } from "./node-names.ts";
-import { NodeRules, type RulesInput } from "./node-rules.ts";
+import { type NodeRules, newNodeRules, type RulesInput } from "./node-rules.ts";
 import {
   findNetwork,
   localInput,
@@ -105,8 +103,9 @@ export class NodeNetwork {
     this.#kernel = new Kernel(options.instance, (space) => this.#fileOf(space));
     this.#settings = new HostSettings(join(options.folder, "host-settings.json"), options.log);
     const { log } = options;
-    this.#rules = new NodeRules({
-      applier: new RulesApplier({ nftables: new ThreadNftables({ log }), log }),
+    this.#rules = newNodeRules({
+      instance: options.instance,
+      log,
       swarmFile: this.swarmFile,
       fileOf: (id) => this.#store.fileOf(id),
     });
@@ -437,7 +436,7 @@ export class NodeNetwork {
     await this.#ensureNamespaces(wanted);
     // Before there is a device for them, nobody's frames may come in.
     await this.#rules.guard(input);
-    if (this.#applied === undefined) await this.#rules.check();
+    if (this.#applied === undefined) await this.#rules.check(input);
     const before = this.#applied ?? (await this.#kernel.look(wanted, this.#mayClean));
     const steps = diff(before, wanted, (space) => this.#fileOf(space));
     const failures = isNothing(steps) ? [] : await apply(steps, (space) => this.#fileOf(space));

@@ -3,10 +3,12 @@
  * network, in the namespace `swarm` and in those of containers.
  */
 import type { PortBinding } from "../../src/common/container/types.ts";
+import type { Log } from "../../src/common/log/log.ts";
 import { asksNames } from "./asks-names.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import { swarmDevices, uplinkDevice } from "./names.ts";
-import type { Drift, RulesApplier } from "./nft/applier.ts";
+import { type Drift, RulesApplier } from "./nft/applier.ts";
+import { ForwardKeeper } from "./nft/forward-keeper.ts";
 import {
   indexState,
   meshPorts,
@@ -17,7 +19,9 @@ import {
   serviceAddresses,
 } from "./nft/from-state.ts";
 import { guardTable, type HostBinding, portTable } from "./nft/host-tables.ts";
+import { ThreadNftables } from "./nft/library.ts";
 import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
+import { PortWatch } from "./nft/port-watch.ts";
 import type { Table } from "./nft/table.ts";
 import { taskTable, taskTableName } from "./nft/task-table.ts";
 import { hasMesh, type LocalBridge, type PlanInput, type Sandbox } from "./plan.ts";
@@ -48,9 +52,33 @@ const tables = {
   gateway: { family: "inet", name: "skep_gateway" } as const,
 };
 
+/** Those of a daemon, with all that they need of the machine. */
+export function newNodeRules(o: {
+  readonly instance: string;
+  readonly log: Log;
+  readonly swarmFile: string;
+  readonly fileOf: (id: string) => string;
+}): NodeRules {
+  const { instance, log } = o;
+  const nftables = new ThreadNftables({ log });
+  return new NodeRules({
+    ...o,
+    applier: new RulesApplier({ nftables, log }),
+    forward: new ForwardKeeper({
+      nftables,
+      log,
+      device: uplinkDevice(instance),
+      ownPrefix: `skep_${instance}_`,
+    }),
+    portWatch: new PortWatch({ log }),
+  });
+}
+
 /** Keeps the tables of one daemon. */
 export class NodeRules {
   readonly #applier: RulesApplier;
+  readonly #forward: ForwardKeeper;
+  readonly #portWatch: PortWatch;
   readonly #swarmFile: string;
   readonly #fileOf: (id: string) => string;
   #index: StateIndex | undefined;
@@ -59,10 +87,14 @@ export class NodeRules {
 
   constructor(o: {
     readonly applier: RulesApplier;
+    readonly forward: ForwardKeeper;
+    readonly portWatch: PortWatch;
     readonly swarmFile: string;
     readonly fileOf: (id: string) => string;
   }) {
     this.#applier = o.applier;
+    this.#forward = o.forward;
+    this.#portWatch = o.portWatch;
     this.#swarmFile = o.swarmFile;
     this.#fileOf = o.fileOf;
   }
@@ -108,12 +140,15 @@ export class NodeRules {
       works.push(keep(sandbox.id, this.#applier.apply(file, table)));
     }
     await Promise.all(works);
+    await this.#portWatch.look(input.cluster, false);
     for (const owner of refused.keys()) if (owner !== undefined) this.#tasks.delete(owner);
     return refused;
   }
 
-  /** Compares everything with the kernel and repairs it. */
-  check(): Promise<readonly Drift[]> {
+  /** Compares everything with the kernel and repairs it; looks for what others of this node have put in the way. */
+  async check(input: RulesInput): Promise<readonly Drift[]> {
+    await this.#forward.ensure();
+    await this.#portWatch.look(input.cluster, true);
     return this.#applier.check();
   }
 
@@ -132,6 +167,7 @@ export class NodeRules {
   async remove(instance: string): Promise<void> {
     this.#tasks.clear();
     this.forgetSwarm();
+    await this.#forward.remove();
     await this.#applier.remove(undefined, tables.ports(instance));
     await this.#applier.remove(undefined, tables.guard(instance));
   }

@@ -3,6 +3,7 @@
  * again when they were flushed, and says what it cannot help.
  */
 import { readFile } from "node:fs/promises";
+import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import {
   barrierText,
@@ -48,8 +49,19 @@ export class ForwardKeeper {
     this.#rules = { device: o.device, tag: o.ownPrefix };
   }
 
-  /** Looks, repairs, and returns what stands in the way all the same, as sentences for people. */
+  /** Looks, repairs, and returns what stands in the way all the same, as sentences for people. Never rejects. */
   async ensure(): Promise<readonly string[]> {
+    try {
+      const barriers = await this.#openAll();
+      this.#tell(barriers);
+      return barriers;
+    } catch (error) {
+      this.#o.log.warn("rules of others cannot be read", { err: errorText(error) });
+      return [];
+    }
+  }
+
+  async #openAll(): Promise<string[]> {
     const barriers: string[] = [];
     const chains = await this.#chains();
     for (const chain of chains.filter((one) => one.closed || one.hasDockerUser)) {
@@ -61,7 +73,6 @@ export class ForwardKeeper {
     for (const variant of await this.#legacyVariants()) {
       barriers.push(...(await this.#open(variant)));
     }
-    this.#tell(barriers);
     return barriers;
   }
 
