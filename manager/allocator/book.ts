@@ -18,8 +18,8 @@ import {
   parseAddress,
   parsePrefix,
 } from "../../src/common/spec/cidr.ts";
+import { fixedAddressesOf } from "../../src/common/spec/fixed-addresses.ts";
 import { mayRun } from "../state/uniqueness.ts";
-import { fixedAddressesOf } from "./fixed.ts";
 import { Subnet } from "./ipam.ts";
 import { isClusterWide, subnetsOf } from "./network.ts";
 import { PublishedPorts } from "./ports.ts";

@@ -21,8 +21,8 @@ import {
   type IpAddress,
   parseAddress,
 } from "../../src/common/spec/cidr.ts";
+import { fixedAddressesOf } from "../../src/common/spec/fixed-addresses.ts";
 import type { AllocationBook, NetworkPage } from "./book.ts";
-import { fixedAddressesOf } from "./fixed.ts";
 import { isClusterWide } from "./network.ts";
 import { dynamicPortFirst, dynamicPortLast } from "./ports.ts";
 

@@ -5,34 +5,30 @@ import { Driver, IpamConfig, IpamOptions, Network } from "../../src/common/api/g
 import {
   addressAt,
   formatAddress,
-  formatPrefix,
   type IpPrefix,
   networkOf,
-  overlaps,
   parseAddress,
   parsePrefix,
 } from "../../src/common/spec/cidr.ts";
 import { defaultAddressPool, defaultSubnetSize } from "../../src/common/spec/cluster-defaults.ts";
 import {
-  dataPathPools,
   ingressSubnetDefault,
   meshNetworkNumber,
   subnet6Of,
 } from "../../src/common/spec/data-path-pools.ts";
+import { clashOf, dataPathPrefixes, type NamedPrefix } from "../../src/common/spec/subnet-clash.ts";
 import { chooseSubnet, type PoolOfSubnets } from "./ipam.ts";
 import type { NetworkNumbers } from "./vni.ts";
 
 /** Option by which Docker shows a network's number. */
 const numberOption = "com.docker.network.driver.overlay.vxlanid_list";
-/** Ranges of nodes, parsed. */
-const nodePools: readonly IpPrefix[] = dataPathPools.flatMap((text) => parsePrefix(text) ?? []);
 
 /** What a network is allocated from. */
 export interface NetworkSurroundings {
   readonly numbers: NetworkNumbers;
   readonly pools: PoolOfSubnets;
   /** The other networks that have subnets, each with its name. */
-  readonly others: readonly { readonly name: string; readonly prefix: IpPrefix }[];
+  readonly others: readonly NamedPrefix[];
 }
 
 /** What becomes of a network. */
@@ -114,7 +110,7 @@ function configsFor(
   }
   const configs = [...given];
   if (!given.some(({ subnet }) => parsePrefix(subnet)?.family === 4)) {
-    const taken = [...others.map(({ prefix }) => prefix), ...nodePools];
+    const taken = [...others.map(({ prefix }) => prefix), ...dataPathPrefixes];
     const subnet =
       network.spec?.ingress === true && clashOf(ingressSubnetDefault, others) === undefined
         ? ingressSubnetDefault
@@ -129,20 +125,6 @@ function configsFor(
   )
     configs.push(IpamConfig.create({ subnet: subnet6Of(number) }));
   return configs.map(withGateway);
-}
-
-/** Why a subnet cannot be had; undefined when it can. */
-export function clashOf(subnet: string, others: NetworkSurroundings["others"]): string | undefined {
-  const prefix = parsePrefix(subnet);
-  if (prefix === undefined) return `invalid subnet ${subnet}`;
-  const overlap = "Pool overlaps with other one on this address space";
-  const other = others.find((one) => overlaps(one.prefix, prefix));
-  if (other !== undefined)
-    return `${overlap}: subnet ${subnet} overlaps with ${formatPrefix(other.prefix)} of network ${other.name}`;
-  const own = nodePools.find((pool) => overlaps(pool, prefix));
-  if (own !== undefined)
-    return `${overlap}: subnet ${subnet} overlaps with ${formatPrefix(own)}, which nodes use between themselves`;
-  return undefined;
 }
 
 /** Subnets of networks, as others must not overlap with them. */

@@ -14,6 +14,7 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { contains, overlaps, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
+import { clashOf } from "../../src/common/spec/subnet-clash.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { checkDnsName, invalid, isNameTaken, notFound } from "./names.ts";
@@ -50,6 +51,7 @@ export function createNetwork(
       "already-exists",
       `name conflicts with an existing object: network ${name} already exists`,
     );
+  checkSubnets(tx, spec);
   const id = environment.objectId;
   tx.create("network", Network.create({ id, spec }));
   return ObjectId.create({ id });
@@ -91,6 +93,24 @@ function isRunning(task: Task): boolean {
 
 function inUse(message: string): ClusterError {
   return new ClusterError("failed-precondition", message);
+}
+
+/** A subnet of a network that is just being made counts as well as those that networks have. */
+function checkSubnets(tx: Tx, spec: NetworkSpec): void {
+  const wanted = (spec.ipam?.configs ?? []).map(({ subnet }) => subnet);
+  if (wanted.length === 0) return;
+  const others = [...tx.each("network")].flatMap(
+    (network) =>
+      (network.ipam ?? network.spec?.ipam)?.configs.flatMap(({ subnet }) => {
+        const prefix = parsePrefix(subnet);
+        const name = network.spec?.annotations?.name ?? network.id;
+        return prefix === undefined ? [] : [{ name, prefix }];
+      }) ?? [],
+  );
+  for (const subnet of wanted) {
+    const clash = clashOf(subnet, others);
+    if (clash !== undefined) throw invalid(`invalid pool request: ${clash}`);
+  }
 }
 
 function checkSpec(spec: NetworkSpec): void {

@@ -11,6 +11,7 @@ import type {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import type { Tx } from "../state/transaction.ts";
+import { checkDataPathLabels, checkFixedAddresses } from "./data-path-labels.ts";
 import { checkDnsName, invalid, notFound } from "./names.ts";
 import { isIngress } from "./networks.ts";
 import { checkTaskSpec } from "./task-spec.ts";
@@ -33,6 +34,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
     checkUpdate(spec.rollback);
   }
   checkEndpoint(spec.endpoint);
+  checkDataPathLabels(spec);
 }
 
 /** The mode that is set; undefined when none or several are. */
@@ -79,15 +81,22 @@ function keyOf(port: PortConfig): string {
  */
 export function checkSurroundings(tx: Tx, spec: ServiceSpec, id: string): void {
   checkNetworks(tx, spec);
+  checkFixedAddresses(spec, (networkId) => tx.get("network", networkId));
   checkPorts(tx, spec.endpoint, id);
   checkPayloads(tx, spec, "secret");
   checkPayloads(tx, spec, "config");
 }
 
 function checkNetworks(tx: Tx, spec: ServiceSpec): void {
+  const seen = new Set<string>();
   for (const { target } of spec.task?.networks ?? []) {
     const network = tx.get("network", target);
     if (network === undefined) throw notFound("network", target);
+    if (seen.has(target))
+      throw invalid(
+        `network ${network.spec?.annotations?.name ?? target} is given more than once; name each network once`,
+      );
+    seen.add(target);
     if (isIngress(network))
       throw invalid(
         `Service cannot be explicitly attached to the ingress network ${JSON.stringify(network.spec?.annotations?.name)}`,

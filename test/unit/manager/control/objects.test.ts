@@ -123,6 +123,7 @@ describe("manager/control/networks", () => {
         { Name: "n", Driver: "weave" },
         /^network driver "weave" cannot be used in a swarm; use overlay$/,
       ],
+      [{ Name: "n", Driver: "macvlan" }, /^network driver "macvlan" cannot be used in a swarm/],
       [{ Name: "n", Attachable: true, Ingress: true }, /^ingress network cannot be attachable$/],
       [
         { Name: "n", Labels: { "com.docker.swarm.predefined": "" } },
@@ -146,6 +147,21 @@ describe("manager/control/networks", () => {
     ];
     for (const [body, message] of cases)
       await assert.rejects(create(control, body), { message }, JSON.stringify(body));
+  });
+
+  it("refuses subnets that others have, or nodes between themselves", async () => {
+    const control = testControl();
+    await create(control, { ...ipam({ Subnet: "10.9.0.0/24" }), Name: "first" });
+    const words = "invalid pool request: Pool overlaps with other one on this address space";
+    for (const [subnet, rest] of [
+      ["10.9.0.128/25", "overlaps with 10.9.0.0/24 of network first"],
+      ["10.0.0.0/8", "overlaps with 10.9.0.0/24 of network first"],
+      ["172.18.4.0/24", "overlaps with 172.18.0.0/16, which nodes use between themselves"],
+    ] as const)
+      await assert.rejects(create(control, ipam({ Subnet: subnet })), {
+        message: `${words}: subnet ${subnet} ${rest}`,
+      });
+    await create(control, ipam({ Subnet: "10.9.1.0/24" }));
   });
 
   it("has one ingress network, and keeps it while it is needed", async () => {

@@ -5,6 +5,8 @@ import assert from "node:assert/strict";
 import {
   Config,
   ControlService,
+  IpamConfig,
+  IpamOptions,
   Network,
   NetworkSpec,
   Secret,
@@ -89,7 +91,8 @@ async function withObjects(): Promise<TestControl> {
   await control.store.update((tx) => {
     const back = NetworkSpec.create({ annotations: annotations("back") });
     const ingress = NetworkSpec.create({ annotations: annotations("ingress"), ingress: true });
-    tx.create("network", Network.create({ id: "n1", spec: back }));
+    const ipam = IpamOptions.create({ configs: [IpamConfig.create({ subnet: "10.0.1.0/24" })] });
+    tx.create("network", Network.create({ id: "n1", spec: back, ipam }));
     tx.create("network", Network.create({ id: "n2", spec: ingress }));
     const data = new Uint8Array([1]);
     const none = { driver: undefined, templating: undefined };
@@ -185,7 +188,59 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
     /^Service cannot be explicitly attached to the ingress network "ingress"$/,
   ],
   [{ task: { Networks: [{ Target: "nx" }] } }, /^network nx not found$/],
+  [
+    { task: { Networks: [{ Target: "n1" }, { Target: "n1" }] } },
+    /^network back is given more than once; name each network once$/,
+  ],
+  [labelled({ "skep.port.source": "true" }), /^label skep\.port\.source: "true" is not nat$/],
+  [labelled({ "skep.affinity": "cookie" }), /^label skep\.affinity: "cookie" is not source$/],
+  [
+    labelled({ "skep.drain": "soon" }),
+    /^label skep\.drain: "soon" is not a time such as 30s, or 0$/,
+  ],
+  [
+    labelled({ "skep.publish.address": "a b" }),
+    /^label skep\.publish\.address: "a b" is not an address of the host, or the name of a device$/,
+  ],
+  [
+    labelled({ "skep.address.1": "10.0.1" }),
+    /^label skep\.address\.1: "10\.0\.1" is not an address, or one of each family$/,
+  ],
+  [labelled({ "skep.address.1": "10.0.1.1,10.0.1.2" }), /or one of each family$/],
+  [
+    labelled({ "skep.address.0": "10.0.1.9" }),
+    /^label skep\.address\.0: the name has to be skep\.address\.<slot>/,
+  ],
+  [
+    labelled({ "skep.address.1": "10.0.1.9", "skep.address.2": "10.0.1.9" }),
+    /10\.0\.1\.9 is given to two slots$/,
+  ],
+  [
+    labelled({ "skep.address.1": "10.0.1.9" }, { UpdateConfig: { Order: "start-first" } }),
+    /need the update and rollback order stop-first/,
+  ],
+  [
+    labelled({ "skep.address.1": "10.0.1.9" }, { Mode: { Global: {} } }),
+    /are for services of mode replicated$/,
+  ],
+  [
+    labelled({ "skep.address.1": "10.9.0.1" }),
+    /^label skep\.address\.1: 10\.9\.0\.1 is in no subnet of network back$/,
+  ],
+  [
+    labelled({ "skep.address.front.1": "10.0.1.9" }),
+    /^label skep\.address\.front\.1: the service is not in network front$/,
+  ],
+  [
+    { rest: { Labels: { "skep.address.1": "10.0.1.9" } } },
+    /^label skep\.address\.1: the service has 0 networks; name one with skep\.address\.<network>\.1$/,
+  ],
 ];
+
+/** Parts with labels, in network `back`. */
+function labelled(Labels: object, rest: object = {}): Parts {
+  return { task: { Networks: [{ Target: "n1" }] }, rest: { Labels, ...rest } };
+}
 
 describe("manager/control/services create", () => {
   it("stores the spec as it was written", async () => {
@@ -212,6 +267,20 @@ describe("manager/control/services create", () => {
     for (const [parts, message] of refusals)
       await assert.rejects(create(control, parts), { message }, JSON.stringify(parts));
     assert.equal(control.store.view().count("service"), 0);
+  });
+
+  it("takes labels of the data path", async () => {
+    const control = await withObjects();
+    const labels = {
+      "skep.port.source": "nat",
+      "skep.affinity": "source",
+      "skep.drain": "1m30s",
+      "skep.publish.address": "eth0",
+      "skep.address.1": "10.0.1.9",
+      "skep.address.back.2": "10.0.1.10",
+    };
+    await create(control, labelled(labels));
+    assert.equal(control.store.view().count("service"), 1);
   });
 
   it("takes what lies at the limits", async () => {

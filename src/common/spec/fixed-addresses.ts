@@ -1,8 +1,8 @@
 /**
  * Addresses that labels of a service give to its slots: `skep.address.<slot>` and `skep.address.<network>.<slot>`. Pure.
  */
-import type { Service } from "../../src/common/api/generated/api.ts";
-import { type IpAddress, parseAddress } from "../../src/common/spec/cidr.ts";
+import type { Service } from "../api/generated/api.ts";
+import { type IpAddress, parseAddress } from "./cidr.ts";
 
 const labelForm = /^skep\.address\.(?:(.+)\.)?([1-9]\d{0,9})$/;
 
