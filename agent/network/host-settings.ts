@@ -5,7 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Log } from "../../src/common/log/log.ts";
-import { readSettings, writeSettings } from "./namespace.ts";
+import { canEnter, readSettings, within, writeSettings } from "./namespace.ts";
 
 const forward4 = "net/ipv4/ip_forward";
 const forward6 = "net/ipv6/conf/all/forwarding";
@@ -13,29 +13,34 @@ const forward6 = "net/ipv6/conf/all/forwarding";
 /** The settings of one daemon. */
 export class HostSettings {
   readonly #file: string;
+  readonly #host: string | undefined;
   readonly #log: Log;
 
-  /** @param file Where what was before is remembered. */
-  constructor(file: string, log: Log) {
+  /**
+   * @param file Where what was before is remembered.
+   * @param host File of the node's own network; the daemon's when undefined.
+   */
+  constructor(file: string, host: string | undefined, log: Log) {
     this.#file = file;
+    this.#host = host;
     this.#log = log;
   }
 
   /** Lets the node hand packets on. */
   async need(): Promise<void> {
-    const found = await readSettings(undefined, [forward4, forward6]);
+    const found = await readSettings(this.#host, [forward4, forward6]);
     const changes = [...found].filter(([, value]) => value === "0").map(([path]) => path);
     if (changes.length === 0) return;
     // A node that forwards takes no routes from its routers any more, unless they are wanted all the same.
     const routers = changes.includes(forward6) ? await this.#routerSettings() : [];
     const before = [...changes, ...routers.map(([path]) => path)];
-    const values = await readSettings(undefined, before);
+    const values = await readSettings(this.#host, before);
     mkdirSync(dirname(this.#file), { recursive: true, mode: 0o711 });
     writeFileSync(this.#file, JSON.stringify({ ...Object.fromEntries(values), ...this.#kept() }));
     this.#log.info("the node forwards packets from now on", { settings: changes.join(" ") });
-    await writeSettings(undefined, routers);
+    await writeSettings(this.#host, routers);
     await writeSettings(
-      undefined,
+      this.#host,
       changes.map((path) => [path, "1"] as const),
     );
   }
@@ -45,13 +50,14 @@ export class HostSettings {
     const kept = Object.entries(this.#kept());
     rmSync(this.#file, { force: true });
     if (kept.length === 0 || shared) return;
-    await writeSettings(undefined, kept);
+    await writeSettings(this.#host, kept);
   }
 
   async #routerSettings(): Promise<[string, string][]> {
-    const devices = readdirSync("/proc/sys/net/ipv6/conf");
+    const list = () => readdirSync("/proc/sys/net/ipv6/conf");
+    const devices = this.#host === undefined || !canEnter() ? list() : within(this.#host, list);
     const paths = devices.map((device) => `net/ipv6/conf/${device}/accept_ra`);
-    const values = await readSettings(undefined, paths);
+    const values = await readSettings(this.#host, paths);
     return [...values].filter(([, value]) => value === "1").map(([path]) => [path, "2"]);
   }
 

@@ -28,6 +28,10 @@ export class Kernel {
     this.#fileOf = fileOf;
   }
 
+  #host(): string | undefined {
+    return this.#fileOf(hostSpace);
+  }
+
   /** Whether a file keeps a namespace. */
   isNamespace(file: string): boolean {
     return isNamespace(file);
@@ -36,12 +40,12 @@ export class Kernel {
   /** @param address The node's data path address; empty where it has none. @param fresh Whether to ask anew. */
   async facts(address: string, fresh: boolean): Promise<Facts> {
     if (this.#facts !== undefined && !fresh && this.#factsFor === address) return this.#facts;
-    const devices = await ask("ip", "-json", "addr");
+    const devices = await ask(this.#host(), "ip", "-json", "addr");
     const addresses = devices.flatMap(addressesFrom);
     const own = uplinkDevice(this.#instance);
     this.#uplink ??= uplinkOf(chooseSlot(own, addresses, this.#instance));
     const found = addresses.find((one) => one.address === address);
-    const device = found?.device ?? (await defaultDevice());
+    const device = found?.device ?? (await defaultDevice(this.#host()));
     const mtu = devices.map(mtuOf).find(({ name }) => name === device)?.mtu ?? 1500;
     this.#facts = {
       uplink: this.#uplink,
@@ -81,22 +85,25 @@ export class Kernel {
   async remove(): Promise<boolean> {
     this.#facts = undefined;
     // Absent is fine: then nothing was made.
-    await command(["ip", "link", "del", uplinkDevice(this.#instance)]);
+    await command(["ip", "link", "del", uplinkDevice(this.#instance)], { file: this.#host() });
     this.#uplink = undefined;
-    const devices = await ask("ip", "-json", "addr");
+    const devices = await ask(this.#host(), "ip", "-json", "addr");
     return devices.map(mtuOf).some(({ name }) => isUplink(name));
   }
 }
 
-async function ask(...words: readonly string[]): Promise<readonly unknown[]> {
-  const { stdout } = await command(words);
+async function ask(
+  file: string | undefined,
+  ...words: readonly string[]
+): Promise<readonly unknown[]> {
+  const { stdout } = await command(words, { file });
   const value: unknown = JSON.parse(stdout.trim() || "[]");
   return Array.isArray(value) ? value : [];
 }
 
 /** Device of the route to everywhere; empty where there is none. */
-async function defaultDevice(): Promise<string> {
-  const [route] = await ask("ip", "-json", "route", "show", "default");
+async function defaultDevice(file: string | undefined): Promise<string> {
+  const [route] = await ask(file, "ip", "-json", "route", "show", "default");
   const name = (route as { readonly dev?: unknown } | undefined)?.dev;
   return typeof name === "string" ? name : "";
 }

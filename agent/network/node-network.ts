@@ -50,6 +50,8 @@ export interface NodeNetworkOptions {
   /** Best in memory: what is in it is worthless after a boot. Holds the files that keep namespaces. */
   readonly folder: string;
   readonly instance: string;
+  /** File of the node's own network; the daemon's when undefined. */
+  readonly host?: string;
   /** Networks of the node itself. */
   readonly local: Pick<
     LocalNetworks,
@@ -101,10 +103,15 @@ export class NodeNetwork {
     this.#o = options;
     this.#store = new SandboxStore(options.folder);
     this.#kernel = new Kernel(options.instance, (space) => this.#fileOf(space));
-    this.#settings = new HostSettings(join(options.folder, "host-settings.json"), options.log);
+    this.#settings = new HostSettings(
+      join(options.folder, "host-settings.json"),
+      options.host,
+      options.log,
+    );
     const { log } = options;
     this.#rules = newNodeRules({
       instance: options.instance,
+      host: options.host,
       log,
       swarmFile: this.swarmFile,
       fileOf: (id) => this.#store.fileOf(id),
@@ -150,9 +157,12 @@ export class NodeNetwork {
     this.#stopping.abort();
     signal.removeEventListener("abort", wake);
     stopListening();
-    this.#tell({ error: new ClusterError("unavailable", "the daemon is stopping"), failures: [] });
     // What nobody uses is not left behind.
-    if (this.#idleSince !== undefined) await this.#teardown().catch((error) => this.#warn(error));
+    if (this.#isKicked) await this.#passAll();
+    this.#tell({ error: new ClusterError("unavailable", "the daemon is stopping"), failures: [] });
+    if (this.#idleSince !== undefined && this.#mayClean) {
+      await this.#teardown().catch((error) => this.#warn(error));
+    }
     await this.#names.stop();
     await this.#rules.close();
   }
@@ -166,6 +176,15 @@ export class NodeNetwork {
     this.#unclaimed.clear();
     this.#applied = undefined;
     this.#kick();
+  }
+
+  /** Compares the kernel with what it should be now, and resolves when it is so again. @throws what kept it from that. */
+  async inspect(): Promise<void> {
+    this.#applied = undefined;
+    const { error, failures } = await this.#nextPass();
+    if (error !== undefined) throw error;
+    const [first] = failures;
+    if (first !== undefined) throw new ClusterError("unavailable", `${first.line}: ${first.error}`);
   }
 
   /** @throws ClusterError for networks that cannot be had; before a container is made. */
@@ -288,7 +307,7 @@ export class NodeNetwork {
   }
 
   #fileOf(space: string): string | undefined {
-    if (space === hostSpace) return undefined;
+    if (space === hostSpace) return this.#o.host;
     return space === swarmSpace ? this.swarmFile : this.#store.fileOf(space);
   }
 

@@ -55,6 +55,8 @@ const tables = {
 /** Those of a daemon, with all that they need of the machine. */
 export function newNodeRules(o: {
   readonly instance: string;
+  /** File of the node's own network; the daemon's when undefined. */
+  readonly host: string | undefined;
   readonly log: Log;
   readonly swarmFile: string;
   readonly fileOf: (id: string) => string;
@@ -69,6 +71,7 @@ export function newNodeRules(o: {
       log,
       device: uplinkDevice(instance),
       ownPrefix: `skep_${instance}_`,
+      ...(o.host === undefined ? {} : { namespace: o.host }),
     }),
     portWatch: new PortWatch({ log }),
   });
@@ -79,6 +82,7 @@ export class NodeRules {
   readonly #applier: RulesApplier;
   readonly #forward: ForwardKeeper;
   readonly #portWatch: PortWatch;
+  readonly #host: string | undefined;
   readonly #swarmFile: string;
   readonly #fileOf: (id: string) => string;
   #index: StateIndex | undefined;
@@ -89,12 +93,14 @@ export class NodeRules {
     readonly applier: RulesApplier;
     readonly forward: ForwardKeeper;
     readonly portWatch: PortWatch;
+    readonly host: string | undefined;
     readonly swarmFile: string;
     readonly fileOf: (id: string) => string;
   }) {
     this.#applier = o.applier;
     this.#forward = o.forward;
     this.#portWatch = o.portWatch;
+    this.#host = o.host;
     this.#swarmFile = o.swarmFile;
     this.#fileOf = o.fileOf;
   }
@@ -108,7 +114,7 @@ export class NodeRules {
       wireguard: secure?.device,
       peers: peerAddresses(cluster),
     });
-    await this.#applier.apply(undefined, table);
+    await this.#applier.apply(this.#host, table);
   }
 
   /**
@@ -168,8 +174,8 @@ export class NodeRules {
     this.#tasks.clear();
     this.forgetSwarm();
     await this.#forward.remove();
-    await this.#applier.remove(undefined, tables.ports(instance));
-    await this.#applier.remove(undefined, tables.guard(instance));
+    await this.#applier.remove(this.#host, tables.ports(instance));
+    await this.#applier.remove(this.#host, tables.guard(instance));
   }
 
   close(): Promise<void> {
@@ -193,7 +199,7 @@ export class NodeRules {
       ),
       untranslated: input.untranslated,
     });
-    await this.#applier.apply(undefined, table);
+    await this.#applier.apply(this.#host, table);
   }
 
   #swarmTables(input: RulesInput, index: StateIndex): Table[] {
