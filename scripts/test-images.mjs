@@ -97,7 +97,16 @@ const extras = [
     // Says over HTTP and UDP on port 80 who calls it.
     name: "echo:1",
     extra: { layer: echoLayer, from: "perl-base" },
-    config: { Cmd: ["/usr/bin/perl", "/echo.pl"], ExposedPorts: { "80/tcp": {}, "80/udp": {} } },
+    config: {
+      Cmd: ["/usr/bin/perl", "/echo.pl"],
+      ExposedPorts: { "80/tcp": {}, "80/udp": {} },
+      // Without it a task counts as ready when its process is there, before that listens.
+      Healthcheck: {
+        Test: ["CMD-SHELL", "nc -w 1 127.0.0.1 80 </dev/null"],
+        StartPeriod: 30_000_000_000,
+        StartInterval: 100_000_000,
+      },
+    },
   },
 ];
 

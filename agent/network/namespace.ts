@@ -38,10 +38,21 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
+/**
+ * Settings before there are devices. Addresses are given by us, so that nobody else has them: the kernel does not look for
+ * others with the same. While it does, for a second after a bridge has its first port, it asks for nobody's hardware address.
+ */
+const firstSettings = [["net/ipv6/conf/default/accept_dad", "0"]] as const;
+
 /** Makes a new namespace that the file keeps. @throws Error when the kernel or the file system refuses. */
 export async function makeNamespace(file: string): Promise<void> {
   mkdirSync(dirname(file), { recursive: true, mode: 0o711 });
   writeFileSync(file, "", { mode: 0o444 });
+  await makeKept(file);
+  await writeSettings(file, firstSettings);
+}
+
+async function makeKept(file: string): Promise<void> {
   const c = loaded();
   if (c === null) {
     await execute("unshare", [`--net=${file}`, "true"]);

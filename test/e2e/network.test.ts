@@ -1,0 +1,212 @@
+/**
+ * The data path on three managers and two workers: services that find each other by name across hosts, and published ports
+ * that answer on every node with the true address of the caller. Truth is what servers see and what the kernels have.
+ */
+import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { HostKernel } from "../support/host-kernel.ts";
+import { OutsideClient } from "../support/outside.ts";
+import type { Tally, Target } from "../support/outside-client.ts";
+import { pushTestImagesTo } from "../support/registry.ts";
+import { TaskLab, type TaskRow } from "../support/task-lab.ts";
+import { until } from "../support/wait.ts";
+
+const managers = ["m1", "m2", "m3"];
+const workers = ["w1", "w2"];
+const hosts = [...managers, ...workers];
+const port = 8080;
+
+describe("network", function () {
+  this.timeout(120_000);
+  let lab: TaskLab;
+  let client: OutsideClient;
+
+  before(async () => {
+    lab = await TaskLab.up("skep-e2e-network", { managers, workers });
+    const labPid = lab.swarm.playground.labPid();
+    ok(labPid !== undefined);
+    await pushTestImagesTo(lab.registry.address, { networkOf: labPid, also: "echo" });
+    client = await OutsideClient.start({ labPid, name: "outside", address: "10.77.0.101" });
+  });
+
+  after(async () => {
+    await client?.stop();
+    await lab?.down();
+  });
+
+  afterEach(async () => {
+    const names = async (what: string) => {
+      const words = [what, "ls", "--format", "{{.Name}}"];
+      return (await lab.swarm.docker("m1", words)).split("\n").filter((name) => name !== "");
+    };
+    for (const name of await names("service"))
+      await lab.swarm.docker("m1", ["service", "rm", name]);
+    for (const name of await names("network")) {
+      if (!name.startsWith("net-")) continue;
+      // A network can go only when the last task in it has ended.
+      await until(async () => (await lab.swarm.try("m1", ["network", "rm", name])).code === 0, {
+        withinMs: 20_000,
+        what: `network ${name} is removed`,
+      });
+    }
+  });
+
+  async function echo(name: string, ...flags: readonly string[]): Promise<void> {
+    const words = ["service", "create", "--detach", "--name", name, ...flags];
+    await lab.swarm.docker("m1", [...words, lab.image("echo:1")]);
+  }
+
+  const on = (host: string) => ["--constraint", `node.hostname==${host}`];
+  const published = ["tcp", "udp"].flatMap((protocol) => [
+    "--publish",
+    `published=${port},target=80,protocol=${protocol}`,
+  ]);
+
+  /** Runs a line of shell in the container of a task. */
+  async function inside(task: TaskRow, script: string): Promise<string> {
+    const words = ["exec", lab.containerName(task), "sh", "-c", script];
+    return lab.swarm.docker(task.node, words);
+  }
+
+  async function only(service: string): Promise<TaskRow> {
+    const [task] = await lab.running("m1", service, 1);
+    ok(task !== undefined);
+    return task;
+  }
+
+  const request = (host: string) => `printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 ${host} 80`;
+
+  /** Every way to a published port: each node, both protocols, both families. */
+  function everyWay(): Target[] {
+    return hosts.flatMap((name) => {
+      const { address } = lab.swarm.playground.node(name);
+      const six = `fd77::${address.split(".").at(-1)}`;
+      return [address, six].flatMap((host) =>
+        (["tcp", "udp"] as const).map((protocol) => ({ protocol, host, port })),
+      );
+    });
+  }
+
+  /** Ways that answer within a while, all of them; what fails is told way by way. */
+  async function answersEverywhere(): Promise<void> {
+    let missing: string[] = [];
+    await until(
+      async () => {
+        const calls = everyWay().map((target) =>
+          client.call(target, 1_000).then(
+            () => [],
+            (error) => [String(error)],
+          ),
+        );
+        missing = (await Promise.all(calls)).flat();
+        return missing.length === 0;
+      },
+      {
+        withinMs: 20_000,
+        get what() {
+          return `the port answers everywhere: ${missing.join("; ")}`;
+        },
+      },
+    );
+  }
+
+  function onlyOurs(tally: Tally): void {
+    deepEqual(tally.failures, []);
+    const seen = Object.keys(tally.addresses).sort();
+    deepEqual(seen, [client.address, client.address6].sort());
+  }
+
+  it("lets services talk by name across hosts", async () => {
+    await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", "net-a"]);
+    await echo("web", "--network", "net-a", ...on("w1"));
+    await lab.create("m1", "asks", ["--network", "net-a", ...on("w2")], "sleep 3600");
+    const [web, asks] = [await only("web"), await only("asks")];
+    const answer = await until(
+      async () => {
+        const said = await inside(asks, request("web"));
+        return said.includes(" 10.") && said;
+      },
+      { withinMs: 15_000, what: "web answers" },
+    );
+    const own = await inside(asks, "ip -4 addr show ov0");
+    const [, address = "?"] = /inet ([0-9.]+)/.exec(own) ?? [];
+    match(answer, new RegExp(` ${address.replaceAll(".", "\\.")} `));
+    const inspect = ["service", "inspect", "--format"];
+    const vip = await lab.swarm.docker("m2", [
+      ...inspect,
+      "{{(index .Endpoint.VirtualIPs 0).Addr}}",
+      "web",
+    ]);
+    match(await inside(asks, "nslookup web"), new RegExp(`${vip.split("/")[0]}\\b`));
+    const format = "{{(index .NetworksAttachments 0).Addresses}}";
+    const addresses = await lab.swarm.docker("m2", ["inspect", "--format", format, web.id]);
+    const [, taskAddress = "?"] = /([0-9.]+)\//.exec(addresses) ?? [];
+    match(await inside(asks, "nslookup tasks.web"), new RegExp(`${taskAddress}\\b`));
+    await lab.swarm.refused("m1", ["network", "rm", "net-a"], /is in use by/);
+  });
+
+  it("shows servers the address of the caller, on every node, while they are scaled", async () => {
+    await echo("web", ...published, "--replicas", "1", ...on("w1"));
+    await lab.running("m1", "web", 1);
+    await answersEverywhere();
+    for (const target of everyWay()) {
+      const { address } = await client.call(target);
+      equal(address, target.host.includes(":") ? client.address6 : client.address, target.host);
+    }
+    const update = ["service", "update", "--detach", "--constraint-rm", "node.hostname==w1"];
+    const load = await client.begin(everyWay(), 8, 100);
+    await lab.swarm.docker("m1", [...update, "--replicas", "6", "web"]);
+    await lab.running("m1", "web", 6);
+    await lab.swarm.docker("m1", ["service", "scale", "--detach", "web=3"]);
+    await lab.running("m1", "web", 3);
+    onlyOurs(await load.stop());
+  });
+
+  it("loses no request in a rolling update and while a node is drained", async () => {
+    const flags = ["--replicas", "3", "--update-delay", "500ms", "--update-order", "start-first"];
+    await echo("web", ...published, ...flags, "--constraint", "node.role==worker");
+    await lab.running("m1", "web", 3);
+    await answersEverywhere();
+    const tcp = everyWay().filter(({ protocol }) => protocol === "tcp");
+    const load = await client.begin(tcp, 16, 200);
+    const update = ["service", "update", "--detach", "--env-add", "ROUND=2", "web"];
+    await lab.swarm.docker("m1", update);
+    const format = "{{.UpdateStatus.State}}";
+    await until(
+      async () =>
+        (await lab.swarm.docker("m1", ["service", "inspect", "--format", format, "web"])) ===
+        "completed",
+      { withinMs: 60_000, everyMs: 200, what: "the update is over" },
+    );
+    await lab.swarm.docker("m1", ["node", "update", "--availability", "drain", "w1"]);
+    await until(
+      async () => (await lab.running("m1", "web", 3)).every(({ node }) => node === "w2"),
+      { withinMs: 30_000, what: "w1 is drained" },
+    );
+    const tally = await load.stop();
+    await lab.swarm.docker("m1", ["node", "update", "--availability", "active", "w1"]);
+    onlyOurs(tally);
+    ok(tally.calls > 500, `${tally.calls} calls`);
+  });
+
+  it("leaves nothing behind on a node that leaves", async () => {
+    await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", "net-b"]);
+    await echo("web", ...published, "--network", "net-b", "--mode", "global");
+    await lab.running("m1", "web", 5);
+    const kernel = (host: string) => new HostKernel(lab.swarm.playground.node(host).hostPid ?? 0);
+    ok((await kernel("w2").devices()).length > 0);
+    await lab.swarm.docker("w2", ["swarm", "leave"]);
+    let remains: readonly string[] = [];
+    await until(
+      async () => {
+        remains = await kernel("w2").remains();
+        return remains.length === 0;
+      },
+      {
+        withinMs: 20_000,
+        get what() {
+          return `nothing is left: ${remains.join("; ")}`;
+        },
+      },
+    );
+  });
+});
