@@ -35,11 +35,11 @@ describe("agent/network/namespace", () => {
   it("have usable IPv6 addresses on a bridge with its first port", async () => {
     const input = [
       "link add gw0 type bridge",
-      "link add a type veth peer name b",
+      "link add port0 type veth peer name port1",
       "addr add fd18::1/64 dev gw0",
       "link set gw0 up",
-      "link set b up",
-      "link set a master gw0 up",
+      "link set port1 up",
+      "link set port0 master gw0 up",
       "",
     ].join("\n");
     equal((await command(["ip", "-batch", "-"], { file, input })).code, 0);
