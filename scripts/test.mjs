@@ -3,7 +3,7 @@
  *
  *   node scripts/test.mjs check   build, lint, unit: the quick gate
  *   node scripts/test.mjs all     the whole gate: setup, build, lint, unit, simulator, mutants, integration, end to end
- *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, many seeds, all mutants
+ *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, names over 200 steps, many seeds, all mutants
  *   node scripts/test.mjs SUITE…  single suites by name (see `suites`)
  *
  * Every step prints what it does and how long it took. A step that fails does not stop the others, except that nothing
@@ -41,15 +41,20 @@ const suites = {
   "sim-long": () =>
     program("sim-long", "build/test/sim/run.js", ["--seeds", "20000"], 240 * minute),
   "mutants-long": () => program("mutants-long", "build/test/sim/mutants.js", [], 240 * minute),
+  "names-long": () => {
+    Object.assign(process.env, { SKEP_NAME_STEPS: "200", SKEP_NAME_CUT_MS: "30000" });
+    const limits = { timeoutMs: 80 * minute, testMs: 70 * minute };
+    return mocha("names-long", ["build/test/e2e/names.test.js"], limits);
+  },
   churn: () => program("churn", "build/test/churn/run.js", [], 30 * minute),
 };
 const groups = {
   check: ["build", "lint", "unit"],
   all: ["setup", "build", "lint", "unit", "sim", "mutants", "integration", "e2e"],
-  long: ["build", "churn", "sim-long", "mutants-long"],
+  long: ["build", "churn", "names-long", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
-const leaving = new Set(["integration", "e2e"]);
+const leaving = new Set(["integration", "e2e", "names-long"]);
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 const running = new Set();
