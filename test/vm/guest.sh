@@ -100,7 +100,7 @@ start_daemon() {
   until timeout 30 docker version >/dev/null 2>&1; do
     tries=$((tries + 1))
     # Emulated and on a busy machine this takes minutes: a line now and then says that it goes on, and how far.
-    if [ $((tries % 5)) = 0 ]; then echo "waiting for the daemon ($tries)"; said_by_daemon 3; fi
+    if [ $((tries % 5)) = 0 ]; then echo "waiting for the daemon ($tries)"; said_by_daemon 12; fi
     if [ $tries -ge 600 ]; then failed "the daemon answers: not after $tries tries"; said_by_daemon 100; return; fi
     sleep 1
   done

@@ -89,14 +89,19 @@ async function makePayload(arch: Arch, folder: string): Promise<void> {
   execFileSync("mkfs.ext4", ["-q", "-d", payload, join(folder, "payload.ext4"), "1G"]);
 }
 
-/** Folders of the npm packages that the lock file names for more than development, as far as they are for this platform. */
+/**
+ * Folders of the npm packages that the lock file names for more than development; optional ones that are here.
+ * @throws Error when one is missing: the daemon would end at each of its starts.
+ */
 function modulesNeeded(): string[] {
   const { packages } = JSON.parse(readFileSync("package-lock.json", "utf8")) as {
-    packages: Readonly<Record<string, { readonly dev?: boolean }>>;
+    packages: Readonly<Record<string, { readonly dev?: boolean; readonly optional?: boolean }>>;
   };
-  return Object.entries(packages)
-    .filter(([path, { dev }]) => path !== "" && dev !== true && existsSync(path))
-    .map(([path]) => path);
+  const wanted = Object.entries(packages).filter(([path, { dev }]) => path !== "" && dev !== true);
+  const missing = wanted.filter(([path, { optional }]) => optional !== true && !existsSync(path));
+  if (missing.length > 0)
+    throw new Error(`npm ci: ${missing.map(([path]) => path).join()} missing`);
+  return wanted.map(([path]) => path).filter((path) => existsSync(path));
 }
 
 /** One life of the machine. Resolves with whether it came to the end of its script. */
