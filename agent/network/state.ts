@@ -5,7 +5,7 @@
  * A full set replaces everything at once when its last piece is here; until then, and while no manager says anything, what
  * was known goes on to hold.
  */
-import type { NetworkUpdate } from "../../src/common/api/generated/api.ts";
+import { NetworkUpdate } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../src/common/log/log.ts";
@@ -99,7 +99,8 @@ export class NetworkState implements NetworkPort {
     this.#pieces = [];
   }
 
-  take(update: NetworkUpdate): boolean {
+  take(message: NetworkUpdate): boolean {
+    const update = unpacked(message);
     const begins = update.full && update.first;
     const isInTurn = update.number === this.#next && update.full === this.#pieces.length > 0;
     if (!begins && !isInTurn) {
@@ -185,4 +186,18 @@ export class NetworkState implements NetworkPort {
       return false;
     }
   }
+}
+
+/** The update with what it carries encoded. */
+function unpacked(update: NetworkUpdate): NetworkUpdate {
+  if (update.shared.length === 0) return update;
+  const { peers, networks, services, endpoints } = NetworkUpdate.decode(update.shared);
+  return {
+    ...update,
+    peers: [...peers, ...update.peers],
+    networks: [...networks, ...update.networks],
+    services: [...services, ...update.services],
+    endpoints: [...endpoints, ...update.endpoints],
+    shared: new Uint8Array(0),
+  };
 }

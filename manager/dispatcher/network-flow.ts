@@ -82,10 +82,16 @@ export class NetworkFlow implements NetworkReader {
     this.#isFullDue = false;
     // What an older state lacks would be taken for removed.
     await this.#ports.upToDate();
-    await this.#ports.index.loaded();
+    const { index } = this.#ports;
+    await index.loaded();
+    const shared = await index.shared();
     if (this.#isClosed) return [];
     this.#isAwake = false;
-    return fullNetworkMessagesOf(this.#position.full(), this.#number);
+    this.#position.begin(shared);
+    const changes = this.#position.increment();
+    if (changes !== undefined) return fullNetworkMessagesOf(shared.pieces, changes, this.#number);
+    this.#isFullDue = true;
+    return [];
   }
 
   #increments(): NetworkUpdate[] {

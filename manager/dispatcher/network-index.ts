@@ -14,6 +14,7 @@ import { networkIndexPerSlice } from "../../src/common/limits/agent.ts";
 import type { Change } from "../state/change.ts";
 import type { View } from "../state/view.ts";
 import { type NetworkEntry, NetworkLog } from "./network-log.ts";
+import { SharedNetworkSet, type SharedSet } from "./network-shared.ts";
 import {
   endpointOf,
   hasPlace,
@@ -62,7 +63,8 @@ export class NetworkIndex {
   readonly #readers = new Map<string, Set<NetworkReader>>();
   /** Readers to be woken when the present commit is taken in. */
   readonly #touched = new Set<NetworkReader>();
-  #peerLog = new NetworkLog();
+  readonly #peerLog = new NetworkLog();
+  readonly #shared = new SharedNetworkSet(this);
   #meshId = "";
   #loaded: Promise<void> | undefined;
 
@@ -86,6 +88,17 @@ export class NetworkIndex {
       map.clear();
     this.#meshId = "";
     this.#loaded = undefined;
+    this.#shared.drop();
+  }
+
+  /** What every agent is told, encoded. */
+  shared(): Promise<SharedSet> {
+    return this.#shared.get();
+  }
+
+  /** Id of the mesh's network; empty while there is none. */
+  get meshId(): string {
+    return this.#meshId;
   }
 
   /** Takes in what was committed, and wakes those it concerns. */

@@ -29,9 +29,20 @@ export function networkMessagesOf(changes: NetworkChanges, number: number): Netw
   return cut(changes).map((piece, i) => NetworkUpdate.create({ ...piece, number: number + i }));
 }
 
-/** A full set as messages; at least one. Numbers count on from `number`. */
-export function fullNetworkMessagesOf(changes: NetworkChanges, number: number): NetworkUpdate[] {
-  const pieces = cut(changes);
+/**
+ * A full set as messages; at least one. Numbers count on from `number`.
+ *
+ * @param shared Encoded updates that come first.
+ */
+export function fullNetworkMessagesOf(
+  shared: readonly Uint8Array[],
+  changes: NetworkChanges,
+  number: number,
+): NetworkUpdate[] {
+  const pieces: Partial<NetworkUpdate>[] = [
+    ...shared.map((one) => ({ shared: one })),
+    ...cut(changes),
+  ];
   if (pieces.length === 0) pieces.push({});
   return pieces.map((piece, i) =>
     NetworkUpdate.create({

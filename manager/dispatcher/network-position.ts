@@ -13,6 +13,7 @@ import type {
 import type { NetworkIndex, NetworkReader } from "./network-index.ts";
 import type { NetworkEntry } from "./network-log.ts";
 import type { NetworkChanges } from "./network-messages.ts";
+import type { SharedSet } from "./network-shared.ts";
 
 /** One agent's place in the logs. */
 export class NetworkPosition {
@@ -28,16 +29,14 @@ export class NetworkPosition {
     index.add(reader);
   }
 
-  /** Everything, to an agent that is to forget what it was told. */
-  full(): NetworkChanges {
-    const index = this.#index;
-    for (const id of this.#places.keys()) index.unsubscribe(this.#reader, id);
+  /** Goes to where an agent is that was told this, and nothing else. */
+  begin({ peerPlace, meshId, meshPlace }: SharedSet): void {
+    for (const id of this.#places.keys()) this.#index.unsubscribe(this.#reader, id);
     this.#places.clear();
-    this.#peerPlace = index.peerLog.end;
-    const changed = new Changed();
-    for (const id of index.peerIds()) changed.peers.add(id);
-    this.#enter(changed);
-    return this.#changesOf(changed);
+    this.#peerPlace = peerPlace;
+    if (meshId === "") return;
+    this.#places.set(meshId, meshPlace);
+    this.#index.subscribe(this.#reader, meshId);
   }
 
   /** What changed since; undefined when so much did that everything has to be said. */

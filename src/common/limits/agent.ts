@@ -28,3 +28,5 @@ export const networkObjectsMax = 2_000;
 export const networkLogEntriesMax = 20_000;
 /** Tasks read into the index of the data path before others have a turn: some milliseconds. */
 export const networkIndexPerSlice = 2_000;
+/** Changes after which what all agents are told is encoded anew, instead of being sent with each change after it. */
+export const networkSharedLagMax = 500;

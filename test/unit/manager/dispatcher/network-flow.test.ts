@@ -18,14 +18,14 @@ import {
   type Network,
   NetworkAttachmentConfig,
   NetworkSpec,
-  type NetworkUpdate,
+  NetworkUpdate,
   type Service,
   Task,
   TaskSpec,
   type TaskState,
   TaskStatus,
 } from "../../../../src/common/api/generated/api.ts";
-import { networkLogEntriesMax } from "../../../../src/common/limits/agent.ts";
+import { networkLogEntriesMax, networkSharedLagMax } from "../../../../src/common/limits/agent.ts";
 import { type Random, seededRandom } from "../../../../src/common/random/random.ts";
 import { isTerminal } from "../../../../src/common/task/state.ts";
 import { localStore } from "../../../support/local-log.ts";
@@ -83,6 +83,12 @@ class PlayedAgent {
     assert.equal(update.number, this.#next++);
     if (update.first) this.#coming = nothing();
     const into = update.full ? this.#coming : this.known;
+    if (update.shared.length > 0) this.#put(NetworkUpdate.decode(update.shared), into);
+    this.#put(update, into);
+    if (update.last) this.known = this.#coming;
+  }
+
+  #put(update: NetworkUpdate, into: Known): void {
     for (const kind of Object.keys(objectsOf) as Kind[]) {
       for (const object of update[kind])
         into[kind].set(
@@ -91,7 +97,6 @@ class PlayedAgent {
         );
       for (const id of update[removedOf[kind]]) into[kind].delete(id);
     }
-    if (update.last) this.known = this.#coming;
   }
 }
 
@@ -303,6 +308,36 @@ describe("manager/dispatcher/network-flow", () => {
     await quiet();
     assert.equal(one.heard.at(-1)?.full, true);
     check();
+  });
+
+  it("encodes once what all are told, and says after it what has changed since", async () => {
+    await store.update((tx) => {
+      tx.create("task", at("t1", "n2", ["mesh"]));
+      tx.create("task", at("t2", "n2", ["mesh"]));
+    });
+    const one = await agent("n1");
+    const first = await index.shared();
+    await move("t1", { desiredState: "shutdown" });
+    await store.update((tx) => tx.remove("task", "t2"));
+    const two = await agent("n3");
+    assert.equal(await index.shared(), first);
+    assert.deepEqual(
+      two.heard.map(({ full, shared, endpoints, removedEndpointIds }) => [
+        full,
+        shared.length > 0,
+        endpoints.map(({ ready }) => ready),
+        removedEndpointIds,
+      ]),
+      [
+        [true, true, [], []],
+        [true, false, [false], ["t2"]],
+      ],
+    );
+    check();
+    for (let i = 0; i <= networkSharedLagMax; i++)
+      index.logOf("mesh").push({ kind: "endpoint", id: "t1" });
+    assert.notEqual(await index.shared(), first);
+    assert.equal(one.heard.length, 3);
   });
 
   it("begins again with everything for an agent that is too far behind", async () => {
