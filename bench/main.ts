@@ -1,5 +1,5 @@
 /**
- * The benchmarks: `npm run bench -- raft|store|ca|api|failover|idle|memory|schedule|dispatch|containers … [--quick] [--json]`; all of them when none is named.
+ * The benchmarks: `npm run bench -- raft|store|ca|api|failover|idle|memory|schedule|dispatch|containers|network … [--quick] [--json]`; all of them when none is named.
  *
  * Every benchmark is a file beside this one that exports `run`, and gives numbers under stable keys which carry their unit
  * (`raft_n3_c100_commits_per_s`). With `--json` one object with all of them is the only thing on standard output.
@@ -28,12 +28,14 @@ const names = [
   "schedule",
   "containers",
   "dispatch",
+  "network",
 ] as const;
 
 /** Files of a benchmark, where they are not the one of its name. */
 const parts: Readonly<Record<string, readonly string[]>> = {
   raft: ["raft", "etcd"],
   containers: ["containers", "service"],
+  network: ["network", "network-rules"],
 };
 
 const { values, positionals } = parseArgs({

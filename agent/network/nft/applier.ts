@@ -48,6 +48,8 @@ export class RulesApplier {
   readonly #spaces = new Map<string | undefined, Space>();
   /** Of the last listing that was in order. */
   readonly #digests = new WeakMap<Table, string>();
+  /** Backends that left, by namespace, to which flows are still to be deleted. */
+  readonly #left = new Map<string | undefined, Set<string>>();
   /** Whatever speaks to the kernel comes after the one before. */
   #turn: Promise<void> = Promise.resolve();
   #pumping = false;
@@ -80,6 +82,7 @@ export class RulesApplier {
   forget(namespace: string): void {
     const space = this.#spaces.get(namespace);
     this.#spaces.delete(namespace);
+    this.#left.delete(namespace);
     for (const wish of space?.wishes.values() ?? []) for (const w of wish.waiters) w.resolve();
     space?.wishes.clear();
   }
@@ -129,8 +132,10 @@ export class RulesApplier {
     await new Promise((resolve) => setImmediate(resolve));
     for (;;) {
       const wishing = [...this.#spaces.values()].filter((space) => space.wishes.size > 0);
-      if (wishing.length === 0) break;
-      await this.#exclusive(() => this.#fulfil(wishing.slice(0, namespacesAtOnceMax)));
+      if (wishing.length > 0) {
+        await this.#exclusive(() => this.#fulfil(wishing.slice(0, namespacesAtOnceMax)));
+      } else if (this.#left.size > 0) await this.#exclusive(() => this.#deleteFlows());
+      else break;
     }
     this.#pumping = false;
   }
@@ -143,7 +148,7 @@ export class RulesApplier {
     });
     const change = (work: Work) =>
       work.wishes.map((wish) => changeText(wish, work.space.applied)).join("");
-    const left = works.flatMap(flowsLeft);
+    for (const work of works) this.#noteLeft(work);
     const failed = await this.#runWorks(works, change);
     // What is there is not what was thought: whole tables do not depend on it, nor one on the other.
     const alone = failed.flatMap(({ work: { space, wishes } }) =>
@@ -156,18 +161,36 @@ export class RulesApplier {
       });
       for (const wish of work.wishes) for (const waiter of wish.waiters) waiter.reject(error);
     }
-    await this.#deleteFlows(left);
   }
 
-  /** Where it fails, flows to backends that left go on until nothing comes for a while. */
-  async #deleteFlows(jobs: readonly LibraryJob[]): Promise<void> {
-    if (jobs.length === 0) return;
-    const answers = await this.#run(jobs);
-    answers.forEach((answer, index) => {
-      if (answer.ok) return;
-      const fields = { namespace: jobs[index]?.namespace, err: answer.output.trim() };
-      this.#log.warn("flows to backends that left were not deleted", fields);
-    });
+  /** Backends that leave with this work; before it is done. */
+  #noteLeft({ space, wishes }: Work): void {
+    const left = this.#left.get(space.namespace) ?? new Set<string>();
+    for (const { name, table } of wishes) {
+      for (const address of table?.leadsTo ?? []) left.delete(address);
+      if (table === undefined) continue;
+      for (const address of space.applied.get(tableTitle(name))?.leadsTo ?? []) {
+        if (table.leadsTo?.has(address) !== true) left.add(address);
+      }
+    }
+    if (left.size === 0) this.#left.delete(space.namespace);
+    else this.#left.set(space.namespace, left);
+  }
+
+  /**
+   * In one namespace, as the kernel goes through all flows of the machine for it: wishes that come meanwhile wait for no more.
+   * Where it fails, flows to backends that left go on until nothing comes for a while.
+   */
+  async #deleteFlows(): Promise<void> {
+    const [first] = this.#left;
+    if (first === undefined) return;
+    const [namespace, addresses] = first;
+    this.#left.delete(namespace);
+    const text = [...addresses].join(" ");
+    const [answer] = await this.#run([{ namespace, what: "delete-flows", text }]);
+    if (answer?.ok === true) return;
+    const fields = { namespace, err: answer?.output.trim() };
+    this.#log.warn("flows to backends that left were not deleted", fields);
   }
 
   /** Those whose transaction was refused, with the reason. */
@@ -270,19 +293,6 @@ function changeText(wish: Wish, applied: ReadonlyMap<string, Table>): string {
 
 function wholeText(wish: Wish): string {
   return wish.table === undefined ? noTable(wish.name) : wholeTable(wish.table);
-}
-
-/** What to do about backends that leave with this work; to be asked before it is done. */
-function flowsLeft({ space, wishes }: Work): LibraryJob[] {
-  const gone = new Set<string>();
-  for (const { name, table } of wishes) {
-    if (table === undefined) continue;
-    for (const address of space.applied.get(tableTitle(name))?.leadsTo ?? []) {
-      if (table.leadsTo?.has(address) !== true) gone.add(address);
-    }
-  }
-  const { namespace } = space;
-  return gone.size === 0 ? [] : [{ namespace, what: "delete-flows", text: [...gone].join(" ") }];
 }
 
 function fulfilled({ space, wishes }: Work): void {

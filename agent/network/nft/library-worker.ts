@@ -2,7 +2,7 @@
  * The thread that speaks to the kernel without a process: enters the network namespace of each job and runs it through
  * libnftables, or through a socket of netlink. Started by `library.ts`; never returns to the namespace it began in, which is the thread's alone.
  */
-import { closeSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { parentPort } from "node:worker_threads";
 import { deletionsIn, flowAddresses, listFlows } from "./flows.ts";
@@ -23,7 +23,7 @@ const setns = c.func("int setns(int fd, int type)");
 const socket = c.func("int socket(int family, int type, int protocol)");
 const send = c.func("long send(int fd, const void *data, size_t length, int flags)");
 const recv = c.func("long recv(int fd, void *data, size_t length, int flags)");
-const close = c.func("int close(int fd)");
+const closeSocket = c.func("int close(int fd)");
 const nft = koffi.load("libnftables.so.1");
 const contextNew = nft.func("void *nft_ctx_new(uint32_t flags)");
 const contextFree = nft.func("void nft_ctx_free(void *ctx)");
@@ -34,11 +34,23 @@ const getOutput = nft.func("const char *nft_ctx_get_output_buffer(void *ctx)");
 const getError = nft.func("const char *nft_ctx_get_error_buffer(void *ctx)");
 const runBuffer = nft.func("int nft_run_cmd_from_buffer(void *ctx, const char *buffer)");
 
+/** How long the kernel surely takes to be done with what a transaction removed. */
+const contextRestMs = 250;
+
 /** Where the daemon is: for jobs without a namespace of their own. */
 const home = openSync("/proc/thread-self/ns/net", "r");
 
-parentPort?.on("message", (jobs: readonly LibraryJob[]) => {
-  parentPort?.postMessage(jobs.map(run));
+/** Contexts that have done their work, with the time; see `command`. */
+const spent: { readonly context: unknown; readonly atMs: number }[] = [];
+let freeing: NodeJS.Timeout | undefined;
+
+parentPort?.on("message", (message: readonly LibraryJob[] | "close") => {
+  if (message === "close") {
+    close();
+    return;
+  }
+  parentPort?.postMessage(message.map(run));
+  freeing ??= setTimeout(freeSpent, contextRestMs);
 });
 parentPort?.postMessage("ready");
 
@@ -51,6 +63,10 @@ function run(job: LibraryJob): LibraryAnswer {
   return job.what === "delete-flows" ? deleteFlows(job.text.split(" ")) : command(job);
 }
 
+/**
+ * Contexts are freed a moment later: what a transaction removed is kept until no packet can be at it, some ten milliseconds,
+ * and the kernel has the socket that is closed before wait for that, though the new rules count already.
+ */
 function command(job: LibraryJob): LibraryAnswer {
   const context = contextNew(0);
   if (context === null) return { ok: false, output: "libnftables has no memory" };
@@ -61,12 +77,30 @@ function command(job: LibraryJob): LibraryAnswer {
     const ok = runBuffer(context, job.text) === 0;
     return { ok, output: String((ok ? getOutput(context) : getError(context)) ?? "") };
   } finally {
-    contextFree(context);
+    spent.push({ context, atMs: performance.now() });
   }
+}
+
+function freeSpent(): void {
+  const now = performance.now();
+  freeing = undefined;
+  while (spent[0] !== undefined && now - spent[0].atMs >= contextRestMs) {
+    contextFree(spent.shift()?.context);
+  }
+  if (spent.length > 0) freeing = setTimeout(freeSpent, contextRestMs);
+}
+
+/** Their sockets would keep the namespaces. */
+function close(): void {
+  clearTimeout(freeing);
+  for (const { context } of spent.splice(0)) contextFree(context);
+  closeSync(home);
+  parentPort?.close();
 }
 
 /** Flows that end meanwhile are no failure. */
 function deleteFlows(addresses: readonly string[]): LibraryAnswer {
+  if (!mayHaveFlows()) return { ok: true, output: "0" };
   const fd: number = socket(netlink.family, netlink.type, netlink.protocol);
   if (fd < 0) return { ok: false, output: `no socket of netlink: error ${koffi.errno()}` };
   try {
@@ -86,8 +120,25 @@ function deleteFlows(addresses: readonly string[]): LibraryAnswer {
   } catch (error) {
     return { ok: false, output: String(error) };
   } finally {
-    close(fd);
+    closeSocket(fd);
   }
+}
+
+/**
+ * Whether somebody in this namespace may go on sending datagrams: it has sockets for them, or it forwards. To look at all
+ * flows takes some milliseconds, as the kernel has one table of them for all namespaces.
+ */
+function mayHaveFlows(): boolean {
+  const read = (name: string) => {
+    const path = `/proc/thread-self/net/${name}`;
+    return existsSync(path) ? readFileSync(path, "utf8") : ""; // Without IPv6 one is missing.
+  };
+  const sockets = ["sockstat", "sockstat6"].flatMap((name) => [
+    ...read(name).matchAll(/^UDP6?: inuse (\d+)/gm),
+  ]);
+  if (sockets.some(([, count]) => count !== "0")) return true;
+  const devices = read("dev").matchAll(/^\s*(\S+):/gm);
+  return [...devices].some(([, device = ""]) => !/^(lo|ethg|(ov|eth)\d+)$/.test(device));
 }
 
 function say(fd: number, message: Buffer): void {

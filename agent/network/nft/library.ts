@@ -105,6 +105,7 @@ class LibraryThread {
     reject: (error: Error) => void;
   }[] = [];
   readonly #ready: Promise<void>;
+  #ended = false;
 
   constructor() {
     this.#ready = new Promise((resolve, reject) => {
@@ -117,13 +118,17 @@ class LibraryThread {
         for (const call of this.#waiting.splice(0)) call.reject(error);
       };
       this.#worker.on("error", fail);
-      this.#worker.on("exit", () => fail(new Error("the thread of nftables ended")));
+      this.#worker.on("exit", () => {
+        this.#ended = true;
+        fail(new Error("the thread of nftables ended"));
+      });
     });
     this.#ready.catch(() => undefined); // Whoever runs something hears of it.
     this.#worker.unref();
   }
 
   async run(jobs: readonly LibraryJob[]): Promise<readonly LibraryAnswer[]> {
+    if (this.#ended) throw new Error("the thread of nftables has ended");
     this.#worker.ref();
     try {
       await this.#ready;
@@ -136,8 +141,13 @@ class LibraryThread {
     }
   }
 
+  /** It ends by itself, so that it can give back what it holds. */
   async close(): Promise<void> {
-    await this.#worker.terminate();
+    if (this.#ended) return;
+    const ended = new Promise((resolve) => this.#worker.once("exit", resolve));
+    this.#worker.ref();
+    this.#worker.postMessage("close");
+    await ended;
   }
 }
 
