@@ -167,7 +167,8 @@ function isSameDevice(a: Link, b: Link): boolean {
   if (a.kind !== b.kind) return false;
   const [x, y] = [a.vxlan, b.vxlan];
   if (x === undefined || y === undefined) return x === y;
-  return x.id === y.id && x.local === y.local && x.port === y.port && x.through === y.through;
+  // The device it sends through is in another namespace, and not told there; it goes with that device.
+  return x.id === y.id && x.local === y.local && x.port === y.port;
 }
 
 /** The state as it is once these devices are gone. */

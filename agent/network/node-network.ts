@@ -10,8 +10,8 @@ import { join } from "node:path";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import type { SwarmAttachments } from "../../src/common/container/attachments.ts";
 import type { ContainerPlaces } from "../../src/common/container/networks.ts";
-import type { Container, NetworkJoin } from "../../src/common/container/types.ts";
-import { ClusterError, errorText, hasCode } from "../../src/common/errors/cluster-error.ts";
+import type { Container } from "../../src/common/container/types.ts";
+import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
 import {
   networkLingerMs,
   networkLookMs,
@@ -22,6 +22,7 @@ import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { apply, type Failure } from "./apply.ts";
 import { asksNames } from "./asks-names.ts";
+import type { ClusterState } from "./cluster-state.ts";
 import { diff, isNothing } from "./diff.ts";
 import { drain } from "./drain/drain.ts";
 import { GatewayPool } from "./gateway-pool.ts";
@@ -33,17 +34,13 @@ import { hostSpace, type Plan, swarmSpace } from "./model.ts";
 import { makeNamespace, removeNamespace } from "./namespace.ts";
 import { containerNameServer, NodeNames } from "./node-names.ts";
 import { type NodeRules, newNodeRules, type RulesInput } from "./node-rules.ts";
-import {
-  findNetwork,
-  localInput,
-  type SwarmJoin,
-  sandboxOf,
-  servicePorts,
-  swarmPlaces,
-} from "./places.ts";
-import { plan, type Sandbox } from "./plan.ts";
+import { localInput, type SwarmJoin, sandboxOf, servicePorts, swarmPlaces } from "./places.ts";
+import { type PlanInput, plan, type Sandbox } from "./plan.ts";
+import { wireguardAddress } from "./pools.ts";
 import { SandboxStore } from "./sandbox-store.ts";
 import type { NetworkState } from "./state.ts";
+import { SwarmJoins } from "./swarm-joins.ts";
+import { Wireguard } from "./wireguard.ts";
 
 /** What a node's network is made with. */
 export interface NodeNetworkOptions {
@@ -52,6 +49,8 @@ export interface NodeNetworkOptions {
   readonly instance: string;
   /** File of the node's own network; the daemon's when undefined. */
   readonly host?: string;
+  /** Where this node's key for encrypted networks is kept. */
+  readonly keyFile: string;
   /** Networks of the node itself. */
   readonly local: Pick<
     LocalNetworks,
@@ -81,6 +80,8 @@ export class NodeNetwork {
   readonly #settings: HostSettings;
   readonly #rules: NodeRules;
   readonly #names: NodeNames;
+  readonly #wireguard: Wireguard;
+  readonly #joins: SwarmJoins;
   readonly #pool: GatewayPool;
   readonly #sandboxes = new Map<string, Sandbox>();
   /** Containers of earlier lives of the daemon that nobody has spoken of yet. */
@@ -97,6 +98,8 @@ export class NodeNetwork {
   /** When nothing needed the data path any more, monotonic; undefined while something does. */
   #idleSince: number | undefined;
   #isUp = false;
+  /** Whether there may be a tunnel. */
+  #isSecure = true;
   readonly #stopping = new AbortController();
 
   constructor(options: NodeNetworkOptions) {
@@ -116,6 +119,16 @@ export class NodeNetwork {
       swarmFile: this.swarmFile,
       fileOf: (id) => this.#store.fileOf(id),
     });
+    this.#joins = new SwarmJoins(options);
+    this.#wireguard = new Wireguard({
+      ...options,
+      host: options.host,
+      confFile: join(options.folder, "wireguard.conf"),
+      onDown: () => {
+        this.#applied = undefined;
+        this.#kick();
+      },
+    });
     this.#names = new NodeNames({
       ...options,
       source: options.cluster,
@@ -133,6 +146,16 @@ export class NodeNetwork {
   /** File that keeps the namespace `swarm`. */
   get swarmFile(): string {
     return join(this.#o.folder, swarmSpace);
+  }
+
+  /** Finds out what this node can do. Never rejects. */
+  open(): Promise<void> {
+    return this.#wireguard.open();
+  }
+
+  /** With which others reach this node in encrypted networks; empty where it cannot encrypt. */
+  publicKey(): Uint8Array {
+    return this.#wireguard.publicKey();
   }
 
   /** Keeps the kernel as it should be until the signal aborts. Never rejects. */
@@ -194,7 +217,7 @@ export class NodeNetwork {
     if (config.task !== undefined || this.#o.cluster.current().self !== undefined) return;
     for (const { network } of joinsFromConfig(config)) {
       if (this.#o.local.lookUp(network) !== undefined) continue;
-      throw notFound(network);
+      throw new ClusterError("not-found", `network ${network} not found`);
     }
   }
 
@@ -205,8 +228,9 @@ export class NodeNetwork {
     while (this.#ended.has(id)) await this.#nextPass();
     const local = await this.#o.local.give(container);
     try {
-      const joins = await this.#swarmJoins(container, signal);
+      const joins = await this.#joins.of(container, signal);
       const sandbox = this.#placed(container, joins, local);
+      if (sandbox.overlays.some(({ encrypted }) => encrypted)) this.#wireguard.check();
       await this.#add(sandbox);
       const hasNames = this.#names.place !== undefined && asksNames(sandbox);
       return {
@@ -241,27 +265,13 @@ export class NodeNetwork {
     this.#ended.add(containerId);
     this.#store.delete(containerId);
     if (sandbox.gateway !== undefined) this.#pool.free(sandbox.gateway.address);
-    if (sandbox.taskId === "" && sandbox.overlays.length > 0) void this.#detach(containerId);
-    this.#kick();
-  }
-
-  /** Its places are the cluster's again; asked until a manager answers, or the container is back. */
-  async #detach(containerId: string): Promise<void> {
-    const { attachments, clock, log } = this.#o;
-    while (!this.#stopping.signal.aborted && !this.#sandboxes.has(containerId)) {
-      try {
-        await attachments.detach(containerId, "", this.#stopping.signal);
-        return;
-      } catch (error) {
-        log.debug("places in networks not given back", {
-          "container.id": containerId,
-          err: errorText(error),
-        });
-      }
-      await clock.sleep(networkLookMs, this.#stopping.signal).catch(() => {
-        // Stopped: the loop's condition ends it.
+    if (sandbox.taskId === "" && sandbox.overlays.length > 0) {
+      void this.#joins.leave(containerId, {
+        isBack: () => this.#sandboxes.has(containerId),
+        signal: this.#stopping.signal,
       });
     }
+    this.#kick();
   }
 
   /** File of a container's namespace; undefined while it has none. */
@@ -293,7 +303,7 @@ export class NodeNetwork {
     const before = this.#sandboxes.get(container.id);
     if (before === undefined) return;
     const local = await this.#o.local.give(container);
-    const joins = await this.#swarmJoins(container, AbortSignal.timeout(networkWaitMs));
+    const joins = await this.#joins.of(container, AbortSignal.timeout(networkWaitMs));
     const give = before.gateway;
     const next = this.#placed(container, joins, local, give?.address);
     try {
@@ -309,55 +319,6 @@ export class NodeNetwork {
   #fileOf(space: string): string | undefined {
     if (space === hostSpace) return this.#o.host;
     return space === swarmSpace ? this.swarmFile : this.#store.fileOf(space);
-  }
-
-  /** What a container has of networks of the swarm: a task's are told by the managers, others are asked for. */
-  async #swarmJoins(container: Container, signal: AbortSignal): Promise<readonly SwarmJoin[]> {
-    const { local, attachments } = this.#o;
-    const joins = local
-      .joinsOf(container)
-      .filter(({ network }) => local.lookUp(network) === undefined);
-    if (container.config.task !== undefined) return this.#taskJoins(joins, signal);
-    const found: SwarmJoin[] = [];
-    for (const join of joins) {
-      const { id: containerId, name } = container;
-      const { network, attachment } = await attachments
-        .attach({ ...join, containerId, name }, signal)
-        .catch((error: unknown) => {
-          throw isNoMember(error) ? notFound(join.network) : error;
-        });
-      found.push({ join: { ...join, addresses: attachment.addresses }, network });
-    }
-    return found;
-  }
-
-  /** The networks of a task come with its assignment, or a moment later. */
-  async #taskJoins(
-    joins: readonly NetworkJoin[],
-    signal: AbortSignal,
-  ): Promise<readonly SwarmJoin[]> {
-    const { cluster, clock } = this.#o;
-    const end = clock.monotonic() + networkWaitMs;
-    for (;;) {
-      const found = joins.flatMap((join) => {
-        const network = findNetwork(join.network, cluster.current());
-        return network === undefined ? [] : [{ join, network }];
-      });
-      if (found.length === joins.length) return found;
-      const missing = joins.find((join) => !found.some((one) => one.join === join));
-      if (clock.monotonic() >= end) throw notFound(missing?.network ?? "");
-      await this.#clusterChange(Math.min(networkLookMs, end - clock.monotonic()), signal);
-    }
-  }
-
-  async #clusterChange(ms: number, signal: AbortSignal): Promise<void> {
-    const over = new AbortController();
-    const stop = this.#o.cluster.listen(() => over.abort());
-    await this.#o.clock.sleep(ms, AbortSignal.any([signal, over.signal])).catch(() => {
-      // It changed, or nobody waits any more: the latter is thrown below.
-    });
-    stop();
-    signal.throwIfAborted();
   }
 
   #placed(
@@ -478,7 +439,7 @@ export class NodeNetwork {
     return {
       instance,
       ...known,
-      secure: undefined,
+      secure: await this.#secure(state, known.underlay.mtu),
       cluster: state,
       sandboxes,
       ...localInput(local.list(), sandboxes, known.underlay.mtu),
@@ -486,6 +447,32 @@ export class NodeNetwork {
       ports: local.ports(),
       dns: this.#names.place,
     };
+  }
+
+  /** The tunnel of encrypted networks, while a container is in one. Without it nothing of theirs leaves the node. */
+  async #secure(state: ClusterState, mtu: number): Promise<PlanInput["secure"]> {
+    const { self, peers } = state;
+    const isUsed = [...this.#sandboxes.values()].some(({ overlays }) =>
+      overlays.some(({ encrypted }) => encrypted),
+    );
+    if (!isUsed) {
+      if (this.#isSecure) await this.#wireguard.remove();
+      this.#isSecure = false;
+      return undefined;
+    }
+    this.#isSecure = true;
+    // After a start it is as it was, until the managers are heard.
+    if (self === undefined) return undefined;
+    try {
+      const others = [...peers.values()].filter(({ nodeId }) => nodeId !== self.nodeId);
+      const isNew = await this.#wireguard.ensure(self, others, mtu);
+      // The kernel took away what led through the one before.
+      if (isNew) this.#applied = undefined;
+      return { device: this.#wireguard.device, address: wireguardAddress(self.number) };
+    } catch (error) {
+      this.#o.log.error("encrypted networks reach no other node", { err: errorText(error) });
+      return undefined;
+    }
   }
 
   /** Namespaces that are to be there and are not; what was in them has to be made anew. */
@@ -531,6 +518,7 @@ export class NodeNetwork {
     this.#applied = undefined;
     await this.#removeEnded();
     await this.#names.stop();
+    await this.#wireguard.remove();
     await this.#rules.remove(this.#o.instance);
     const shared = await this.#kernel.remove();
     await removeNamespace(this.swarmFile);
@@ -550,15 +538,6 @@ interface Outcome {
 }
 
 type Waiter = (outcome: Outcome) => void;
-
-function notFound(network: string): ClusterError {
-  return new ClusterError("not-found", `network ${network} not found`);
-}
-
-/** In no swarm there are no networks of it. */
-function isNoMember(error: unknown): boolean {
-  return hasCode(error, "unavailable") && errorText(error).includes("not connected to a swarm");
-}
 
 /** The container's own names at its addresses, as Docker writes them. */
 function hostsOf(container: Container, { overlays, bridges, gateway }: Sandbox): Joined["hosts"] {

@@ -133,6 +133,7 @@ async function assemble(config: DaemonConfig, log: Log) {
           labels: config.engineLabels,
           generic: config.genericResources,
           warnings: runtime.facts().warnings,
+          wireguardPublicKey: runtime.wireguardPublicKey(),
         }),
       loaded: runtime.loaded,
       drain: (container, signal) => runtime.drain(container, signal),

@@ -29,6 +29,8 @@ export interface EngineFacts {
   readonly generic: readonly GenericResource[];
   /** What does not work on the node, with what helps. */
   readonly warnings: readonly string[];
+  /** Empty on a node that cannot encrypt. */
+  readonly wireguardPublicKey?: Uint8Array;
 }
 
 /** What services may ask for by name, as Docker lists it; the scheduler's plugin filter goes by it. */
@@ -82,6 +84,7 @@ export function describeNode(host: HostFacts, engine: EngineFacts): NodeDescript
       plugins: plugins.map(([type, name]) => Plugin.create({ type, name })),
     },
     warnings: engine.warnings,
+    wireguardPublicKey: engine.wireguardPublicKey ?? new Uint8Array(0),
   });
 }
 

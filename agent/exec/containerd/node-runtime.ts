@@ -114,6 +114,7 @@ export class NodeRuntime implements Runtime {
     this.#network = new NodeNetwork({
       folder: this.#namespaces,
       instance,
+      keyFile: join(dataRoot, "network", "wireguard.pem"),
       local,
       cluster: options.cluster,
       attachments: options.attachments,
@@ -151,7 +152,14 @@ export class NodeRuntime implements Runtime {
   /** Reads what there is of volumes. */
   static async open(options: NodeRuntimeOptions): Promise<NodeRuntime> {
     const volumes = await LocalVolumes.open(join(options.dataRoot, "volumes"), options);
-    return new NodeRuntime(options, volumes);
+    const runtime = new NodeRuntime(options, volumes);
+    await runtime.#network.open();
+    return runtime;
+  }
+
+  /** With which other nodes reach this one in encrypted networks; empty where it cannot encrypt. */
+  wireguardPublicKey(): Uint8Array {
+    return this.#network.publicKey();
   }
 
   /** Resolves when the containers of earlier lives of the daemon are known. */

@@ -14,3 +14,5 @@ export const networkWaitMs = 20_000;
 export const networkLingerMs = 1_000;
 /** Containers whose namespaces are looked into at one comparison; each costs two programs of a few milliseconds. */
 export const sandboxLooksMax = 8;
+/** From the start of wireguard-go to its device; a loaded machine takes a second. */
+export const wireguardStartMs = 10_000;

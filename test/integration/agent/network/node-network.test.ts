@@ -2,7 +2,7 @@
  * The data paths of two nodes in one kernel: network namespaces that are joined by a link, containers that are bare
  * namespaces.
  */
-import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,6 +12,7 @@ import { type ClusterState, emptyClusterState } from "../../../../agent/network/
 import { makeNamespace, removeNamespace } from "../../../../agent/network/namespace.ts";
 import { NodeNetwork } from "../../../../agent/network/node-network.ts";
 import {
+  Driver,
   Network,
   NetworkAttachment,
   NetworkEndpoint,
@@ -27,18 +28,22 @@ import { systemRandom } from "../../../../src/common/random/random.ts";
 import { fakeHost, networksOn } from "../../../support/local-networks.ts";
 
 const never = new AbortController().signal;
-const peers = new Map(
-  [1, 2].map((number) => {
-    const nodeId = `n${number}`;
-    return [nodeId, NetworkPeer.create({ nodeId, number, address: `10.99.0.${number}` })];
-  }),
-);
 const port = PortConfig.create({ publishMode: "ingress", publishedPort: 8080, targetPort: 80 });
 const whole: ClusterState = {
   self: undefined,
-  peers,
+  peers: new Map(),
   networks: new Map([
     ["net", Network.create({ id: "net", networkNumber: 4097 })],
+    [
+      "sec",
+      Network.create({
+        id: "sec",
+        networkNumber: 4098,
+        spec: NetworkSpec.create({
+          driver: Driver.create({ name: "overlay", options: { encrypted: "" } }),
+        }),
+      }),
+    ],
     [
       "ing",
       Network.create({
@@ -69,6 +74,7 @@ function placesOf(number: number): NetworkAttachment[] {
       networkId: "net",
       addresses: [`10.0.1.${number}/24`, `fd01::${number}/64`],
     }),
+    NetworkAttachment.create({ networkId: "sec", addresses: [`10.0.2.${number}/24`] }),
     NetworkAttachment.create({ networkId: "ing", addresses: [`10.255.0.${number}/16`] }),
   ];
 }
@@ -102,7 +108,7 @@ class TestNode {
     const task = { taskId: `t${this.#number}`, taskName: "", nodeId: "", serviceId: "s" };
     const config = {
       ...emptyContainerConfig,
-      networks: ["net", "ing"],
+      networks: ["net", "sec", "ing"],
       joins,
       task: { ...task, serviceName: "web" },
     };
@@ -127,6 +133,7 @@ class TestNode {
       folder: this.#folder,
       instance: `${this.#number}`.repeat(8),
       host: this.host,
+      keyFile: join(this.#folder, "..", `key${this.#number}`),
       local: networksOn(fakeHost()),
       cluster: {
         current: () => this.#state,
@@ -144,6 +151,14 @@ class TestNode {
     this.network = network;
     this.#running = network.run(this.#stop.signal);
     return network;
+  }
+
+  /** This node as the managers tell of it. */
+  peer(): NetworkPeer {
+    const nodeId = `n${this.#number}`;
+    const wireguardPublicKey = this.network?.publicKey() ?? new Uint8Array(0);
+    const address = `10.99.0.${this.#number}`;
+    return NetworkPeer.create({ nodeId, number: this.#number, address, wireguardPublicKey });
   }
 
   async stop(): Promise<void> {
@@ -188,8 +203,10 @@ describe("agent/network/node-network on two nodes", function () {
       inside(node.host, "ip", "addr", "add", `10.99.0.${position + 1}/24`, "dev", "eth0");
       for (const device of ["lo", "eth0"]) inside(node.host, "ip", "link", "set", device, "up");
       node.start().claimed();
-      node.take(whole);
+      await node.network?.open();
     }
+    const peers = new Map([one, two].map((node) => [node.peer().nodeId, node.peer()]));
+    for (const node of [one, two]) node.take({ ...whole, peers });
     for (const node of [one, two]) await node.network?.join(node.container, never);
   });
 
@@ -210,6 +227,14 @@ describe("agent/network/node-network on two nodes", function () {
     ok(ping(one.swarm, "10.254.0.2"));
   });
 
+  it("sends what is encrypted through the tunnel, and nowhere when that is down", async () => {
+    ok(ping(one.sandbox, "10.0.2.2"));
+    inside(one.host, "ip", "link", "set", "sk1111-wg", "down");
+    throws(() => ping(one.sandbox, "10.0.2.2"));
+    await one.network?.inspect();
+    ok(ping(one.sandbox, "10.0.2.2"));
+  });
+
   it("repairs devices, addresses and entries that others took away", async () => {
     inside(one.swarm, "ip", "link", "del", "vx4097");
     inside(
@@ -225,9 +250,11 @@ describe("agent/network/node-network on two nodes", function () {
     );
     inside(one.sandbox, "ip", "addr", "flush", "dev", "ov0");
     inside(one.host, "ip", "link", "del", "sk1111-up");
+    inside(one.host, "ip", "link", "del", "sk1111-wg");
     inside(one.host, "nft", "flush", "ruleset");
     await one.network?.inspect();
     ok(ping(one.sandbox, "10.0.1.2"));
+    ok(ping(one.sandbox, "10.0.2.2"));
     ok(ping(one.sandbox, "10.99.0.1"));
     ok(ping(one.swarm, "10.254.0.2"));
     match(inside(one.host, "nft", "list", "tables"), /skep_11111111_ports/);

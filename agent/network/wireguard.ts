@@ -1,0 +1,228 @@
+/**
+ * The node's WireGuard device, through which the frames of encrypted networks travel (network.md, section 3): its key, which
+ * never leaves the node, the kernel's device or else the program wireguard-go, and the other nodes as peers.
+ *
+ * One device per node in its own network. Like everything of the data path it outlives the daemon.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+} from "node:crypto";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import type { Clock } from "../../src/common/clock/clock.ts";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { wireguardStartMs } from "../../src/common/limits/network.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import { wireguardDevice } from "./names.ts";
+import { command, within } from "./namespace.ts";
+import { wireguardAddress } from "./pools.ts";
+import { type TunnelPeer, wireguardConf } from "./wireguard-conf.ts";
+
+/** What it is made with. */
+export interface WireguardOptions {
+  readonly instance: string;
+  /** Where the private key is kept. */
+  readonly keyFile: string;
+  /** For a moment what the device is told is in it; best in memory. */
+  readonly confFile: string;
+  /** File of the node's own network; the daemon's when undefined. */
+  readonly host: string | undefined;
+  /** The device has gone away by itself. */
+  readonly onDown: () => void;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Bytes of WireGuard around a packet, over IPv6 at worst. */
+const overhead = 80;
+/** How often a device that comes up is looked for, milliseconds. */
+const lookMs = 20;
+
+/** The tunnel of one node. */
+export class Wireguard {
+  readonly device: string;
+  readonly #o: WireguardOptions;
+  #way: "kernel" | "program" | "none" | undefined;
+  #key: KeyObject | undefined;
+  #conf = "";
+  #child: ChildProcess | undefined;
+
+  constructor(options: WireguardOptions) {
+    this.#o = options;
+    this.device = wireguardDevice(options.instance);
+  }
+
+  /** Finds out what this node can do. Never rejects. */
+  async open(): Promise<void> {
+    this.#way = await this.#findWay().catch(() => "none" as const);
+  }
+
+  /** Public key, 32 bytes; empty on a node that cannot encrypt. */
+  publicKey(): Uint8Array {
+    if (this.#way === undefined || this.#way === "none") return new Uint8Array(0);
+    const { x = "" } = createPublicKey(this.#privateKey()).export({ format: "jwk" });
+    return new Uint8Array(Buffer.from(x, "base64url"));
+  }
+
+  /** @throws ClusterError failed-precondition on a node that cannot encrypt, saying what it lacks. */
+  check(): void {
+    if (this.#way !== "none") return;
+    throw new ClusterError(
+      "failed-precondition",
+      "this node cannot encrypt: install wireguard-tools and, unless its kernel has WireGuard, wireguard-go",
+    );
+  }
+
+  /**
+   * Makes the device what it should be. @returns Whether it was made anew: what was on top of it is gone then.
+   *
+   * @throws ClusterError failed-precondition or unavailable.
+   */
+  async ensure(self: TunnelPeer, others: readonly TunnelPeer[], mtu: number): Promise<boolean> {
+    this.check();
+    const { code, stdout } = await this.#run(["ip", "link", "show", this.device]);
+    const isNew = code !== 0;
+    if (!/[<,]UP[,>]/.test(stdout)) this.#conf = "";
+    if (isNew) await this.#make();
+    const { d = "" } = this.#privateKey().export({ format: "jwk" });
+    const privateKey = Buffer.from(d, "base64url").toString("base64");
+    const conf = wireguardConf(privateKey, others);
+    const said = `${self.number} ${mtu} ${conf}`;
+    if (said === this.#conf) return isNew;
+    await this.#configure(conf);
+    const lines = [
+      `addr replace ${wireguardAddress(self.number)}/16 dev ${this.device}`,
+      `link set ${this.device} mtu ${mtu - overhead} up`,
+    ];
+    await this.#must(["ip", "-batch", "-"], `${lines.join("\n")}\n`);
+    this.#conf = said;
+    return isNew;
+  }
+
+  /** Removes the device; a program that served it ends with it. Fine when there is none. */
+  async remove(): Promise<void> {
+    this.#conf = "";
+    const child = this.#child;
+    this.#child = undefined;
+    if (await this.#exists()) await this.#run(["ip", "link", "del", this.device]);
+    child?.kill();
+  }
+
+  async #findWay(): Promise<"kernel" | "program" | "none"> {
+    if ((await command(["wg", "--version"])).code !== 0) return "none";
+    if (await this.#exists()) {
+      // Of an earlier life of the daemon.
+      const { stdout } = await this.#run(["ip", "-d", "link", "show", this.device]);
+      return /\bwireguard\b/.test(stdout) ? "kernel" : "program";
+    }
+    const { code } = await this.#run(["ip", "link", "add", this.device, "type", "wireguard"]);
+    if (code === 0) {
+      await this.#run(["ip", "link", "del", this.device]);
+      return "kernel";
+    }
+    return (await command(["wireguard-go", "--version"])).code === 0 ? "program" : "none";
+  }
+
+  async #exists(): Promise<boolean> {
+    return (await this.#run(["ip", "link", "show", this.device])).code === 0;
+  }
+
+  async #make(): Promise<void> {
+    const { clock, log } = this.#o;
+    if (this.#way === "kernel") {
+      await this.#must(["ip", "link", "add", this.device, "type", "wireguard"]);
+      return;
+    }
+    this.#child?.kill();
+    const child = this.#spawn();
+    this.#child = child;
+    child.once("exit", (code) => {
+      if (this.#child !== child) return;
+      this.#child = undefined;
+      log.warn("wireguard-go has ended, it is started again", { code });
+      this.#o.onDown();
+    });
+    const end = clock.monotonic() + wireguardStartMs;
+    while (!(await this.#answers())) {
+      if (clock.monotonic() >= end || child.exitCode !== null) {
+        throw new ClusterError(
+          "unavailable",
+          "wireguard-go makes no device: is there /dev/net/tun?",
+        );
+      }
+      await clock.sleep(lookMs);
+    }
+  }
+
+  async #answers(): Promise<boolean> {
+    return (await this.#exists()) && (await this.#run(["wg", "show", this.device])).code === 0;
+  }
+
+  #spawn(): ChildProcess {
+    const start = () =>
+      spawn("wireguard-go", ["-f", this.device], {
+        detached: true,
+        stdio: "ignore",
+        env: {
+          ...process.env,
+          LOG_LEVEL: "error",
+          WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD: "1",
+        },
+      });
+    const { host } = this.#o;
+    const child = host === undefined ? start() : within(host, start);
+    child.on("error", () => undefined); // That no device comes is said.
+    child.unref();
+    return child;
+  }
+
+  async #configure(conf: string): Promise<void> {
+    const { confFile } = this.#o;
+    mkdirSync(dirname(confFile), { recursive: true, mode: 0o711 });
+    // `wg` cannot read it from a socket, which is what Node makes of standard input.
+    writeFileSync(confFile, conf, { mode: 0o600 });
+    try {
+      await this.#must(["wg", "syncconf", this.device, confFile]);
+    } finally {
+      rmSync(confFile, { force: true });
+    }
+  }
+
+  #run(words: readonly string[], input = "") {
+    return command(words, { file: this.#o.host, input });
+  }
+
+  async #must(words: readonly string[], input = ""): Promise<void> {
+    const { code, stderr } = await this.#run(words, input);
+    if (code === 0) return;
+    throw new ClusterError("unavailable", `${words[0]} ${words[1]}: ${stderr.trim()}`);
+  }
+
+  #privateKey(): KeyObject {
+    this.#key ??= readKey(this.#o.keyFile) ?? makeKey(this.#o.keyFile);
+    return this.#key;
+  }
+}
+
+function readKey(file: string): KeyObject | undefined {
+  try {
+    return createPrivateKey(readFileSync(file));
+  } catch {
+    // None was made yet, or it cannot be read: another one does.
+    return undefined;
+  }
+}
+
+function makeKey(file: string): KeyObject {
+  const { privateKey } = generateKeyPairSync("x25519");
+  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  writeFileSync(`${file}.new`, privateKey.export({ type: "pkcs8", format: "pem" }), {
+    mode: 0o600,
+  });
+  renameSync(`${file}.new`, file);
+  return privateKey;
+}
