@@ -266,7 +266,7 @@ export class NodeNetwork {
     this.#store.delete(containerId);
     if (sandbox.gateway !== undefined) this.#pool.free(sandbox.gateway.address);
     if (sandbox.taskId === "" && sandbox.overlays.length > 0) {
-      void this.#joins.leave(containerId, {
+      void this.#joins.leave(containerId, "", {
         isBack: () => this.#sandboxes.has(containerId),
         signal: this.#stopping.signal,
       });
@@ -313,6 +313,16 @@ export class NodeNetwork {
       this.#store.save(before);
       this.#kick();
       throw error;
+    }
+    for (const { networkId } of before.overlays) {
+      if (next.overlays.some((place) => place.networkId === networkId)) continue;
+      void this.#joins.leave(container.id, networkId, {
+        isBack: () =>
+          this.#sandboxes
+            .get(container.id)
+            ?.overlays.some((place) => place.networkId === networkId) === true,
+        signal: this.#stopping.signal,
+      });
     }
   }
 

@@ -81,12 +81,13 @@ export class SwarmJoins {
   /** Its places are the cluster's again; asked until a manager answers, or the container is back. */
   async leave(
     containerId: string,
+    networkId: string,
     o: { readonly isBack: () => boolean; readonly signal: AbortSignal },
   ): Promise<void> {
     const { attachments, clock, log } = this.#o;
     while (!o.signal.aborted && !o.isBack()) {
       try {
-        await attachments.detach(containerId, "", o.signal);
+        await attachments.detach(containerId, networkId, o.signal);
         return;
       } catch (error) {
         log.debug("places in networks not given back", {

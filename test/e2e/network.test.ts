@@ -188,6 +188,44 @@ describe("network", function () {
     ok(tally.calls > 500, `${tally.calls} calls`);
   });
 
+  it("gives containers run by hand their networks, ports and addresses", async () => {
+    const docker = (...words: string[]) => lab.swarm.docker("w1", words);
+    const [image, box] = [lab.image("echo:1"), lab.image()];
+    await docker("network", "create", "--ipv6", "net-local");
+    await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", "--attachable", "net-c"]);
+    await echo("far", "--network", "net-c", ...on("w2"));
+    await lab.running("m1", "far", 1);
+    try {
+      const open = ["-p", "8081:80", "-p", "8081:80/udp", "--network-alias", "site"];
+      await docker("run", "-d", "--name", "near", "--network", "net-local", ...open, image);
+      for (const target of everyWay().filter(({ host }) => /[.:]14$/.test(host))) {
+        const { address } = await client.call({ ...target, port: 8081 });
+        equal(address, target.host.includes(":") ? client.address6 : client.address, target.host);
+      }
+      match(await docker("ps", "--format", "{{.Ports}}"), /0\.0\.0\.0:8081->80\/tcp/);
+      equal((await docker("port", "near", "80/udp")).split("\n")[0], "0.0.0.0:8081");
+      const taken = ["run", "--rm", "-p", "8081:80", box, "true"];
+      await lab.swarm.refused("w1", taken, /Bind for 0\.0\.0\.0:8081 failed: port is already/);
+      const run = (...words: string[]) => docker("run", "--rm", ...words);
+      const ask = (host: string) => ["sh", "-c", request(host)];
+      match(
+        await run("--network", "net-local", box, ...ask("site")),
+        / (172\.\d+\.0\.3|fd[0-9a-f:]+::3) /,
+      );
+      match(await run("--network", "net-c", box, ...ask("far")), / 10\.0\.\d+\.\d+ /);
+      await docker("network", "connect", "net-c", "near");
+      const format = "{{json .NetworkSettings.Networks}}";
+      const networks = JSON.parse(await docker("inspect", "--format", format, "near"));
+      deepEqual(Object.keys(networks).sort(), ["net-c", "net-local"]);
+      match(networks["net-c"].IPAddress, /^10\.0\./);
+      await lab.swarm.refused("w1", ["network", "rm", "net-local"], /has active endpoints/);
+      await docker("network", "disconnect", "net-c", "near");
+    } finally {
+      await docker("rm", "-f", "near");
+      await docker("network", "rm", "net-local");
+    }
+  });
+
   it("leaves nothing behind on a node that leaves", async () => {
     await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", "net-b"]);
     await echo("web", ...published, "--network", "net-b", "--mode", "global");

@@ -159,14 +159,19 @@ function portsToJson(places: ContainerPlaces | undefined, exposed: readonly stri
     const key = `${port.containerPort}/${port.protocol}`;
     const list = ports[key] ?? [];
     ports[key] = list;
-    for (const address of hostAddresses(port))
+    for (const address of hostAddresses(port, places))
       list.push({ HostIp: address, HostPort: String(port.hostPort) });
   }
   return ports as unknown as Json;
 }
 
-function hostAddresses({ hostAddress }: PortBinding): readonly string[] {
-  return hostAddress === "" ? ["0.0.0.0", "::"] : [hostAddress];
+/** Those of IPv6 lead only to containers that have it. */
+function hostAddresses(
+  { hostAddress }: PortBinding,
+  { places }: ContainerPlaces,
+): readonly string[] {
+  if (hostAddress !== "") return [hostAddress];
+  return places.some(({ address6 }) => address6 !== "") ? ["0.0.0.0", "::"] : ["0.0.0.0"];
 }
 
 /** `Ports` of a line of `docker ps`. */
@@ -181,7 +186,7 @@ export function portLines(
     .map((key) => key.split("/"))
     .map(([port, type]) => ({ PrivatePort: Number(port), Type: type ?? "tcp" }));
   const published = places.ports.flatMap((port) =>
-    hostAddresses(port).map((address) => ({
+    hostAddresses(port, places).map((address) => ({
       IP: address,
       PrivatePort: port.containerPort,
       PublicPort: port.hostPort,

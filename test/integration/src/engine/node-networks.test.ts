@@ -65,7 +65,7 @@ describe("src/engine networks of the node", () => {
   });
 
   it("shows a running container with its addresses and ports, and in its network", async () => {
-    await create({ Name: "n1" });
+    await create({ Name: "n1", EnableIPv6: true });
     const id = await runningContainer("n1");
     const shown = await engine.send("GET", "/containers/box/json");
     equal(shown.at("NetworkSettings", "Networks", "n1", "IPAddress"), "172.20.0.2");
