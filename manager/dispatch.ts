@@ -44,6 +44,9 @@ export interface DispatchOptions {
 /** Until the cluster object says otherwise, milliseconds. */
 const heartbeatPeriodDefaultMs = 5000;
 
+/** Nodes that come together are told of together, milliseconds. */
+const peersSettleMs = 100;
+
 /** One manager's dispatcher. */
 export class Dispatch {
   readonly sessions: Sessions;
@@ -73,6 +76,7 @@ export class Dispatch {
       { clock, log },
     );
     this.#network = new NetworkIndex({
+      soon: (run) => void clock.sleep(peersSettleMs).then(run),
       view: () => store.view(),
       taskIds: () => Array.from(store.freeze().tables.get("task") ?? [], ({ id }) => id),
     });

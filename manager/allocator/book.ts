@@ -12,13 +12,9 @@ import {
   type Service,
   type Task,
 } from "../../src/common/api/generated/api.ts";
-import {
-  type IpAddress,
-  type IpPrefix,
-  parseAddress,
-  parsePrefix,
-} from "../../src/common/spec/cidr.ts";
+import { type IpAddress, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import { fixedAddressesOf } from "../../src/common/spec/fixed-addresses.ts";
+import type { NamedPrefix } from "../../src/common/spec/subnet-clash.ts";
 import { mayRun } from "../state/uniqueness.ts";
 import { Subnet } from "./ipam.ts";
 import { isClusterWide, subnetsOf } from "./network.ts";
@@ -29,6 +25,8 @@ import { NetworkNumbers } from "./vni.ts";
 export interface NetworkPage {
   readonly network: Network;
   readonly subnets: readonly Subnet[];
+  /** The subnets as others must not overlap with them. */
+  readonly named: readonly NamedPrefix[];
 }
 
 interface Address {
@@ -68,9 +66,9 @@ export class AllocationBook {
   }
 
   /** Subnets of all networks but one. */
-  subnetsBut(networkId: string): { name: string; prefix: IpPrefix }[] {
-    return [...this.#pages.values()].flatMap(({ network }) =>
-      network.id === networkId ? [] : subnetsOf(network),
+  subnetsBut(networkId: string): NamedPrefix[] {
+    return [...this.#pages.values()].flatMap(({ network, named }) =>
+      network.id === networkId ? [] : named,
     );
   }
 
@@ -99,7 +97,7 @@ export class AllocationBook {
       const prefix = parsePrefix(config.subnet);
       return prefix === undefined ? [] : [new Subnet(config, prefix)];
     });
-    this.#pages.set(id, { network, subnets });
+    this.#pages.set(id, { network, subnets, named: subnetsOf(network) });
     for (const subnet of subnets) this.#networkOf.set(subnet, id);
     if (network.spec?.ingress === true) this.#ingressId = id;
     this.#byName.set(network.spec?.annotations?.name ?? "", id);

@@ -14,7 +14,7 @@ import {
   TaskStatus,
 } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
-import { allocationsPerSlice } from "../../src/common/limits/orchestrator.ts";
+import { allocationsPerSlice, networksPerBatch } from "../../src/common/limits/orchestrator.ts";
 import { type Log, silentLog } from "../../src/common/log/log.ts";
 import type { Change } from "../state/change.ts";
 import { type Follower, Waiting } from "../state/follow.ts";
@@ -122,8 +122,13 @@ export class AllocatorLoop implements Follower {
     allocate: (tx: Tx, id: string) => void,
   ): Promise<void> {
     await this.#due[table].drain(async (ids) => {
+      // Each network is compared with all others.
+      const size = table === "network" ? networksPerBatch : ids.length;
       try {
-        await this.#store.batch(ids, allocate, { term: this.#term, signal });
+        for (let from = 0; from < ids.length; from += size) {
+          const some = ids.slice(from, from + size);
+          await this.#store.batch(some, allocate, { term: this.#term, signal });
+        }
       } catch (error) {
         // What was given and not committed is not given.
         for (const id of ids) this.#dirty.set(id, table);

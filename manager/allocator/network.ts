@@ -128,7 +128,7 @@ function configsFor(
 }
 
 /** Subnets of networks, as others must not overlap with them. */
-export function subnetsOf(network: Network): { name: string; prefix: IpPrefix }[] {
+export function subnetsOf(network: Network): NamedPrefix[] {
   const name = network.spec?.annotations?.name ?? network.id;
   return prefixesOf((network.ipam?.configs ?? []).map(({ subnet }) => subnet)).map((prefix) => ({
     name,

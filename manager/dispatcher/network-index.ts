@@ -30,6 +30,8 @@ export interface NetworkSource {
   view(): View;
   /** Ids of all tasks, unaffected by later changes. */
   taskIds(): Iterable<string>;
+  /** Runs it a little later: what changes of nodes meanwhile is told with it. */
+  soon(run: () => void): void;
 }
 
 /** Who reads from the index. */
@@ -65,6 +67,7 @@ export class NetworkIndex {
   readonly #touched = new Set<NetworkReader>();
   readonly #peerLog = new NetworkLog();
   readonly #shared = new SharedNetworkSet(this);
+  #arePeersDue = false;
   #meshId = "";
   #loaded: Promise<void> | undefined;
 
@@ -225,8 +228,13 @@ export class NetworkIndex {
     if (isSame(NetworkPeer, this.#peers.get(id), peer)) return;
     put(this.#peers, id, peer);
     this.#peerLog.push({ kind: "peer", id });
-    for (const readers of this.#readers.values())
-      for (const reader of readers) this.#touched.add(reader);
+    if (this.#arePeersDue) return;
+    // Every agent is told of every node, and nodes often come together.
+    this.#arePeersDue = true;
+    this.#source.soon(() => {
+      this.#arePeersDue = false;
+      for (const readers of this.#readers.values()) for (const reader of readers) reader.wake();
+    });
   }
 
   #setNetwork(id: string): void {

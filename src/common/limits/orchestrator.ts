@@ -26,6 +26,8 @@ export const startFirstPatienceMs = 5_000;
 /** An update goes on to the next place only when the new task ran this long: a command that fails at its start has by then. */
 export const updateHoldMs = 500;
 /** Objects the allocator looks at before others have a turn: some milliseconds. */
-export const allocationsPerSlice = 2_000;
+export const allocationsPerSlice = 400;
 /** How long a container that is attached by hand waits for its address; the allocator needs milliseconds. */
 export const attachWaitMs = 10_000;
+/** Networks given their subnets in one go: with a thousand networks some milliseconds. */
+export const networksPerBatch = 10;

@@ -149,12 +149,16 @@ describe("manager/dispatcher/network-flow", () => {
   let store: Store;
   let index: NetworkIndex;
   let agents: PlayedAgent[];
+  /** What is to happen a little later. */
+  let later: (() => void)[];
 
   beforeEach(async () => {
     ({ store } = localStore());
     agents = [];
+    later = [];
     index = new NetworkIndex({
       view: () => store.view(),
+      soon: (run) => later.push(run),
       taskIds: () => [...store.view().each("task")].map(({ id }) => id),
     });
     const watch = store.watch();
@@ -181,6 +185,7 @@ describe("manager/dispatcher/network-flow", () => {
   async function quiet(): Promise<void> {
     for (let turn = 0; turn < 10; turn++) {
       await settled();
+      for (const run of later.splice(0)) run();
       for (const one of agents) one.release?.();
     }
   }
@@ -295,6 +300,18 @@ describe("manager/dispatcher/network-flow", () => {
     assert.deepEqual(
       one.heard.at(-1)?.endpoints.map(({ id }) => id),
       ["u2", "u4"],
+    );
+    check();
+  });
+
+  it("tells together of nodes that come together", async () => {
+    const one = await agent("n1");
+    const { length } = one.heard;
+    for (const i of [7, 8, 9]) await store.update((tx) => tx.create("node", node(`n${i}`, i)));
+    await quiet();
+    assert.deepEqual(
+      one.heard.slice(length).map(({ peers }) => peers.map(({ nodeId }) => nodeId)),
+      [["n7", "n8", "n9"]],
     );
     check();
   });

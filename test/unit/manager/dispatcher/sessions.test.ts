@@ -120,7 +120,11 @@ describe("manager/dispatcher/sessions", () => {
           secret: () => undefined,
           config: () => undefined,
         },
-        network: new NetworkIndex({ view: () => localStore().store.view(), taskIds: () => [] }),
+        network: new NetworkIndex({
+          view: () => localStore().store.view(),
+          taskIds: () => [],
+          soon: (run) => run(),
+        }),
         upToDate: async () => {
           if (!hasLeader) throw new ClusterError("unavailable", "no leader");
         },
