@@ -2,7 +2,7 @@
  * The tables of the host's own namespace: published ports lead to the data path's namespace, and the filter keeps strangers
  * out of overlays and containers (network.md 3 and 5.2). Pure.
  */
-import { isIPv6 } from "node:net";
+import { isIPv4, isIPv6 } from "node:net";
 import { secureVxlanPort, vxlanPort } from "../pools.ts";
 import { ofFamily } from "./balance.ts";
 import type { Table, TableChain, TableSet } from "./table.ts";
@@ -205,8 +205,9 @@ function publishedSets(published: readonly PublishedPort[]): [string, TableSet][
     const key = `${protocol} . ${number}`;
     if (at === undefined) all.set(key, "");
     else if (isIPv6(at)) at6.set(`${at} . ${key}`, "");
-    else if (/^\d+(\.\d+){3}$/.test(at)) at4.set(`${at} . ${key}`, "");
-    else on.set(`"${at}" . ${key}`, "");
+    else if (isIPv4(at)) at4.set(`${at} . ${key}`, "");
+    // What can be neither is bound to nothing: it is the user's text, and would be part of a command.
+    else if (/^[\w.@-]{1,15}$/.test(at)) on.set(`"${at}" . ${key}`, "");
   }
   const set = (header: string, elements: ReadonlyMap<string, string>): TableSet => ({
     kind: "set",
