@@ -16,14 +16,13 @@ import {
   peerNumbers,
   publishedPorts,
   type StateIndex,
-  serviceAddresses,
 } from "./nft/from-state.ts";
 import { guardTable, type HostBinding, portTable } from "./nft/host-tables.ts";
 import { ThreadNftables } from "./nft/library.ts";
 import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
 import { PortWatch } from "./nft/port-watch.ts";
 import type { Table } from "./nft/table.ts";
-import { taskTable, taskTableName } from "./nft/task-table.ts";
+import { TaskTables } from "./nft/task-tables.ts";
 import { hasMesh, type LocalBridge, type PlanInput, type Sandbox } from "./plan.ts";
 
 /** Where the name server of containers listens in the namespace `swarm`. */
@@ -83,11 +82,10 @@ export class NodeRules {
   readonly #forward: ForwardKeeper;
   readonly #portWatch: PortWatch;
   readonly #host: string | undefined;
+  readonly #taskTables = new TaskTables();
   readonly #swarmFile: string;
   readonly #fileOf: (id: string) => string;
   #index: StateIndex | undefined;
-  /** What the tables of containers were made from; the same objects make the same table. */
-  #tasks = new Map<string, { readonly state: ClusterState; readonly sandbox: Sandbox }>();
 
   constructor(o: {
     readonly applier: RulesApplier;
@@ -138,16 +136,12 @@ export class NodeRules {
     }
     for (const sandbox of input.sandboxes) {
       if (sandbox.overlays.length === 0 && !asksNames(sandbox)) continue;
-      const known = this.#tasks.get(sandbox.id);
-      if (known?.state === input.cluster && known.sandbox === sandbox) continue;
-      const file = this.#fileOf(sandbox.id);
-      const table = this.#taskTable(sandbox, input, index, file);
-      this.#tasks.set(sandbox.id, { state: input.cluster, sandbox });
-      works.push(keep(sandbox.id, this.#applier.apply(file, table)));
+      const table = this.#taskTable(sandbox, input, index);
+      works.push(keep(sandbox.id, this.#applier.apply(this.#fileOf(sandbox.id), table)));
     }
+    this.#taskTables.prune(index);
     await Promise.all(works);
     await this.#portWatch.look(input.cluster, false);
-    for (const owner of refused.keys()) if (owner !== undefined) this.#tasks.delete(owner);
     return refused;
   }
 
@@ -160,7 +154,6 @@ export class NodeRules {
 
   /** The namespace of a container is gone, or was made anew. */
   forget(id: string): void {
-    this.#tasks.delete(id);
     this.#applier.forget(this.#fileOf(id));
   }
 
@@ -171,7 +164,6 @@ export class NodeRules {
 
   /** Removes the tables of the node's own network. */
   async remove(instance: string): Promise<void> {
-    this.#tasks.clear();
     this.forgetSwarm();
     await this.#forward.remove();
     await this.#applier.remove(this.#host, tables.ports(instance));
@@ -213,11 +205,11 @@ export class NodeRules {
     return returnTable(meshRules(input, this.#indexOf(input.cluster))) !== undefined;
   }
 
-  #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex, file: string): Table {
-    const networkIds = new Set(sandbox.overlays.map(({ networkId }) => networkId));
-    const dns = asksNames(sandbox) ? input.dns : undefined;
-    const rules = { services: serviceAddresses(index, networkIds), dns };
-    return taskTable(rules, this.#applier.applied(file, taskTableName));
+  #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex): Table {
+    return this.#taskTables.tableFor(index, {
+      networkIds: sandbox.overlays.map(({ networkId }) => networkId),
+      dns: asksNames(sandbox) ? input.dns : undefined,
+    });
   }
 }
 

@@ -48,6 +48,8 @@ export class RulesApplier {
   readonly #spaces = new Map<string | undefined, Space>();
   /** Of the last listing that was in order. */
   readonly #digests = new WeakMap<Table, string>();
+  /** The last change from a table: many namespaces often go from one to the same other. */
+  readonly #changes = new WeakMap<Table, { readonly after: Table; readonly text: string }>();
   /** Backends that left, by namespace, to which flows are still to be deleted. */
   readonly #left = new Map<string | undefined, Set<string>>();
   /** Whatever speaks to the kernel comes after the one before. */
@@ -147,7 +149,7 @@ export class RulesApplier {
       return { space, wishes };
     });
     const change = (work: Work) =>
-      work.wishes.map((wish) => changeText(wish, work.space.applied)).join("");
+      work.wishes.map((wish) => this.#changeText(wish, work.space.applied)).join("");
     for (const work of works) this.#noteLeft(work);
     const failed = await this.#runWorks(works, change);
     // What is there is not what was thought: whole tables do not depend on it, nor one on the other.
@@ -161,6 +163,16 @@ export class RulesApplier {
       });
       for (const wish of work.wishes) for (const waiter of wish.waiters) waiter.reject(error);
     }
+  }
+
+  #changeText({ name, table }: Wish, applied: ReadonlyMap<string, Table>): string {
+    const before = applied.get(tableTitle(name));
+    if (table === undefined || before === undefined) return wholeText({ name, table });
+    const known = this.#changes.get(before);
+    if (known?.after === table) return known.text;
+    const text = tableChange(before, table);
+    this.#changes.set(before, { after: table, text });
+    return text;
   }
 
   /** Backends that leave with this work; before it is done. */
@@ -285,13 +297,7 @@ interface Refused {
   readonly output: string;
 }
 
-function changeText(wish: Wish, applied: ReadonlyMap<string, Table>): string {
-  const before = applied.get(tableTitle(wish.name));
-  if (wish.table === undefined || before === undefined) return wholeText(wish);
-  return tableChange(before, wish.table);
-}
-
-function wholeText(wish: Wish): string {
+function wholeText(wish: Omit<Wish, "waiters">): string {
   return wish.table === undefined ? noTable(wish.name) : wholeTable(wish.table);
 }
 
