@@ -32,9 +32,14 @@ export function chooseManager(choice: ManagerChoice): KnownManager | undefined {
   return candidates[Math.floor(random * candidates.length)];
 }
 
-/** Pause before the next try, in milliseconds: doubles from 100 ms to 8 s, spread over the upper half. */
+/**
+ * Pause before the next try, in milliseconds: doubles from 100 ms to 2 s, spread over the upper half.
+ *
+ * Not Docker's 8 s: with the time of a try that began before the way was free again, what a node knows of names and
+ * backends is right within 5 s after a cut.
+ */
 export function retryDelayMs(failures: number, random: number): number {
-  const full = Math.min(8000, 100 * 2 ** Math.min(failures, 10));
+  const full = Math.min(2000, 100 * 2 ** Math.min(failures, 10));
   return full / 2 + (full / 2) * random;
 }
 

@@ -45,8 +45,9 @@ export function networkServiceOf(service: Service): NetworkService | undefined {
     mode: endpoint.spec?.mode ?? "vip",
     virtualIps: endpoint.virtualIps,
     ports: endpoint.ports,
+    // Without an address of its own, it is known by these to be in a network that has none of its tasks yet.
     aliases: (spec?.task?.networks ?? [])
-      .filter(({ aliases }) => aliases.length > 0)
+      .filter(({ aliases }) => aliases.length > 0 || endpoint.spec?.mode === "dnsrr")
       .map(({ target, aliases }) => ServiceAliases.create({ networkId: target, names: aliases })),
     options: Object.fromEntries(labels.filter(([label]) => label.startsWith(optionPrefix))),
   });

@@ -3,7 +3,7 @@
  *
  * Networks: `front` and `back` (overlays), `ingress` (the mesh), `app` (an overlay that is called like a domain of the
  * world). Service `web` is in front and back, with an alias in each; `rr` is in back, without a service address; `idle` has
- * no ready task; `tool` is a container attached to front by hand; `box` a container in a bridge of the node.
+ * no ready task, `empty` none at all; `tool` is a container attached to front by hand; `box` a container in a bridge of the node.
  */
 import { deepEqual, equal } from "node:assert/strict";
 import type { ClusterState } from "../../../../../agent/network/cluster-state.ts";
@@ -85,6 +85,7 @@ const cluster: ClusterState = applyUpdate(
         { front: ["site", "api.example.com"], back: ["inner"] },
       ),
       service("rr", {}, { back: ["pool"] }),
+      service("empty", {}, { back: [] }),
       service("idle", { back: "10.2.0.9/24" }),
       service("mesh", { ingress: "10.255.0.3/16" }),
       service("other", { shop_data: "10.4.0.2/24" }),
@@ -151,6 +152,9 @@ const table: readonly (readonly [string, string, string, string])[] = [
   ["back", "idle", "A", "10.2.0.9"],
   ["back", "tasks.idle", "A", "no-data"],
   ["back", "idle.1", "A", "no-data"],
+  ["back", "empty", "A", "no-data"],
+  ["back", "tasks.empty", "A", "no-data"],
+  ["front", "empty", "A", "not-ours"],
   // Containers.
   ["front", "web.1", "A", "10.1.0.11"],
   ["front", "web.3", "A", "no-data"],
