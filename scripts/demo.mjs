@@ -1,6 +1,7 @@
 /**
  * What `npm run demo` shows: three managers and two workers in a playground, one of them taken for a 32-bit Raspberry Pi,
- * with a registry beside them, driven by the stock docker command only.
+ * with a registry beside them, driven by the stock docker command only: services that run and come back, then services that
+ * talk by name and are called from outside.
  *
  * Every command is printed before it runs, with its output below. Ends with exit code 1 when one of them fails, and takes
  * the playground down in any case, also after an interruption.
@@ -8,10 +9,11 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { labAddress } from "../build/src/playground/lab.js";
+import { address6Of, labAddress } from "../build/src/playground/lab.js";
 import { Playground } from "../build/src/playground/playground.js";
 import { dockerClients } from "../build/test/support/docker.js";
-import { startRegistry } from "../build/test/support/registry.js";
+import { OutsideClient } from "../build/test/support/outside.js";
+import { pushTestImagesTo, startRegistry } from "../build/test/support/registry.js";
 
 const managers = ["m1", "m2", "m3"];
 const workers = ["w1", "w2"];
@@ -145,6 +147,59 @@ async function show() {
     return left.every((list) => list.trim() === "");
   });
   await docker(leader, ["node", "ls"]);
+  await showNetworks();
+}
+
+/** Two services that talk by name, one of them published: from outside, through every node, with the caller's address. */
+async function showNetworks() {
+  say("An overlay network; one service in it answers on port 8080 of every node who calls it");
+  await pushTestImagesTo(registry.address, { networkOf: lab.labPid(), also: "echo" });
+  for (const name of managers) {
+    await docker("m1", ["node", "update", "--availability", "active", name], { quiet: true });
+  }
+  const create = ["service", "create", "--detach", "--network", "hive"];
+  await docker("m1", ["network", "create", "--driver", "overlay", "hive"]);
+  const ports = ["--publish", "8080:80", "--publish", "8080:80/udp"];
+  const echo = `${registry.address}/echo:1`;
+  await docker("m1", [...create, "--name", "who", "--replicas", "2", ...ports, echo]);
+  await running("m1", "who", 2);
+
+  say("Another one asks it by its name");
+  const ask =
+    "while sleep 1; do printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 3 who 80 | tail -n 1; done";
+  const asks = [...create, "--name", "asks", `${registry.address}/busybox:1`, "sh", "-c", ask];
+  await docker("m1", asks);
+  await running("m1", "asks", 1);
+  await until(30_000, "the service was asked", async () => {
+    return (await docker("m1", ["service", "logs", "asks"], { quiet: true })).includes(" 10.");
+  });
+  await docker("m1", ["service", "logs", "--tail", "3", "asks"]);
+
+  const outside = { labPid: lab.labPid(), name: "outside", address: "10.77.0.101" };
+  const caller = await OutsideClient.start(outside);
+  try {
+    say(`A machine outside, ${caller.address} and ${caller.address6}, calls every node`);
+    for (const { name, address } of lab.nodes()) {
+      for (const host of [address, address6Of(address)]) {
+        for (const protocol of ["tcp", "udp"]) {
+          const seen = await caller.call({ protocol, host, port: 8080 });
+          console.log(
+            `  ${name}  ${protocol} ${host.padEnd(10)}  answered by ${seen.server}, which saw ${seen.address}`,
+          );
+          const own = host.includes(":") ? caller.address6 : caller.address;
+          if (seen.address !== own) throw new Error(`${seen.address} is not ${own}`);
+        }
+      }
+    }
+  } finally {
+    await caller.stop();
+  }
+  await docker("m1", ["service", "rm", "who", "asks"]);
+  await until(60_000, "the network can go", async () => {
+    const removed = await lab.docker("m1", ["network", "rm", "hive"], { client });
+    return removed.code === 0;
+  });
+  await docker("m1", ["network", "ls"]);
 }
 
 /** Resolves when as many tasks of a service run. */
