@@ -9,6 +9,7 @@ import {
   addRoute,
   addRule,
   type FileOf,
+  isMadeOutside,
   makeLink,
   removeAddress,
   removeLink,
@@ -104,12 +105,20 @@ class Writer {
 
   batches(spaces: readonly string[]): Batch[] {
     const place = new Map(spaces.map((space, position) => [space, position]));
-    return [...this.#lines.values()]
+    const sorted = [...this.#lines.values()]
       .sort((a, b) => {
         const places = (place.get(a.batch.space) ?? 0) - (place.get(b.batch.space) ?? 0);
         return a.stage - b.stage || places;
       })
       .map(({ batch, lines }) => ({ ...batch, lines }));
+    const merged: Batch[] = [];
+    for (const batch of sorted) {
+      const last = merged.at(-1);
+      // Each batch is a program to start.
+      if (last?.space !== batch.space || last.tool !== batch.tool) merged.push(batch);
+      else merged[merged.length - 1] = { ...last, lines: [...last.lines, ...batch.lines] };
+    }
+    return merged;
   }
 }
 
@@ -256,9 +265,9 @@ function makeLinks(
     const owner = isShared(space) ? link.peer && ownerIn(link.peer.space) : space;
     const isMade = link.kind !== "veth" || link.peer !== undefined;
     if (found === undefined && isMade) {
-      const isTunnel = link.kind === "vxlan";
-      const at = { space: isTunnel ? hostSpace : space, tool: "ip" as const };
-      const stage = isTunnel ? stages.tunnels : stages.links;
+      const isOutside = isMadeOutside(link);
+      const at = { space: isOutside ? hostSpace : space, tool: "ip" as const };
+      const stage = isOutside ? stages.tunnels : stages.links;
       writer.add(stage, at, { text: makeLink(link, { space }, fileOf), owner });
     }
     if (found === undefined || isChanged(found, link)) {
@@ -278,7 +287,7 @@ function ownerIn(space: string): string | undefined {
 
 function isChanged(is: Link, should: Link): boolean {
   return (
-    is.mtu !== should.mtu ||
+    (should.mtu > 0 && is.mtu !== should.mtu) ||
     (should.mac !== "" && is.mac !== should.mac) ||
     is.master !== should.master ||
     is.hairpin !== should.hairpin

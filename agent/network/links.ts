@@ -2,14 +2,19 @@
  * Lines for `ip -batch -`: devices, addresses, routes and rules. Pure text.
  *
  * A device is made in the namespace that holds it, but a VXLAN device from the node's own network, so that its UDP socket
- * stays there.
+ * stays there, and devices on one of the node's from there, too.
  */
 import { type Address, type Link, mainTable, type Route, type Rule } from "./model.ts";
 
 /** Finds the file that keeps a namespace; undefined for the node's own network. */
 export type FileOf = (space: string) => string | undefined;
 
-/** Lines that make a device, without what it is a port of; for a VXLAN device, to be run in the node's own network. */
+/** Whether a device is made in the node's own network, wherever it is to be. */
+export function isMadeOutside({ kind }: Link): boolean {
+  return kind === "vxlan" || kind === "macvlan" || kind === "ipvlan";
+}
+
+/** Line that makes a device, without what it is a port of; see `isMadeOutside`. */
 export function makeLink(link: Link, target: { readonly space: string }, fileOf: FileOf): string {
   const { name, mtu } = link;
   const mac = link.mac === "" ? "" : ` address ${link.mac}`;
@@ -18,6 +23,12 @@ export function makeLink(link: Link, target: { readonly space: string }, fileOf:
       return `link add ${name} mtu ${mtu}${mac} type bridge mcast_snooping 0`;
     case "vxlan":
       return `link add ${name} netns ${fileOf(target.space)} mtu ${mtu}${mac} ${vxlan(link)}`;
+    case "macvlan":
+    case "ipvlan": {
+      const { device, mode } = link.parent ?? { device: "", mode: "" };
+      const how = mode === "" ? "" : ` mode ${mode}`;
+      return `link add link ${device} name ${name} netns ${fileOf(target.space)}${mac} type ${link.kind}${how}`;
+    }
     case "veth": {
       const file = link.peer === undefined ? undefined : fileOf(link.peer.space);
       const netns = file === undefined ? "" : ` netns ${file}`;
@@ -37,7 +48,7 @@ function vxlan({ vxlan: settings }: Link): string {
 /** Lines that bring a device into its state once it is there, in its namespace. */
 export function setLink(link: Link): string[] {
   const { name, mtu, mac, master, kind } = link;
-  const lines = [`link set ${name} mtu ${mtu}`];
+  const lines = mtu === 0 ? [] : [`link set ${name} mtu ${mtu}`];
   // The other end of a veth gets its hardware address here, too.
   if (mac !== "") lines.push(`link set ${name} address ${mac}`);
   if (master !== "") lines.push(`link set ${name} master ${master}`);

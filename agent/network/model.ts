@@ -17,7 +17,8 @@ export interface VxlanSettings {
 /** One network device. */
 export interface Link {
   readonly name: string;
-  readonly kind: "veth" | "bridge" | "vxlan";
+  readonly kind: "veth" | "bridge" | "vxlan" | "macvlan" | "ipvlan";
+  /** That of the device below it when 0. */
   readonly mtu: number;
   /** Any when empty. */
   readonly mac: string;
@@ -30,6 +31,8 @@ export interface Link {
    */
   readonly peer: { readonly name: string; readonly space: string } | undefined;
   readonly vxlan: VxlanSettings | undefined;
+  /** Device of the node's own network that a macvlan or ipvlan device is on, and how. */
+  readonly parent?: { readonly device: string; readonly mode: string };
 }
 
 /** An address of a device. */

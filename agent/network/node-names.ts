@@ -11,8 +11,8 @@ import { resolverAt } from "./dns/resolvers.ts";
 import { type Caller, NameServer } from "./dns/server.ts";
 import { canEnter, within } from "./namespace.ts";
 import type { NameServerPlace } from "./node-rules.ts";
-import type { Sandbox } from "./plan.ts";
 import { gateway } from "./pools.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 /** Where containers ask. */
 export const containerNameServer = "127.0.0.11";

@@ -23,7 +23,8 @@ import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
 import { PortWatch } from "./nft/port-watch.ts";
 import type { Table } from "./nft/table.ts";
 import { TaskTables } from "./nft/task-tables.ts";
-import { hasMesh, type LocalBridge, type PlanInput, type Sandbox } from "./plan.ts";
+import { hasMesh, type LocalBridge, type PlanInput } from "./plan.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 /** Where the name server of containers listens in the namespace `swarm`. */
 export interface NameServerPlace {

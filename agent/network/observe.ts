@@ -56,7 +56,7 @@ export async function observe(file: string | undefined, look: Look): Promise<Spa
 export function linkFrom(json: unknown): Link[] {
   const info = field(json, "linkinfo");
   const kind = text(info, "info_kind");
-  if (kind !== "veth" && kind !== "bridge" && kind !== "vxlan") return [];
+  if (!isKnownKind(kind)) return [];
   const data = field(info, "info_data");
   const through = text(data, "link");
   return [
@@ -79,6 +79,10 @@ export function linkFrom(json: unknown): Link[] {
           : undefined,
     },
   ];
+}
+
+function isKnownKind(kind: string): kind is Link["kind"] {
+  return ["veth", "bridge", "vxlan", "macvlan", "ipvlan"].includes(kind);
 }
 
 /** Addresses of a device. */

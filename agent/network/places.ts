@@ -9,13 +9,15 @@ import type {
   NetworkPlace,
 } from "../../src/common/container/networks.ts";
 import type { Container, NetworkJoin } from "../../src/common/container/types.ts";
+import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { contains, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import type { TakenPort } from "./local/host-ports.ts";
 import type { Address } from "./model.ts";
 import { localBridge, localDevice } from "./names.ts";
-import type { BridgePlace, LocalBridge, OverlayPlace, Sandbox } from "./plan.ts";
+import type { LocalBridge } from "./plan.ts";
 import { canonical, endpointMac, gateway6Of, ingress6Of } from "./pools.ts";
+import type { BridgePlace, OverlayPlace, ParentPlace, Sandbox } from "./sandbox.ts";
 
 /** A container in a network of the swarm; the join has its addresses. */
 export interface SwarmJoin {
@@ -69,6 +71,7 @@ export function sandboxOf(request: PlaceRequest): Sandbox {
     gateway: address === undefined ? undefined : { address, address6, outward },
     overlays: places,
     bridges: address === undefined ? bridges : bridges.map(withoutGateway),
+    parents: parentPlaces(local, localNetworks, address === undefined && !hasWayOut(bridges)),
   };
 }
 
@@ -108,6 +111,53 @@ function placed(text: string, network: Network): Omit<Address, "device"> {
   return { address: canonical(address), length: address.includes(":") ? 128 : 32 };
 }
 
+function hasWayOut(bridges: readonly BridgePlace[]): boolean {
+  return bridges.some(({ gateway, gateway6 }) => gateway !== "" || gateway6 !== "");
+}
+
+/** @throws ClusterError invalid-argument for a network that names no device of the node. */
+function parentPlaces(
+  { places }: ContainerPlaces,
+  networks: readonly LocalNetwork[],
+  hasDefaultRoute: boolean,
+): ParentPlace[] {
+  let isFirst = hasDefaultRoute;
+  return places.flatMap((place, position): ParentPlace[] => {
+    const network = networks.find(({ id }) => id === place.networkId);
+    const kind = network?.driver;
+    if (network === undefined || (kind !== "macvlan" && kind !== "ipvlan")) return [];
+    const parent = network.options["parent"] ?? "";
+    if (parent === "") {
+      throw new ClusterError(
+        "invalid-argument",
+        `network ${network.name} is on no device: make it with --opt parent=DEVICE`,
+      );
+    }
+    const hasRoute = isFirst;
+    isFirst = false;
+    return [
+      {
+        kind,
+        parent,
+        mode: network.options[`${kind}_mode`] ?? (kind === "macvlan" ? "bridge" : "l2"),
+        device: localDevice(position),
+        addresses: addressesOf(place),
+        gateway: hasRoute ? place.gateway : "",
+        gateway6: hasRoute && place.gateway6 !== "" ? canonical(place.gateway6) : "",
+        mac: place.macAddress,
+      },
+    ];
+  });
+}
+
+function addressesOf(place: NetworkPlace): Omit<Address, "device">[] {
+  const { address, address6 } = place;
+  return [
+    ...(address === "" ? [] : [{ address, length: place.prefixLength }]),
+    ...(address6 === "" ? [] : [{ address: canonical(address6), length: place.prefixLength6 }]),
+  ];
+}
+
 /** Places in bridge networks of the node; the first one with a gateway has the default route. */
 export function bridgePlaces(
   { places }: ContainerPlaces,
@@ -118,13 +168,6 @@ export function bridgePlaces(
   return places.flatMap((place, position): BridgePlace[] => {
     const network = networks.find(({ id }) => id === place.networkId);
     if (network?.driver !== "bridge") return [];
-    const addresses: Omit<Address, "device">[] = [];
-    if (place.address !== "") {
-      addresses.push({ address: place.address, length: place.prefixLength });
-    }
-    if (place.address6 !== "") {
-      addresses.push({ address: canonical(place.address6), length: place.prefixLength6 });
-    }
     const first = gateway === "" ? place.gateway : "";
     const first6 = gateway6 === "" ? place.gateway6 : "";
     gateway ||= first;
@@ -136,7 +179,7 @@ export function bridgePlaces(
         aliases: place.aliases,
         bridge: localBridge(place.networkId),
         device: localDevice(position),
-        addresses,
+        addresses: addressesOf(place),
         gateway: first,
         gateway6: first6 === "" ? "" : canonical(first6),
         mac: place.macAddress,

@@ -48,58 +48,7 @@ import {
   vxlanPort,
   wireguardAddress,
 } from "./pools.ts";
-
-/** A container's place in an overlay network. */
-export interface OverlayPlace {
-  readonly networkId: string;
-  readonly vni: number;
-  /** Without prefix length, one of each family at most. */
-  readonly addresses: readonly Omit<Address, "device">[];
-  readonly mac: string;
-  /** As the network's options say; derived from the underlay when 0. */
-  readonly mtu: number;
-  /** Its frames travel inside WireGuard. */
-  readonly encrypted: boolean;
-}
-
-/** A container's place in a bridge network of this node alone. */
-export interface BridgePlace {
-  readonly networkId: string;
-  /** Containers in it find each other by name: not in the default network, as with Docker. */
-  readonly named: boolean;
-  readonly aliases: readonly string[];
-  /** Bridge in the namespace `swarm`, one of `PlanInput.bridges`. */
-  readonly bridge: string;
-  readonly device: string;
-  readonly addresses: readonly Omit<Address, "device">[];
-  /** Empty ones are none: the default routes lead elsewhere. */
-  readonly gateway: string;
-  readonly gateway6: string;
-  readonly mac: string;
-}
-
-/** A container's address towards the gateway. */
-export interface GatewayPlace {
-  readonly address: string;
-  readonly address6: string;
-  /** Whether it may reach more than the name server through it. */
-  readonly outward: boolean;
-}
-
-/** A container as the plan sees it; kept over restarts of the daemon. */
-export interface Sandbox {
-  /** Id of the container. */
-  readonly id: string;
-  readonly taskId: string;
-  /** Name of the container. */
-  readonly name: string;
-  /** Name servers it was given. */
-  readonly resolvers: readonly string[];
-  /** Its one address towards the gateway: of the mesh, or the node's own. Undefined: it has no such device. */
-  readonly gateway: GatewayPlace | undefined;
-  readonly overlays: readonly OverlayPlace[];
-  readonly bridges: readonly BridgePlace[];
-}
+import type { OverlayPlace, Sandbox } from "./sandbox.ts";
 
 /** The bridge of a network of this node alone. */
 export interface LocalBridge {
@@ -520,6 +469,14 @@ function sandboxPlan(sandbox: Sandbox, { underlay, ipv6, bridges }: PlanInput): 
     if (gateway6 !== "" && ipv6) routes.push(route(device, "default", { via: gateway6 }));
     // The name server at 127.0.0.11 is reached through it.
     settings.push([`net/ipv4/conf/${device}/route_localnet`, "1"]);
+  }
+  for (const place of sandbox.parents ?? []) {
+    const { device, kind, parent, mode, gateway: via, gateway6 } = place;
+    const mac = kind === "macvlan" ? place.mac : "";
+    links.push({ ...plainLink(device, kind, 0), mac, parent: { device: parent, mode } });
+    put(device, place.addresses);
+    if (via !== "") routes.push(route(device, "default", { via }));
+    if (gateway6 !== "" && ipv6) routes.push(route(device, "default", { via: gateway6 }));
   }
   routes.push(...nameServerRoute(sandbox, bridges));
   if (sandbox.gateway !== undefined) {

@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Sandbox } from "./plan.ts";
+import type { Sandbox } from "./sandbox.ts";
 
 /** The folder of the files. */
 export class SandboxStore {

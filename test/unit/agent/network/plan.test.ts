@@ -5,8 +5,9 @@ import { deepEqual, equal } from "node:assert/strict";
 import { type ClusterState, emptyClusterState } from "../../../../agent/network/cluster-state.ts";
 import { diff, isNothing, type Steps } from "../../../../agent/network/diff.ts";
 import type { Plan } from "../../../../agent/network/model.ts";
-import { type PlanInput, plan, type Sandbox } from "../../../../agent/network/plan.ts";
+import { type PlanInput, plan } from "../../../../agent/network/plan.ts";
 import { uplinkOf } from "../../../../agent/network/pools.ts";
+import type { Sandbox } from "../../../../agent/network/sandbox.ts";
 import {
   Network,
   NetworkAttachment,
@@ -116,8 +117,9 @@ const everything = [
     "host ip",
     "link add vx4097 netns /ns/swarm mtu 1450 type vxlan id 4097 local 192.0.2.1 dstport 4789 nolearning proxy",
     "link add vx-ing netns /ns/swarm mtu 1450 address 02:42:0a:fe:00:01 type vxlan id 4096 local 192.0.2.1 dstport 4789 nolearning proxy",
+    "link set sk0123-up mtu 1500",
+    "link set sk0123-up up",
   ],
-  ["host ip", "link set sk0123-up mtu 1500", "link set sk0123-up up"],
   [
     "swarm ip",
     "link set up0 mtu 1500",
@@ -226,6 +228,31 @@ describe("agent/network/plan", () => {
       "route replace 10.255.0.8 via 10.254.0.3 dev vx-ing",
       "swarm bridge",
       "fdb replace 02:42:0a:00:01:06 dev vx4097 dst 192.0.2.3 self permanent",
+    ]);
+  });
+
+  it("puts devices of macvlan networks on those of the node", () => {
+    const place = {
+      kind: "macvlan",
+      parent: "eth1",
+      mode: "bridge",
+      device: "eth0",
+      addresses: [{ address: "10.66.0.2", length: 24 }],
+      gateway: "10.66.0.1",
+      gateway6: "",
+      mac: "02:42:0a:42:00:02",
+    } as const;
+    const second = { ...sandbox, id: other, overlays: [], gateway: undefined, parents: [place] };
+    const both = plan({ ...input, sandboxes: [sandbox, second] });
+    deepEqual(text(steps(plan(input), both)).flat(), [
+      "host ip",
+      "link add link eth1 name eth0 netns /ns/bbbbb address 02:42:0a:42:00:02 type macvlan mode bridge",
+      "bbbbb ip",
+      "link set eth0 address 02:42:0a:42:00:02",
+      "link set eth0 up",
+      "link set lo up",
+      "addr replace 10.66.0.2/24 dev eth0",
+      "route replace default via 10.66.0.1 dev eth0",
     ]);
   });
 
