@@ -135,15 +135,28 @@ function patched(state: ClusterState, patches: Patches, nodeId: string): Changed
 /** The map with the changes, itself where there are none, and their ids. */
 function patch<T>(before: ReadonlyMap<string, T>, { put, removed }: Patch<T>, encode: Encode<T>) {
   const ids = new Set<string>();
-  const map = new Map(before);
-  for (const id of removed) if (map.delete(id)) ids.add(id);
-  for (const [id, object] of put) {
-    const old = map.get(id);
-    if (old !== undefined && Buffer.compare(encode(old), encode(object)) === 0) continue;
-    map.set(id, object);
+  // Copied only for a change: there may be ten thousand entries, and most messages are about one.
+  let copy: Map<string, T> | undefined;
+  const own = () => {
+    copy ??= new Map(before);
+    return copy;
+  };
+  for (const id of removed) {
+    if (!before.has(id)) continue;
+    own().delete(id);
     ids.add(id);
   }
-  return { map: ids.size > 0 ? map : before, ids };
+  for (const [id, object] of put) {
+    const old = (copy ?? before).get(id);
+    if (old !== undefined && isSame(old, object, encode)) continue;
+    own().set(id, object);
+    ids.add(id);
+  }
+  return { map: copy ?? before, ids };
+}
+
+function isSame<T>(a: T, b: T, encode: Encode<T>): boolean {
+  return a === b || Buffer.compare(encode(a), encode(b)) === 0;
 }
 
 function byId<T extends { readonly id: string }>(object: T): readonly [string, T] {

@@ -199,9 +199,9 @@ function encodeRecord({ type, value }: AnswerRecord): Buffer {
 }
 
 function addressBytes(text: string): Buffer {
-  const address = parseAddress(text);
-  if (address?.family !== 6) return Buffer.from(text.split(".").map(Number));
-  return Buffer.from(address.value.toString(16).padStart(32, "0"), "hex");
+  if (!text.includes(":")) return Buffer.from(text.split(".").map(Number));
+  const value = parseAddress(text)?.value ?? 0n;
+  return Buffer.from(value.toString(16).padStart(32, "0"), "hex");
 }
 
 function lowered(bytes: Buffer): Buffer {

@@ -200,6 +200,8 @@ export function indexOf(source: {
 /** An address without prefix length, in its shortest form. */
 export function plainAddress(text: string): string {
   const [plain = ""] = text.split("/");
+  // Those of IPv4 have one form only.
+  if (!plain.includes(":")) return plain;
   const address = parseAddress(plain);
   return address === undefined ? plain : formatAddress(address);
 }
