@@ -66,6 +66,12 @@ export function checkNetwork(config: LocalNetworkConfig): void {
     }
     checkOption(name, value);
   }
+  if (driver !== "bridge" && (config.options["parent"] ?? "") === "") {
+    throw new ClusterError(
+      "invalid-argument",
+      `a network of driver ${driver} needs the option parent: name a device of this host, such as -o parent=eth0`,
+    );
+  }
   const ipamDriver = config.ipam?.driver?.name ?? "";
   if (ipamDriver !== "" && ipamDriver !== "default") {
     throw new ClusterError(

@@ -100,6 +100,7 @@ describe("agent/network/local/local-networks", () => {
       [config("n2", { driver: "host" }), /only one instance of "host" network is allowed/],
       [config("n2", { options: { color: "red" } }), /invalid option "color"/],
       [config("n2", { options: { "com.docker.network.driver.mtu": "x" } }), /driver\.mtu/],
+      [config("n2", { driver: "macvlan" }), /needs the option parent/],
       [config("n2", { ipam: subnet("10.1.0.0/25") }), /Pool overlaps/],
       [config("n2", { ipam: subnet("10.2.3.0/24") }), /Pool overlaps/],
     ];
