@@ -22,6 +22,7 @@ import {
   httpConnectionsMax,
   httpHeadBytesMax,
   httpHeadTimeoutMs,
+  httpIdleTimeoutMs,
 } from "../common/limits/limits.ts";
 import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
@@ -87,6 +88,8 @@ export interface TcpListener {
 
 const serverOptions: ServerOptions = {
   headersTimeout: httpHeadTimeoutMs,
+  // A connection that closes as the next request is on its way fails it: clients do not repeat a POST.
+  keepAliveTimeout: httpIdleTimeoutMs,
   // Uploads take as long as they take; JSON bodies have a limit of their own.
   requestTimeout: 0,
   connectionsCheckingInterval: httpHeadTimeoutMs / 4,

@@ -129,6 +129,8 @@ export const rpcReconnectMsMax = 5_000;
 export const rpcErrorTextMax = 2_048;
 /** A client of the Engine API must have sent its request's head by then; silent ones are cut. */
 export const httpHeadTimeoutMs = 10_000;
+/** Connections to the Engine API wait this long for their next request; a slow client takes over 5 s between two. */
+export const httpIdleTimeoutMs = 120_000;
 /** ... and a JSON body by then; uploads take as long as they take. */
 export const httpRequestTimeoutMs = 60_000;
 /** A client whose conversation is over must close its side by then. */

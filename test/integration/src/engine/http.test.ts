@@ -37,6 +37,19 @@ describe("engine over HTTP", () => {
     }
   });
 
+  it("keeps a connection for a slow client's next request", async () => {
+    const answer = await new Promise<string>((resolve, reject) => {
+      const client = createConnection(engine.socket, () => {
+        client.write("GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n");
+      });
+      client.once("error", reject).once("data", (chunk) => {
+        client.destroy();
+        resolve(chunk.toString());
+      });
+    });
+    assert.match(answer, /^keep-alive: timeout=120\r$/im);
+  });
+
   it("answers the ping in every state of the node", async () => {
     const texts = [
       [{ state: "inactive", controlAvailable: false }, "inactive"],
