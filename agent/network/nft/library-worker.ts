@@ -37,6 +37,9 @@ const runBuffer = nft.func("int nft_run_cmd_from_buffer(void *ctx, const char *b
 /** How long the kernel surely takes to be done with what a transaction removed. */
 const contextRestMs = 250;
 
+/** Each holds about half a megabyte. */
+const contexts = { restingMax: 16, max: 48 } as const;
+
 /** Where the daemon is: for jobs without a namespace of their own. */
 const home = openSync("/proc/thread-self/ns/net", "r");
 
@@ -50,6 +53,7 @@ parentPort?.on("message", (message: readonly LibraryJob[] | "close") => {
     return;
   }
   parentPort?.postMessage(message.map(run));
+  while (spent.length > contexts.restingMax) contextFree(spent.shift()?.context);
   freeing ??= setTimeout(freeSpent, contextRestMs);
 });
 parentPort?.postMessage("ready");
@@ -77,7 +81,9 @@ function command(job: LibraryJob): LibraryAnswer {
     const ok = runBuffer(context, job.text) === 0;
     return { ok, output: String((ok ? getOutput(context) : getError(context)) ?? "") };
   } finally {
-    spent.push({ context, atMs: performance.now() });
+    if (job.what === "list") contextFree(context);
+    else spent.push({ context, atMs: performance.now() });
+    if (spent.length > contexts.max) contextFree(spent.shift()?.context);
   }
 }
 
