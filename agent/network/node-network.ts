@@ -194,7 +194,7 @@ export class NodeNetwork {
   /** All containers of earlier lives and the state of the cluster are known: what nobody claimed goes. */
   claimed(): void {
     this.#mayClean = true;
-    for (const id of this.#unclaimed) void this.leave(id);
+    for (const id of this.#unclaimed) this.leave(id).catch((error) => this.#warn(error));
     const files = this.#store.files().filter((id) => !this.#sandboxes.has(id));
     for (const id of files) this.#ended.add(id);
     this.#unclaimed.clear();

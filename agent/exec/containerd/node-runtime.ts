@@ -182,8 +182,10 @@ export class NodeRuntime implements Runtime {
     return this.#network.drain(container, signal);
   }
 
-  /** To be called once the containers and the cluster of this node are known: what others left behind goes. */
-  clean(): void {
+  /** To be called once the cluster of this node is known: what others left behind goes, when the containers are known. */
+  async clean(): Promise<void> {
+    // While containerd is away they may run all the same.
+    await this.loaded;
     this.#network.claimed();
   }
 
