@@ -10,9 +10,11 @@
  * runs after a failed build. Reports are left in build/reports. Around the suites that start processes, the whole
  * machine is compared (test/support/leaks.ts): what is left behind counts as a failure.
  */
+import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const top = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -35,7 +37,13 @@ const suites = {
       testMs: 60_000,
     }),
   e2e: () =>
-    mocha("e2e", ["build/test/e2e/**/*.test.js"], { timeoutMs: 30 * minute, testMs: 5 * minute }),
+    mocha("e2e", ["build/test/e2e/**/*.test.js"], {
+      timeoutMs: 30 * minute,
+      testMs: 5 * minute,
+      without: alone,
+    }),
+  alone: () => mocha("alone", [alone], { timeoutMs: 5 * minute, testMs: 2 * minute }),
+  both: () => sideBySide(["integration", "e2e"]),
   sim: () => program("sim", "build/test/sim/run.js", ["--seeds", "200"], 10 * minute),
   mutants: () => program("mutants", "build/test/sim/mutants.js", ["--only", "1,2,3"], 10 * minute),
   "sim-long": () =>
@@ -48,14 +56,19 @@ const suites = {
   },
   churn: () => program("churn", "build/test/churn/run.js", [], 30 * minute),
 };
+/** Compares the whole machine around each of its tests: nothing else may run beside it. */
+const alone = "build/test/e2e/playground.test.js";
 const groups = {
   check: ["build", "lint", "unit"],
-  all: ["setup", "build", "lint", "unit", "sim", "mutants", "integration", "e2e"],
+  // Both wait for timers and processes most of the time, and share nothing but the machine.
+  all: ["setup", "build", "lint", "unit", "sim", "mutants", "both", "alone"],
   long: ["build", "churn", "names-long", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
-const leaving = new Set(["integration", "e2e", "names-long"]);
+const leaving = new Set(["integration", "e2e", "both", "alone", "names-long"]);
 
+/** Name of the suite whose step runs here, while several run side by side. */
+const lane = new AsyncLocalStorage();
 const total = { passed: 0, failed: 0, skipped: 0 };
 const running = new Set();
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => interrupted(signal));
@@ -95,8 +108,19 @@ async function command(name, words, timeoutMs) {
   if (result !== "") fail(`${name}: ${result}`);
 }
 
-/** The mocha suite over `globs`, counted from its report. */
-async function mocha(name, globs, { timeoutMs, testMs }) {
+/** Suites at the same time, each line with the name of its suite before it. */
+async function sideBySide(names) {
+  await Promise.all(
+    names.map(async (name) => {
+      const start = performance.now();
+      await lane.run(name, suites[name]);
+      console.log(`   ${name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    }),
+  );
+}
+
+/** The mocha suite over `globs` but the file `without`, counted from its report. */
+async function mocha(name, globs, { timeoutMs, testMs, without }) {
   const found = globs.filter((glob) => hasFiles(glob));
   if (found.length === 0) {
     console.log(`  no tests yet`);
@@ -107,6 +131,7 @@ async function mocha(name, globs, { timeoutMs, testMs }) {
   const words = [process.execPath, "--enable-source-maps", "node_modules/mocha/bin/mocha.js"];
   words.push("--no-config", "--timeout", String(testMs), "--exit");
   words.push("--reporter", "scripts/mocha-reporter.cjs", "--reporter-option", `output=${report}`);
+  if (without !== undefined) words.push("--ignore", without);
   const result = await start([...words, ...found], timeoutMs);
   if (!existsSync(report)) {
     fail(`${name}: ended without a report (${result || "exit 0"})`);
@@ -153,10 +178,16 @@ function fail(message) {
 /** Runs a command in a process group of its own; "" when it exited with 0, else what went wrong. */
 function start(words, timeoutMs) {
   return new Promise((resolve) => {
+    const name = lane.getStore();
+    const output = name === undefined ? "inherit" : "pipe";
     const child = spawn(words[0], words.slice(1), {
-      stdio: ["ignore", "inherit", "inherit"],
+      stdio: ["ignore", output, output],
       detached: true,
     });
+    for (const stream of [child.stdout, child.stderr]) {
+      if (stream === null) continue;
+      createInterface({ input: stream }).on("line", (line) => console.log(`${name}: ${line}`));
+    }
     running.add(child.pid);
     let late = false;
     const timer = setTimeout(() => {
@@ -166,9 +197,14 @@ function start(words, timeoutMs) {
     }, timeoutMs);
     child.once("error", (error) => finish(`cannot start: ${error.message}`));
     child.once("exit", (code, signal) => {
-      finish(
-        late ? `stopped after ${timeoutMs / 1000} s` : code === 0 ? "" : `exit ${code ?? signal}`,
-      );
+      const result = late
+        ? `stopped after ${timeoutMs / 1000} s`
+        : code === 0
+          ? ""
+          : `exit ${code ?? signal}`;
+      // Its last lines are read first; a process it left behind must not hold this up.
+      child.once("close", () => finish(result));
+      setTimeout(() => finish(result), 2_000).unref();
     });
     function finish(result) {
       clearTimeout(timer);
