@@ -273,7 +273,9 @@ describe("services", function () {
       second.filter((id) => first.includes(id)),
       [],
     );
-    await lab.docker("m2", ["service", "update", "--detach", "--args", "sh -c 'exit 4'", "turn"]);
+    // Without a delay the next slot follows as soon as this one runs, which it does for a moment.
+    const failing = ["--update-delay", "10s", "--args", "sh -c 'exit 4'"];
+    await lab.docker("m2", ["service", "update", "--detach", ...failing, "turn"]);
     match(
       await updated("turn"),
       /^paused: update paused due to failure or early termination of task [0-9a-z]{25}$/,
