@@ -69,7 +69,8 @@ export function removeNetwork(tx: Tx, request: RemoveRequest): Done {
   const [service] = tx.find("service", "network", id);
   if (service !== undefined && !isIngress(network))
     throw inUse(`network ${id} is in use by service ${service.id}`);
-  const task = tx.find("task", "network", id).find(isRunning);
+  // Tasks of a service that is gone are about to be told to stop: `docker stack rm` does not wait for that.
+  const task = tx.find("task", "network", id).find((one) => isRunning(one) && isWanted(tx, one));
   if (task !== undefined && !isIngress(network))
     throw inUse(`network ${id} is in use by task ${task.id}`);
   if (!isIngress(network)) tx.requireNone("service", "network", id);
@@ -89,6 +90,10 @@ function isRunning(task: Task): boolean {
     TaskStateNumber(task.desiredState) <= running &&
     TaskStateNumber(task.status?.state ?? "new") <= running
   );
+}
+
+function isWanted(tx: Tx, { serviceId }: Task): boolean {
+  return serviceId === "" || tx.get("service", serviceId) !== undefined;
 }
 
 function inUse(message: string): ClusterError {

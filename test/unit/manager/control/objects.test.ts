@@ -199,6 +199,19 @@ describe("manager/control/networks", () => {
     );
     await remove();
   });
+
+  it("goes while tasks run in it whose service was removed just before, as `docker stack rm` does", async () => {
+    const control = testControl();
+    const { id } = await create(control, { Name: "back" });
+    const networks = [
+      { networkId: id, addresses: [], aliases: [], driverOptions: {}, ownDriver: "" },
+    ];
+    await control.store.update((tx) =>
+      tx.create("task", testTask("t1", { networks, serviceId: "gone" })),
+    );
+    await control.call(ControlService.removeNetwork, { id, force: false });
+    assert.equal(control.store.view().get("network", id), undefined);
+  });
 });
 
 describe("manager/control/nodes", () => {
