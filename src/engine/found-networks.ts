@@ -18,6 +18,8 @@ export interface FoundNetwork extends NetworkFacts {
   readonly json: () => Json;
   /** Of the swarm's, for its services and tasks. */
   readonly network?: Network;
+  /** Only holds settings for others. */
+  readonly configOnly?: boolean;
 }
 
 /** What is made by the node for itself once it is in a swarm. */
@@ -58,6 +60,7 @@ function foundLocal(context: EngineContext, network: LocalNetwork): FoundNetwork
     createdAtMs: network.createdAtMs,
     inUse: () => networks.containersIn(network.id).length > 0,
     json: () => localNetworkToJson(network, membersOf(context, network.id)),
+    configOnly: network.configOnly ?? false,
   };
 }
 

@@ -84,7 +84,8 @@ async function createNetwork(context: EngineContext, request: EngineRequest): Pr
   const networks = await allNetworks(context, request);
   if (networks.some((network) => network.name === name))
     throw new ClusterError("already-exists", `network with name ${name} already exists`);
-  const ofSwarm = driver === "overlay" || body.string("Scope") === "swarm" || spec.ingress;
+  const ofSwarm =
+    !spec.configOnly && (driver === "overlay" || body.string("Scope") === "swarm" || spec.ingress);
   if (!ofSwarm) {
     const made = await context.ports.runtime.networks.create(localFromJson(body, driver));
     return json({ Id: made.id, Warning: "" }, 201);
@@ -98,15 +99,10 @@ async function createNetwork(context: EngineContext, request: EngineRequest): Pr
 
 function localFromJson(body: JsonObject, driver: string): LocalNetworkConfig {
   const spec = networkSpecFromJson(body);
-  if (spec.configOnly || spec.configFrom !== "")
+  if (spec.configOnly && (spec.attachable || spec.ingress || body.string("Scope") !== ""))
     throw new ClusterError(
-      "unimplemented",
-      "ConfigOnly and ConfigFrom are not supported: give the options to the network itself",
-    );
-  if (spec.attachable)
-    throw new ClusterError(
-      "invalid-argument",
-      `a network of driver ${driver} is the node's own and attachable as it is: leave --attachable out`,
+      "permission-denied",
+      "configuration network can only contain network specific fields. Network operator fields like [ ingress | internal | attachable | scope ] are not supported: give them to the networks that are made from it",
     );
   if (body.optionalBool("EnableIPv4") === false)
     throw new ClusterError("unimplemented", "EnableIPv4 is needed: leave --ipv4=false out");
@@ -118,6 +114,9 @@ function localFromJson(body: JsonObject, driver: string): LocalNetworkConfig {
     internal: spec.internal,
     ipv6: spec.ipv6Enabled,
     ipam: spec.ipam,
+    attachable: spec.attachable,
+    configOnly: spec.configOnly,
+    configFrom: spec.configFrom,
   };
 }
 
@@ -165,7 +164,8 @@ async function pruneNetworks(context: EngineContext, request: EngineRequest): Pr
   return json({ NetworksDeleted: removed.length === 0 ? null : removed });
 }
 
-function isKept({ name }: FoundNetwork): boolean {
+function isKept({ name, configOnly }: FoundNetwork): boolean {
+  if (configOnly === true) return true;
   return predefinedNames.includes(name) || name === "ingress" || name === "docker_gwbridge";
 }
 

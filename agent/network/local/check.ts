@@ -47,6 +47,8 @@ export function checkNetwork(config: LocalNetworkConfig): void {
     );
   }
   const { driver } = config;
+  // The options are those of a driver that is not known yet.
+  if (config.configOnly === true) return;
   if (driver === "host" || driver === "null") {
     throw new ClusterError(
       "permission-denied",

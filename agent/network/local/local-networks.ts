@@ -22,11 +22,12 @@ import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
 import { type IpPrefix, parsePrefix } from "../../../src/common/spec/cidr.ts";
 import { checkNetwork } from "./check.ts";
+import { checkUnused, configured } from "./configuration.ts";
 import { chooseHostPorts, type PortProbe, type TakenPort } from "./host-ports.ts";
 import { type AddressPool, type ChosenSubnet, chooseSubnets, defaultPools } from "./ipam.ts";
 import { joinsFromConfig } from "./joins.ts";
 import { choosePlace } from "./place.ts";
-import { defaultNetworkName, gatewayNetworkName, predefinedNetworks } from "./predefined.ts";
+import { defaultNetworkName, predefinedNetworks } from "./predefined.ts";
 import type { Kept, KeptContainer, LocalStore } from "./store.ts";
 
 /** What the networks are made with. */
@@ -123,8 +124,9 @@ export class LocalNetworks implements Networks {
     return begun[0];
   }
 
-  create(config: LocalNetworkConfig): Promise<LocalNetwork> {
+  create(asked: LocalNetworkConfig): Promise<LocalNetwork> {
     return this.#inTurn(async () => {
+      const config = configured(asked, this.list());
       checkNetwork(config);
       if (this.list().some(({ name }) => name === config.name)) {
         throw new ClusterError("already-exists", `network with name ${config.name} already exists`);
@@ -135,7 +137,10 @@ export class LocalNetworks implements Networks {
         ipv6: config.ipv6,
         uniqueLocal: BigInt(`0x${id.slice(0, 10)}`),
       };
-      const subnets = chooseSubnets(request, this.#pools(), this.#taken(config));
+      const subnets =
+        config.configOnly === true
+          ? []
+          : chooseSubnets(request, this.#pools(), this.#taken(config));
       const createdAtMs = this.#o.clock.now();
       const network = { ...config, id, createdAtMs, subnets, predefined: false };
       this.#networks.set(id, network);
@@ -159,6 +164,7 @@ export class LocalNetworks implements Networks {
           `${network.name} is a pre-defined network and cannot be removed`,
         );
       }
+      checkUnused(network, this.list());
       const users = this.containersIn(network.id);
       if (users.length > 0) {
         throw new ClusterError(
@@ -430,9 +436,4 @@ function anyHostPort(text: string): PortBinding {
     hostAddress: "",
     hostPort: 0,
   };
-}
-
-/** Whether containers can be put into a network by name: not into those that are a mode or the node's own. */
-export function mayJoin({ name, driver }: LocalNetwork): boolean {
-  return driver !== "host" && driver !== "null" && name !== gatewayNetworkName;
 }

@@ -49,6 +49,12 @@ export function choosePlace(
 }
 
 function checkJoin(network: LocalNetwork, join: NetworkJoin): void {
+  if (network.configOnly === true) {
+    throw new ClusterError(
+      "permission-denied",
+      `cannot create endpoint on configuration-only network: make a network from it with --config-from ${network.name}`,
+    );
+  }
   if (network.driver === "host" || network.driver === "null") {
     throw new ClusterError(
       "permission-denied",

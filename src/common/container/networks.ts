@@ -15,6 +15,12 @@ export interface LocalNetworkConfig {
   readonly internal: boolean;
   readonly ipv6: boolean;
   readonly ipam: IpamOptions | undefined;
+  /** As asked for, and only shown: every container can be put into a network of the node. */
+  readonly attachable?: boolean;
+  /** It only holds settings, for networks that are made from it: nothing can be in it. */
+  readonly configOnly?: boolean;
+  /** Name of the network its settings are from. */
+  readonly configFrom?: string;
 }
 
 /** A network of the node. */

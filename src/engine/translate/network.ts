@@ -96,18 +96,21 @@ export function localNetworkToJson(network: LocalNetwork, members: Json): Json {
     IPAM: {
       Driver: ipam?.driver?.name || "default",
       Options: mapOrNull(ipam?.driver?.options ?? {}),
-      Config: network.subnets.map(({ subnet, gateway }) => ({
-        Subnet: subnet,
-        IPRange: textOrNothing(range(subnet)?.range ?? ""),
-        Gateway: gateway,
-        AuxiliaryAddresses: mapOrNothing(range(subnet)?.reserved ?? {}),
-      })),
+      Config:
+        network.configOnly === true
+          ? (ipam?.configs ?? []).map(ipamConfigToJson)
+          : network.subnets.map(({ subnet, gateway }) => ({
+              Subnet: subnet,
+              IPRange: textOrNothing(range(subnet)?.range ?? ""),
+              Gateway: gateway,
+              AuxiliaryAddresses: mapOrNothing(range(subnet)?.reserved ?? {}),
+            })),
     },
     Internal: network.internal,
-    Attachable: false,
+    Attachable: network.attachable ?? false,
     Ingress: false,
-    ConfigFrom: { Network: "" },
-    ConfigOnly: false,
+    ConfigFrom: { Network: network.configFrom ?? "" },
+    ConfigOnly: network.configOnly ?? false,
     Containers: members,
     Options: network.options,
     Labels: network.labels,

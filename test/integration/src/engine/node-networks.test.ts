@@ -49,8 +49,8 @@ describe("src/engine networks of the node", () => {
       [{ Name: "bridge" }, 403, /operation is not permitted on predefined bridge network/],
       [{ Name: "n1", Driver: "weave" }, 404, /plugin "weave" not found/],
       [{ Name: "n1", ...overlap }, 403, /Pool overlaps with other one on this address space/],
-      [{ Name: "n1", Attachable: true }, 400, /leave --attachable out/],
-      [{ Name: "n1", ConfigOnly: true }, 501, /ConfigOnly and ConfigFrom are not supported/],
+      [{ Name: "n1", ConfigOnly: true, Attachable: true }, 403, /Network operator fields like/],
+      [{ Name: "n1", ConfigOnly: true, Internal: true }, 403, /Network operator fields like/],
     ];
     for (const [body, status, message] of refused) {
       const answer = await create(body);
@@ -62,6 +62,62 @@ describe("src/engine networks of the node", () => {
       [removed.status, removed.message],
       [403, "host is a pre-defined network and cannot be removed"],
     );
+  });
+
+  it("makes networks from one that only holds settings", async () => {
+    const ipam = { Config: [{ Subnet: "10.66.0.0/24", IPRange: "10.66.0.128/25" }] };
+    const options = { parent: "eth1", macvlan_mode: "private" };
+    const held = { Name: "held", Driver: "bridge", ConfigOnly: true, IPAM: ipam };
+    equal((await create({ ...held, Options: options, Labels: { a: "b" } })).status, 201);
+    const shownHeld = await engine.send("GET", "/networks/held");
+    deepEqual(
+      ["Scope", "Driver", "ConfigOnly", "Options"].map((field) => shownHeld.at(field)),
+      ["local", "null", true, options],
+    );
+    deepEqual(shownHeld.at("IPAM", "Config"), ipam.Config);
+    const from = { ConfigFrom: { Network: "held" } };
+    const made = { Name: "n1", Driver: "macvlan", Attachable: true, ...from };
+    equal((await create(made)).status, 201);
+    const shown = await engine.send("GET", "/networks/n1");
+    deepEqual(
+      ["Driver", "ConfigOnly", "ConfigFrom", "Options", "Labels", "Attachable"].map((field) =>
+        shown.at(field),
+      ),
+      ["macvlan", false, { Network: "held" }, options, { a: "b" }, true],
+    );
+    deepEqual(shown.at("IPAM", "Config"), [
+      { Subnet: "10.66.0.0/24", IPRange: "10.66.0.128/25", Gateway: "10.66.0.1" },
+    ]);
+    const refused: [object, number, RegExp][] = [
+      [{ Name: "n2", ConfigFrom: { Network: "n1" } }, 404, /network "n1" does not exist/],
+      [{ Name: "n2", ...from, ConfigOnly: true }, 403, /cannot depend on another configuration/],
+      [{ Name: "n2", ...from, Options: options }, 403, /driver options are not supported if/],
+      [{ Name: "n2", ...from, IPAM: ipam }, 403, /user-specified configurations are not supp/],
+      [{ Name: "n2", ...from, Labels: { c: "d" } }, 403, /user-specified configurations are not/],
+    ];
+    for (const [body, status, message] of refused) {
+      const answer = await create(body);
+      equal(answer.status, status, answer.message);
+      match(answer.message, message);
+    }
+    const busy = await engine.send("DELETE", "/networks/held");
+    deepEqual(
+      [busy.status, busy.message],
+      [403, 'configuration network "held" is in use: remove n1 first'],
+    );
+    const pruned = await engine.send("POST", "/networks/prune");
+    deepEqual(pruned.at("NetworksDeleted"), ["n1"]);
+    equal((await engine.send("DELETE", "/networks/held")).status, 204);
+  });
+
+  it("puts no container into a network that only holds settings", async () => {
+    await create({ Name: "held", ConfigOnly: true });
+    await runningContainer("bridge");
+    const answer = await engine.send("POST", "/networks/held/connect", {
+      body: { Container: "box" },
+    });
+    equal(answer.status, 403);
+    match(answer.message, /cannot create endpoint on configuration-only network/);
   });
 
   it("shows a running container with its addresses and ports, and in its network", async () => {
