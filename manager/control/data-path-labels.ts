@@ -1,33 +1,91 @@
 /**
- * Labels of services by which users choose what Docker's API cannot say of the data path. Pure.
+ * Labels of services and nodes by which users choose what Docker's API cannot say. Pure.
  */
 import type { Network, ServiceSpec } from "../../src/common/api/generated/api.ts";
 import { contains, formatAddress, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
+import { drainMsMax, drainMsOf } from "../../src/common/spec/drain-time.ts";
 import { fixedAddressesIn } from "../../src/common/spec/fixed-addresses.ts";
 import { invalid } from "./names.ts";
 
 const addressPrefix = "skep.address.";
-/** What each label takes, and the form of it. */
-const forms: Readonly<Record<string, readonly [RegExp, string]>> = {
-  "skep.port.source": [/^nat$/, "nat"],
-  "skep.affinity": [/^source$/, "source"],
-  "skep.drain": [/^(0|(\d+(ms|s|m|h))+)$/, "a time such as 30s, or 0"],
+/** All labels that mean something to the cluster begin so. */
+const ownPrefix = "skep.";
+/** Whether a value can be, and what can. */
+type Form = readonly [(value: string) => boolean, string];
+
+const one = (...values: readonly string[]): Form => [
+  (value) => values.includes(value),
+  values.join(" or "),
+];
+const forms: Readonly<Record<string, Form>> = {
+  "skep.port.source": one("nat"),
+  "skep.affinity": one("source"),
+  "skep.drain": [
+    (value) => (drainMsOf(value) ?? Number.POSITIVE_INFINITY) <= drainMsMax,
+    "a time such as 30s, at most 1h, or 0",
+  ],
   "skep.publish.address": [
-    /^[0-9A-Za-z.:_-]{1,64}$/,
+    (value) =>
+      parseAddress(value) !== undefined || (isDeviceName.test(value) && !isNumeric.test(value)),
     "an address of the host, or the name of a device",
   ],
+  "skep.emulation": one("allow"),
+  "skep.privileged": one("true", "false"),
+  // The node says what is wrong with one.
+  "skep.devices": [(value) => value.includes("/dev/"), "a list of devices, such as /dev/kvm"],
 };
+const isDeviceName = /^[A-Za-z0-9][\w.@-]{0,14}$/;
+const isNumeric = /^[0-9.]+$/;
 
 /** Checks the labels by themselves. @throws ClusterError invalid-argument that names the label. */
 export function checkDataPathLabels(spec: ServiceSpec): void {
-  const labels = spec.annotations?.labels ?? {};
-  for (const [label, value] of Object.entries(labels)) {
-    const [form, words] = forms[label] ?? [];
-    if (form !== undefined && !form.test(value))
-      throw invalid(`label ${label}: ${JSON.stringify(value)} is not ${words}`);
+  for (const [label, value] of Object.entries(spec.annotations?.labels ?? {})) {
     if (label.startsWith(addressPrefix)) checkAddressLabel(label, value);
+    else checkLabel(label, value, { of: "a service", forms, more: [`${addressPrefix}<slot>`] });
+  }
+  for (const label of Object.keys(spec.task?.container?.labels ?? {})) {
+    if (forms[label] === undefined && !label.startsWith(addressPrefix)) continue;
+    throw invalid(
+      `label ${label} has no effect on a container: give it to the service, by --label or deploy.labels`,
+    );
   }
   checkDistinct(spec);
+}
+
+const nodeForms: Readonly<Record<string, Form>> = {
+  "skep.emulation": one("allow"),
+  "skep.privileged": one("allow"),
+  "skep.devices": one("allow"),
+};
+
+/** Checks the labels of a node that are new or changed. @throws ClusterError invalid-argument that names the label. */
+export function checkNodeLabels(
+  labels: Readonly<Record<string, string>>,
+  before: Readonly<Record<string, string>>,
+): void {
+  for (const [label, value] of Object.entries(labels)) {
+    if (before[label] !== value)
+      checkLabel(label, value, { of: "a node", forms: nodeForms, more: [] });
+  }
+}
+
+function checkLabel(
+  label: string,
+  value: string,
+  known: {
+    readonly of: string;
+    readonly forms: Readonly<Record<string, Form>>;
+    readonly more: readonly string[];
+  },
+): void {
+  if (!label.startsWith(ownPrefix)) return;
+  const form = Object.hasOwn(known.forms, label) ? known.forms[label] : undefined;
+  if (form === undefined)
+    throw invalid(
+      `label ${label} is not known: labels of ${known.of} that begin with ${ownPrefix} are ${[...Object.keys(known.forms), ...known.more].join(", ")}`,
+    );
+  const [isGood, words] = form;
+  if (!isGood(value)) throw invalid(`label ${label}: ${JSON.stringify(value)} is not ${words}`);
 }
 
 function checkAddressLabel(label: string, value: string): void {

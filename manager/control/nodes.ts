@@ -19,6 +19,7 @@ import {
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { tasksOrphanedMax } from "../../src/common/limits/limits.ts";
 import type { Tx } from "../state/transaction.ts";
+import { checkNodeLabels } from "./data-path-labels.ts";
 import type { Environment } from "./environment.ts";
 import { notFound } from "./names.ts";
 import { keepsQuorumWithout } from "./quorum.ts";
@@ -35,6 +36,7 @@ export function updateNode(tx: Tx, request: UpdateNodeRequest, environment: Envi
   const spec = request.spec ?? NodeSpec.create();
   if (node.spec?.desiredRole === "manager" && spec.desiredRole === "worker")
     checkDemotion(tx, node, environment);
+  checkNodeLabels(spec.annotations?.labels ?? {}, node.spec?.annotations?.labels ?? {});
   tx.update("node", { ...node, spec }, request.version);
   return Done.create();
 }

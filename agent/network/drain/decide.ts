@@ -4,6 +4,7 @@
  * When a task's end is decided it leaves the balance everywhere; word of that takes a moment. Then its open connections may
  * come to their end, for a limited time.
  */
+import { drainMsMax, drainMsOf } from "../../../src/common/spec/drain-time.ts";
 import type { ClusterState } from "../cluster-state.ts";
 
 /** What the service says, and what it has. */
@@ -21,8 +22,6 @@ export const drainLabel = "skep.drain";
 const drainDefaultMs = 2000;
 /** A backend change is on all nodes within this. */
 const drainSpreadMs = 500;
-/** A task is not kept from stopping for longer. */
-const drainMsMax = 3_600_000;
 /** How often connections are counted. */
 const drainLookMs = 100;
 
@@ -36,7 +35,7 @@ export function drainTerms(
   if (service === undefined || endpoint === undefined) return undefined;
   if (endpoint.networks.length === 0 && service.ports.length === 0) return undefined;
   const label = service.options[drainLabel];
-  const limitMs = label === undefined ? drainDefaultMs : (drainMsOf(label) ?? drainDefaultMs);
+  const limitMs = Math.min(drainMsOf(label ?? "") ?? drainDefaultMs, drainMsMax);
   if (limitMs === 0) return undefined;
   return { spreadMs: Math.min(drainSpreadMs, limitMs), limitMs };
 }
@@ -54,17 +53,4 @@ export function drainWaitMs(
   if (elapsedMs < spreadMs) return spreadMs - elapsedMs;
   if ((connections ?? 0) === 0 || elapsedMs >= limitMs) return 0;
   return Math.min(drainLookMs, limitMs - elapsedMs);
-}
-
-/** Reads `30s`, `1m30s`, `500ms`, `0`; undefined for what is none. */
-export function drainMsOf(text: string): number | undefined {
-  if (text === "0") return 0;
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
-  if (parts.length === 0 || parts.map(([part]) => part).join("") !== text) return undefined;
-  const units: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-  const ms = parts.reduce(
-    (sum, [, count, unit]) => sum + Number(count) * (units[unit ?? ""] ?? 0),
-    0,
-  );
-  return Math.min(Math.round(ms), drainMsMax);
 }

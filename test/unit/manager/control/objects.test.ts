@@ -215,6 +215,7 @@ describe("manager/control/networks", () => {
 });
 
 describe("manager/control/nodes", () => {
+  const of = (labels: Record<string, string>) => ({ name: "", labels });
   async function cluster(...nodes: Node[]): Promise<TestControl> {
     const control = testControl();
     await control.store.update((tx) => {
@@ -253,6 +254,31 @@ describe("manager/control/nodes", () => {
     await demote(control, "b");
     assert.equal(control.store.view().get("node", "b")?.spec?.desiredRole, "worker");
     assert.equal(control.store.view().get("node", "b")?.role, "manager");
+  });
+
+  it("refuses labels of ours that mean nothing, and passes over those it has", async () => {
+    const node = worker("w", 2);
+    const labelled = {
+      ...node,
+      spec: node.spec && { ...node.spec, annotations: of({ "skep.old": "1" }) },
+    };
+    const control = await cluster(manager("self", 1), labelled);
+    const label = (labels: Record<string, string>) => {
+      const present = control.store.view().get("node", "w");
+      assert.ok(present?.spec !== undefined);
+      const spec = { ...present.spec, annotations: of({ "skep.old": "1", ...labels }) };
+      const version = present.meta?.version ?? 0;
+      return control.call(ControlService.updateNode, { id: "w", version, spec });
+    };
+    await label({ rack: "1", "skep.emulation": "allow", "skep.devices": "allow" });
+    await assert.rejects(label({ "skep.emulation": "true" }), {
+      code: "invalid-argument",
+      message: 'label skep.emulation: "true" is not allow',
+    });
+    await assert.rejects(label({ "skep.emulated": "allow" }), {
+      message:
+        "label skep.emulated is not known: labels of a node that begin with skep. are skep.emulation, skep.privileged, skep.devices",
+    });
   });
 
   it("never demotes the last manager", async () => {

@@ -196,8 +196,26 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
   [labelled({ "skep.affinity": "cookie" }), /^label skep\.affinity: "cookie" is not source$/],
   [
     labelled({ "skep.drain": "soon" }),
-    /^label skep\.drain: "soon" is not a time such as 30s, or 0$/,
+    /^label skep\.drain: "soon" is not a time such as 30s, at most 1h, or 0$/,
   ],
+  [labelled({ "skep.drain": "61m" }), /^label skep\.drain: "61m" is not a time such as 30s, at/],
+  [labelled({ "skep.drain": "" }), /^label skep\.drain: "" is not a time/],
+  [
+    labelled({ "skep.drian": "1s" }),
+    /^label skep\.drian is not known: labels of a service that begin with skep\. are .*skep\.drain,/,
+  ],
+  [labelled({ "skep.emulation": "yes" }), /^label skep\.emulation: "yes" is not allow$/],
+  [labelled({ "skep.privileged": "1" }), /^label skep\.privileged: "1" is not true or false$/],
+  [labelled({ "skep.devices": "kvm" }), /^label skep\.devices: "kvm" is not a list of devices/],
+  [
+    { container: { Labels: { "skep.drain": "5s" } } },
+    /^label skep\.drain has no effect on a container: give it to the service, by --label or deploy/,
+  ],
+  [
+    labelled({ "skep.publish.address": "10.0.0" }),
+    /^label skep\.publish\.address: "10\.0\.0" is not an address/,
+  ],
+  [labelled({ "skep.publish.address": "a-device-name-0" + "1" }), /is not an address of the host/],
   [
     labelled({ "skep.publish.address": "a b" }),
     /^label skep\.publish\.address: "a b" is not an address of the host, or the name of a device$/,
