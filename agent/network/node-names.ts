@@ -12,7 +12,7 @@ import { type Caller, NameServer } from "./dns/server.ts";
 import { canEnter, within } from "./namespace.ts";
 import type { NameServerPlace } from "./node-rules.ts";
 import { gateway } from "./pools.ts";
-import type { Sandbox } from "./sandbox.ts";
+import type { ParentPlace, Sandbox } from "./sandbox.ts";
 
 /** Where containers ask. */
 export const containerNameServer = "127.0.0.11";
@@ -84,32 +84,44 @@ export class NodeNames {
 
 function callersOf(sandbox: Sandbox): [string, Caller][] {
   if (!asksNames(sandbox)) return [];
-  const { id, overlays, bridges, gateway: place } = sandbox;
+  const { id, overlays, gateway: place } = sandbox;
   const caller: Caller = {
     containerId: id,
     networks: [
       ...overlays.map(({ networkId }) => networkId),
-      ...bridges.filter(({ named }) => named).map(({ networkId }) => networkId),
+      ...namedPlaces(sandbox).map(({ networkId }) => networkId),
     ],
     resolvers: sandbox.resolvers.flatMap(resolverAt),
   };
   const addresses = [
     ...(place === undefined ? [] : [place.address]),
-    ...bridges.flatMap((bridge) => bridge.addresses.map(({ address }) => address)),
+    ...sandbox.bridges.flatMap(({ addresses: own }) => own.map(({ address }) => address)),
   ];
   return addresses.map((address) => [address, caller]);
 }
 
 function localEndpoints(
-  { id, name, bridges }: Sandbox,
+  sandbox: Sandbox,
   networkNames: ReadonlyMap<string, string>,
 ): LocalEndpoint[] {
-  return bridges
-    .filter(({ named }) => named)
-    .map(({ networkId, aliases, addresses }) => ({
-      networkId,
-      networkName: networkNames.get(networkId) ?? "",
-      names: [name, ...aliases, id.slice(0, 12)],
-      addresses: addresses.map(({ address }) => address),
-    }));
+  const { id, name } = sandbox;
+  return namedPlaces(sandbox).map(({ networkId, aliases, addresses }) => ({
+    networkId,
+    networkName: networkNames.get(networkId) ?? "",
+    names: [name, ...aliases, id.slice(0, 12)],
+    addresses: addresses.map(({ address }) => address),
+  }));
+}
+
+/** A container's places in networks of the node that have names. */
+function namedPlaces({
+  bridges,
+  parents,
+}: Sandbox): Required<Pick<ParentPlace, "networkId" | "aliases" | "addresses">>[] {
+  return [
+    ...bridges.filter(({ named }) => named),
+    ...(parents ?? []).flatMap(({ networkId, aliases = [], addresses }) =>
+      networkId === undefined ? [] : [{ networkId, aliases, addresses }],
+    ),
+  ];
 }

@@ -263,7 +263,7 @@ function gatewayTable(): Table {
 export function bindingsOf(sandbox: Sandbox, ports: readonly PortBinding[]): HostBinding[] {
   const place = sandbox.gateway;
   const addresses =
-    place === undefined
+    place === undefined || place.namesOnly === true
       ? (sandbox.bridges.find(({ addresses: list }) => list.length > 0)?.addresses ?? []).map(
           ({ address }) => address,
         )

@@ -59,19 +59,25 @@ export function sandboxOf(request: PlaceRequest): Sandbox {
   const places = overlays.map(({ join, network }) => overlayPlace(join, network));
   const outward =
     meshAddress !== undefined || overlays.some(({ network }) => network.spec?.internal !== true);
-  // A container of bridge networks alone has its way out there.
+  // A container of bridge networks alone has its way out there, and its way to the name server ...
   const own = meshAddress === undefined && overlays.length === 0;
-  const address = meshAddress ?? (own ? undefined : give());
+  const parents = parentPlaces(local, localNetworks, own && !hasWayOut(bridges));
+  // ... one that is on devices of the host alone does not come to its own node by them.
+  const namesOnly = own && bridges.length === 0 && parents.length > 0;
+  const address = meshAddress ?? (own && !namesOnly ? undefined : give());
   const address6 = meshAddress === undefined ? gateway6Of(address ?? "") : ingress6Of(meshAddress);
   return {
     id: container.id,
     taskId: container.config.task?.taskId ?? "",
     name: container.name,
     resolvers: container.config.dns,
-    gateway: address === undefined ? undefined : { address, address6, outward },
+    gateway:
+      address === undefined
+        ? undefined
+        : { address, address6, outward, ...(namesOnly ? { namesOnly } : {}) },
     overlays: places,
     bridges: address === undefined ? bridges : bridges.map(withoutGateway),
-    parents: parentPlaces(local, localNetworks, address === undefined && !hasWayOut(bridges)),
+    parents,
   };
 }
 
@@ -137,6 +143,8 @@ function parentPlaces(
     isFirst = false;
     return [
       {
+        networkId: network.id,
+        aliases: place.aliases,
         kind,
         parent,
         mode: network.options[`${kind}_mode`] ?? (kind === "macvlan" ? "bridge" : "l2"),

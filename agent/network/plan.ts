@@ -481,15 +481,17 @@ function sandboxPlan(sandbox: Sandbox, { underlay, ipv6, bridges }: PlanInput): 
   routes.push(...nameServerRoute(sandbox, bridges));
   if (sandbox.gateway !== undefined) {
     const device = gatewayDevice;
-    const { address, address6 } = sandbox.gateway;
+    const { address, address6, namesOnly } = sandbox.gateway;
     // Whoever gets the address next has the same: what the gateway knows of it stays true.
     links.push({ ...plainLink(device, "veth", underlay.mtu), mac: endpointMac([address]) });
     put(device, [{ address, length: 32 }]);
     // Servers on all addresses answer from the one they were called at: it is the only one of the device.
     const source = { source: address };
     routes.push(route(device, gateway.address, source));
-    routes.push(route(device, "default", { ...source, via: gateway.address }));
-    if (ipv6) {
+    if (namesOnly !== true) {
+      routes.push(route(device, "default", { ...source, via: gateway.address }));
+    }
+    if (ipv6 && namesOnly !== true) {
       put(device, [{ address: address6, length: 128 }]);
       const source6 = { source: canonical(address6) };
       routes.push(route(device, gateway.address6, source6));

@@ -34,6 +34,9 @@ export interface BridgePlace {
 
 /** A container's place in a macvlan or ipvlan network: on a device of the node. */
 export interface ParentPlace {
+  /** Undefined in those that an earlier version made, which have no names. */
+  readonly networkId?: string;
+  readonly aliases?: readonly string[];
   readonly kind: "macvlan" | "ipvlan";
   readonly parent: string;
   readonly mode: string;
@@ -52,6 +55,8 @@ export interface GatewayPlace {
   readonly address6: string;
   /** Whether it may reach more than the name server through it. */
   readonly outward: boolean;
+  /** There for the name server alone: routes and published ports lead elsewhere. */
+  readonly namesOnly?: boolean;
 }
 
 /** A container as the plan sees it; kept over restarts of the daemon. */

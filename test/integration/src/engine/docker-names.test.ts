@@ -3,6 +3,7 @@
  * and the files they find it by.
  */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { dockerClients } from "../../../support/docker.ts";
 import { DockerSession } from "../../../support/docker-session.ts";
 import { busyboxArchive } from "../../../support/image-archive.ts";
@@ -29,6 +30,33 @@ describe("names of containers on a real daemon", function () {
     await d?.docker("rm -f first shut");
     await d?.docker("network rm names closed");
     await daemon?.stop();
+  });
+
+  // ipvlan goes the same way; this kernel may have none.
+  describe("on a device of the node", () => {
+    const parent = `skn${process.pid}`;
+    before(async () => {
+      execFileSync("ip", `link add ${parent} up type veth peer name ${parent}-p`.split(" "));
+      const flags = `-d macvlan -o parent=${parent} --subnet 10.197.3.0/24`;
+      await d.docker(`network create ${flags} lan`);
+    });
+    after(async () => {
+      await d.docker("network rm lan");
+      execFileSync("ip", ["link", "delete", parent]);
+    });
+
+    it("finds names and aliases, and no others", async () => {
+      const flags = "-d --network lan --ip 10.197.3.7 --network-alias other";
+      await d.docker(`run ${flags} --name there busybox:1 sleep 1000`);
+      const asked = "for name in there other there.lan first; do nslookup -type=a $name; done";
+      const text = await within("lan", `${asked}; cat /etc/hosts; ip route; true`);
+      await d.docker("rm -f there");
+      assert.equal(text.match(/Address: 10\.197\.3\.7/g)?.length, 3, text);
+      assert.doesNotMatch(text, /10\.197\.1\.7/);
+      assert.match(text, /^10\.197\.3\.2\s/m);
+      // What is there for names leads nowhere else.
+      assert.match(text, /default via 10\.197\.3\.1 dev eth0/);
+    });
   });
 
   const within = (network: string, script: string) =>
