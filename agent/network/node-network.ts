@@ -41,6 +41,7 @@ import type { Sandbox } from "./sandbox.ts";
 import { SandboxStore } from "./sandbox-store.ts";
 import type { NetworkState } from "./state.ts";
 import { SwarmJoins } from "./swarm-joins.ts";
+import { SwarmMembers } from "./swarm-members.ts";
 import { Wireguard } from "./wireguard.ts";
 
 /** What a node's network is made with. */
@@ -55,7 +56,7 @@ export interface NodeNetworkOptions {
   /** Networks of the node itself. */
   readonly local: Pick<
     LocalNetworks,
-    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing"
+    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing" | "tell"
   >;
   /** What the managers say. */
   readonly cluster: Pick<NetworkState, "current" | "listen">;
@@ -83,6 +84,7 @@ export class NodeNetwork {
   readonly #names: NodeNames;
   readonly #wireguard: Wireguard;
   readonly #joins: SwarmJoins;
+  readonly #members: SwarmMembers;
   readonly #pool: GatewayPool;
   readonly #sandboxes = new Map<string, Sandbox>();
   /** Containers of earlier lives of the daemon that nobody has spoken of yet. */
@@ -136,10 +138,15 @@ export class NodeNetwork {
       swarmFile: this.swarmFile,
     });
     options.local.setPlumbing(this.#plumbing());
+    this.#members = new SwarmMembers({
+      cluster: () => options.cluster.current(),
+      tell: (action, network, attributes) => options.local.tell(action, network, attributes),
+    });
     this.#pool = new GatewayPool(Math.floor(options.clock.now() / 100));
     for (const sandbox of this.#store.load()) {
       this.#sandboxes.set(sandbox.id, sandbox);
       this.#unclaimed.add(sandbox.id);
+      this.#members.adopt(sandbox);
       if (sandbox.gateway !== undefined) this.#pool.take(sandbox.gateway.address);
     }
   }
@@ -262,6 +269,7 @@ export class NodeNetwork {
     const sandbox = this.#sandboxes.get(containerId);
     await this.#o.local.release(containerId);
     if (sandbox === undefined) return;
+    this.#members.set(containerId, []);
     this.#sandboxes.delete(containerId);
     this.#ended.add(containerId);
     this.#store.delete(containerId);
@@ -312,9 +320,11 @@ export class NodeNetwork {
     } catch (error) {
       this.#sandboxes.set(before.id, before);
       this.#store.save(before);
+      this.#freeGateway(next, before);
       this.#kick();
       throw error;
     }
+    this.#freeGateway(before, next);
     for (const { networkId } of before.overlays) {
       if (next.overlays.some((place) => place.networkId === networkId)) continue;
       void this.#joins.leave(container.id, networkId, {
@@ -325,6 +335,11 @@ export class NodeNetwork {
         signal: this.#stopping.signal,
       });
     }
+  }
+
+  /** The address towards the gateway that a container had, and has no more. */
+  #freeGateway({ gateway: had }: Sandbox, { gateway: has }: Sandbox): void {
+    if (had !== undefined && had.address !== has?.address) this.#pool.free(had.address);
   }
 
   #fileOf(space: string): string | undefined {
@@ -354,7 +369,10 @@ export class NodeNetwork {
     this.#store.save(sandbox);
     const { error, failures } = await this.#nextPass();
     const own = failures.find(({ owner }) => owner === id) ?? failures.find(({ owner }) => !owner);
-    if (error === undefined && own === undefined) return;
+    if (error === undefined && own === undefined) {
+      const ids = sandbox.overlays.map(({ networkId }) => networkId);
+      return this.#members.set(id, ids);
+    }
     const why = error === undefined ? `${own?.line}: ${own?.error}` : errorText(error);
     throw new ClusterError("unavailable", `cannot make the network of the container: ${why}`);
   }
@@ -551,11 +569,12 @@ interface Outcome {
 type Waiter = (outcome: Outcome) => void;
 
 /** The container's own names at its addresses, as Docker writes them. */
-function hostsOf(container: Container, { overlays, bridges, gateway }: Sandbox): Joined["hosts"] {
+function hostsOf(container: Container, sandbox: Sandbox): Joined["hosts"] {
+  const { overlays, bridges, parents = [], gateway } = sandbox;
   const { hostname, domainName } = container.config;
   const own = hostname === "" ? container.id.slice(0, 12) : hostname;
   const names = domainName === "" ? [own] : [`${own}.${domainName}`, own];
-  const inNetworks = [...overlays, ...bridges].flatMap(({ addresses }) => addresses);
+  const inNetworks = [...overlays, ...bridges, ...parents].flatMap(({ addresses }) => addresses);
   // A task that is in no network but the mesh's has its address there.
   const found = inNetworks.length > 0 || gateway === undefined ? inNetworks : [gateway];
   return found.map(({ address }) => ({ address, names }));

@@ -150,7 +150,7 @@ export class LocalNetworks implements Networks {
         this.#networks.delete(id);
         throw error;
       }
-      this.#emit("create", network, {});
+      this.tell("create", network, {});
       return network;
     });
   }
@@ -174,7 +174,7 @@ export class LocalNetworks implements Networks {
       }
       this.#networks.delete(network.id);
       await this.#save();
-      this.#emit("destroy", network, {});
+      this.tell("destroy", network, {});
     });
   }
 
@@ -230,6 +230,16 @@ export class LocalNetworks implements Networks {
 
   events(signal: AbortSignal): AsyncIterable<NetworkEvent> {
     return this.#events.read(signal);
+  }
+
+  /** Says to all readers of events what happened to a network. */
+  tell(
+    action: NetworkEvent["action"],
+    network: NetworkEvent["network"],
+    attributes: Readonly<Record<string, string>>,
+  ): void {
+    const timeNs = BigInt(this.#o.clock.now()) * 1_000_000n;
+    this.#events.emit({ timeNs, action, network, attributes });
   }
 
   /** @throws ClusterError for what a container asks of the networks of this node and cannot have; before it is made. */
@@ -399,16 +409,7 @@ export class LocalNetworks implements Networks {
 
   #emitById(action: "connect" | "disconnect", networkId: string, container: string): void {
     const network = this.#networks.get(networkId);
-    if (network !== undefined) this.#emit(action, network, { container });
-  }
-
-  #emit(
-    action: NetworkEvent["action"],
-    network: LocalNetwork,
-    attributes: Readonly<Record<string, string>>,
-  ): void {
-    const timeNs = BigInt(this.#o.clock.now()) * 1_000_000n;
-    this.#events.emit({ timeNs, action, network, attributes });
+    if (network !== undefined) this.tell(action, network, { container });
   }
 
   #save(): Promise<void> {

@@ -58,11 +58,14 @@ export interface ContainerPlaces {
   readonly ports: readonly PortBinding[];
 }
 
-/** Something that happened to a network of the node. */
+/**
+ * Something that happened to a network of the node. One of the swarm is made there with its first container, and taken away
+ * with its last.
+ */
 export interface NetworkEvent {
   readonly timeNs: bigint;
   readonly action: "create" | "destroy" | "connect" | "disconnect";
-  readonly network: LocalNetwork;
+  readonly network: Pick<LocalNetwork, "id" | "name" | "driver">;
   /** `container`: id of the one that came or went. */
   readonly attributes: Readonly<Record<string, string>>;
 }
