@@ -44,7 +44,7 @@ export interface DispatchOptions {
 /** Until the cluster object says otherwise, milliseconds. */
 const heartbeatPeriodDefaultMs = 5000;
 
-/** Nodes that come together are told of together, milliseconds. */
+/** Nodes that come or change together are told of together to those that meet them, milliseconds. */
 const peersSettleMs = 100;
 
 /** One manager's dispatcher. */

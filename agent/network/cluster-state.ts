@@ -12,7 +12,7 @@ import type {
 export interface ClusterState {
   /** This node among the peers; undefined until its manager said so. */
   readonly self: NetworkPeer | undefined;
-  /** All nodes, this one included, by id. */
+  /** The nodes this one has to do with, itself included, by id. */
   readonly peers: ReadonlyMap<string, NetworkPeer>;
   readonly networks: ReadonlyMap<string, Network>;
   readonly services: ReadonlyMap<string, NetworkService>;

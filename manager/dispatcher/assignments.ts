@@ -12,8 +12,9 @@ import {
   type Task,
   TaskSpec,
 } from "../../src/common/api/generated/api.ts";
-import { assignmentBytesMax, assignmentObjectsMax } from "../../src/common/limits/agent.ts";
+import { assignmentObjectsMax } from "../../src/common/limits/agent.ts";
 import { isBefore, isTerminal } from "../../src/common/task/state.ts";
+import { cut, idSize, numbered, numberedInFull } from "./message-pieces.ts";
 
 /** Reads of the tables that assignments are computed from. */
 export interface AssignmentSource {
@@ -107,22 +108,12 @@ export function changesFor(
 
 /** Changes as messages of bounded size; none when there is nothing to say. Numbers count on from `number`. */
 export function messagesOf(changes: AssignmentChanges, number: number): Assignments[] {
-  return cut(changes).map((piece, i) => Assignments.create({ ...piece, number: number + i }));
+  return numbered(piecesOf(changes), number).map((one) => Assignments.create(one));
 }
 
 /** A full set as messages of bounded size; at least one. Numbers count on from `number`. */
 export function fullMessagesOf(changes: AssignmentChanges, number: number): Assignments[] {
-  const pieces = cut(changes);
-  if (pieces.length === 0) pieces.push({});
-  return pieces.map((piece, i) =>
-    Assignments.create({
-      ...piece,
-      number: number + i,
-      full: true,
-      first: i === 0,
-      last: i === pieces.length - 1,
-    }),
-  );
+  return numberedInFull(piecesOf(changes), number).map((one) => Assignments.create(one));
 }
 
 function reads(task: Task): boolean {
@@ -144,34 +135,18 @@ function orNone(ids: ReadonlySet<string>): ReadonlySet<string> {
   return ids.size === 0 ? nothingTold.secrets : ids;
 }
 
-type Piece = {
-  -readonly [K in Exclude<keyof AssignmentChanges, "told">]?: AssignmentChanges[K][number][];
-};
+/** What is said before what: secrets and configs before the tasks, removals last. */
+const order = [
+  { field: "secrets", sizeOf: (secret: Secret) => Secret.encode(secret).length },
+  { field: "configs", sizeOf: (config: Config) => Config.encode(config).length },
+  { field: "tasks", sizeOf: taskBytes },
+  { field: "removedTaskIds", sizeOf: idSize },
+  { field: "removedSecretIds", sizeOf: idSize },
+  { field: "removedConfigIds", sizeOf: idSize },
+] as const;
 
-/** Cuts in the order in which an agent may act: secrets and configs before the tasks, removals last. */
-function cut(changes: AssignmentChanges): Piece[] {
-  const pieces: Piece[] = [];
-  let [bytes, objects] = [0, 0];
-  const put = (key: keyof Piece, value: unknown, size: number) => {
-    const isFull = objects >= assignmentObjectsMax || bytes + size > assignmentBytesMax;
-    if (pieces.length === 0 || (isFull && objects > 0)) {
-      pieces.push({});
-      [bytes, objects] = [0, 0];
-    }
-    const piece = pieces[pieces.length - 1] as Record<string, unknown[] | undefined>;
-    const list = piece[key] ?? [];
-    list.push(value);
-    piece[key] = list;
-    bytes += size;
-    objects += 1;
-  };
-  for (const secret of changes.secrets) put("secrets", secret, Secret.encode(secret).length);
-  for (const config of changes.configs) put("configs", config, Config.encode(config).length);
-  for (const task of changes.tasks) put("tasks", task, taskBytes(task));
-  for (const id of changes.removedTaskIds) put("removedTaskIds", id, id.length);
-  for (const id of changes.removedSecretIds) put("removedSecretIds", id, id.length);
-  for (const id of changes.removedConfigIds) put("removedConfigIds", id, id.length);
-  return pieces;
+function piecesOf({ told: _, ...lists }: AssignmentChanges) {
+  return cut(lists, order, assignmentObjectsMax);
 }
 
 /** Sizes of what tasks share; measuring each task's own copy would double the cost of sending it. */

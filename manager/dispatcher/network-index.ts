@@ -14,7 +14,8 @@ import { networkIndexPerSlice } from "../../src/common/limits/agent.ts";
 import type { Change } from "../state/change.ts";
 import type { View } from "../state/view.ts";
 import { type NetworkEntry, NetworkLog } from "./network-log.ts";
-import { SharedNetworkSet, type SharedSet } from "./network-shared.ts";
+import { type NetworkIds, NetworkPlaces } from "./network-places.ts";
+import { type SharedMesh, type SharedPeers, SharedUpdates } from "./network-shared.ts";
 import {
   endpointOf,
   hasPlace,
@@ -60,14 +61,15 @@ export class NetworkIndex {
     { readonly service: NetworkService; readonly networks: ReadonlySet<string> }
   >();
   readonly #endpoints = new Map<string, NetworkEndpoint>();
-  /** How many endpoints a node has in each network. */
-  readonly #places = new Map<string, Map<string, number>>();
+  readonly #places = new NetworkPlaces();
   readonly #readers = new Map<string, Set<NetworkReader>>();
   /** Readers to be woken when the present commit is taken in. */
   readonly #touched = new Set<NetworkReader>();
   readonly #peerLog = new NetworkLog();
-  readonly #shared = new SharedNetworkSet(this);
-  #arePeersDue = false;
+  readonly #shared = new SharedUpdates(this);
+  /** Networks with peers that changed a moment ago. */
+  readonly #settling = new Set<string>();
+  #isSettling = false;
   #meshId = "";
   #loaded: Promise<void> | undefined;
 
@@ -94,9 +96,14 @@ export class NetworkIndex {
     this.#shared.drop();
   }
 
-  /** What every agent is told, encoded. */
-  shared(): Promise<SharedSet> {
-    return this.#shared.get();
+  /** What every agent is told of the mesh, encoded. */
+  sharedMesh(): Promise<SharedMesh> {
+    return this.#shared.mesh();
+  }
+
+  /** All nodes, encoded. */
+  sharedPeers(): Promise<SharedPeers> {
+    return this.#shared.peers();
   }
 
   /** Id of the mesh's network; empty while there is none. */
@@ -138,8 +145,7 @@ export class NetworkIndex {
   /** Networks the node takes part in, and the mesh's, as far as they have addresses. */
   networksOf(nodeId: string): ReadonlySet<string> {
     const ids = new Set<string>();
-    for (const id of this.#places.get(nodeId)?.keys() ?? [])
-      if (this.#networks.has(id)) ids.add(id);
+    for (const id of this.#places.networksOf(nodeId)) if (this.#networks.has(id)) ids.add(id);
     if (this.#meshId !== "") ids.add(this.#meshId);
     return ids;
   }
@@ -149,7 +155,7 @@ export class NetworkIndex {
     return this.#page(networkId).log;
   }
 
-  /** Changes of peers. */
+  /** Changes of any peers. */
   get peerLog(): NetworkLog {
     return this.#peerLog;
   }
@@ -162,12 +168,23 @@ export class NetworkIndex {
     return this.#peers.get(id);
   }
 
+  /** A peer, if a node that is told of these networks needs it. */
+  peerFor(nodeId: string, id: string, networks: NetworkIds): NetworkPeer | undefined {
+    const isNeeded = this.#places.needs(nodeId, id, { networks, meshId: this.#meshId });
+    return isNeeded ? this.#peers.get(id) : undefined;
+  }
+
+  /** Whether the node needs all others: it carries tasks with published ports. */
+  needsEveryone(nodeId: string): boolean {
+    return this.#places.has(nodeId, this.#meshId);
+  }
+
   peerIds(): Iterable<string> {
     return this.#peers.keys();
   }
 
   /** A service, if it is in one of these networks. */
-  serviceIn(id: string, networks: ReadonlySet<string>): NetworkService | undefined {
+  serviceIn(id: string, networks: NetworkIds): NetworkService | undefined {
     const found = this.#services.get(id);
     if (found === undefined) return undefined;
     for (const networkId of found.networks) if (networks.has(networkId)) return found.service;
@@ -175,7 +192,7 @@ export class NetworkIndex {
   }
 
   /** An endpoint, if it is in one of these networks. */
-  endpointIn(id: string, networks: ReadonlySet<string>): NetworkEndpoint | undefined {
+  endpointIn(id: string, networks: NetworkIds): NetworkEndpoint | undefined {
     const found = this.#endpoints.get(id);
     return found?.networks.some(({ networkId }) => networks.has(networkId)) ? found : undefined;
   }
@@ -183,6 +200,11 @@ export class NetworkIndex {
   /** Ids of the services of a network. */
   servicesOf(networkId: string): Iterable<string> {
     return this.#pages.get(networkId)?.services ?? [];
+  }
+
+  /** Ids of the nodes with endpoints in a network. */
+  nodesOf(networkId: string): Iterable<string> {
+    return this.#places.nodesOf(networkId);
   }
 
   /** Ids of the endpoints of a network. */
@@ -227,13 +249,28 @@ export class NetworkIndex {
     const peer = node && peerOf(node);
     if (isSame(NetworkPeer, this.#peers.get(id), peer)) return;
     put(this.#peers, id, peer);
-    this.#peerLog.push({ kind: "peer", id });
-    if (this.#arePeersDue) return;
-    // Every agent is told of every node, and nodes often come together.
-    this.#arePeersDue = true;
+    this.#touchNode(id);
+    const noted = { kind: "peer", id } as const;
+    this.#peerLog.push(noted);
+    for (const networkId of this.#places.networksOf(id)) {
+      this.#page(networkId).log.push(noted);
+      this.#settling.add(networkId);
+    }
+    this.#settle();
+  }
+
+  /** Nodes often change together, and others are told of them together: for they matter to many. */
+  #settle(): void {
+    const needs = this.#places.nodesOf(this.#meshId)[Symbol.iterator]().next().done !== true;
+    if (this.#isSettling || (this.#settling.size === 0 && !needs)) return;
+    this.#isSettling = true;
     this.#source.soon(() => {
-      this.#arePeersDue = false;
-      for (const readers of this.#readers.values()) for (const reader of readers) reader.wake();
+      this.#isSettling = false;
+      for (const id of this.#settling)
+        for (const reader of this.#pages.get(id)?.readers ?? []) this.#touched.add(reader);
+      for (const nodeId of this.#places.nodesOf(this.#meshId)) this.#touchNode(nodeId);
+      this.#settling.clear();
+      this.#wakeTouched();
     });
   }
 
@@ -251,7 +288,7 @@ export class NetworkIndex {
     // Nodes begin or cease to take part in it.
     for (const readers of this.#readers.values())
       for (const reader of readers) {
-        const takesPart = this.#places.get(reader.nodeId)?.has(id) === true;
+        const takesPart = this.#places.has(reader.nodeId, id);
         if (isMesh || before?.spec?.ingress === true || takesPart) this.#touched.add(reader);
       }
     this.#tidy(id);
@@ -285,27 +322,23 @@ export class NetworkIndex {
   }
 
   #enter(endpoint: NetworkEndpoint): void {
-    const places = entry(this.#places, endpoint.nodeId, () => new Map<string, number>());
     for (const networkId of networksIn(endpoint)) {
       this.#page(networkId).endpoints.add(endpoint.id);
-      const count = places.get(networkId) ?? 0;
-      places.set(networkId, count + 1);
-      if (count === 0) this.#touchNode(endpoint.nodeId);
+      if (this.#places.enter(endpoint.nodeId, networkId)) this.#moved(endpoint.nodeId, networkId);
     }
   }
 
   #leave(endpoint: NetworkEndpoint): void {
-    const places = this.#places.get(endpoint.nodeId);
     for (const networkId of networksIn(endpoint)) {
       this.#pages.get(networkId)?.endpoints.delete(endpoint.id);
-      const count = (places?.get(networkId) ?? 0) - 1;
-      if (count > 0) places?.set(networkId, count);
-      else {
-        places?.delete(networkId);
-        this.#touchNode(endpoint.nodeId);
-      }
+      if (this.#places.leave(endpoint.nodeId, networkId)) this.#moved(endpoint.nodeId, networkId);
     }
-    if (places?.size === 0) this.#places.delete(endpoint.nodeId);
+  }
+
+  /** A node begins or ceases to take part in a network; those in it are told with what it has there. */
+  #moved(nodeId: string, networkId: string): void {
+    this.#touchNode(nodeId);
+    this.#note([networkId], { kind: "peer", id: nodeId });
   }
 
   #note(networkIds: readonly string[], noted: NetworkEntry): void {

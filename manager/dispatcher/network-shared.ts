@@ -1,5 +1,6 @@
 /**
- * What every agent is told of the data path, encoded once for all: the nodes, and what is in the mesh's network.
+ * What many agents are told of the data path, encoded once for all: what is in the mesh's network, for every agent; all
+ * nodes, for those that carry tasks with published ports.
  *
  * Thousands of agents come at once when a manager starts; each is told the same of thousands of endpoints. What has changed
  * since it was encoded goes after it.
@@ -13,9 +14,9 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { networkSharedLagMax } from "../../src/common/limits/agent.ts";
 import type { NetworkLog } from "./network-log.ts";
-import { networkMessagesOf } from "./network-messages.ts";
+import { type NetworkChanges, networkMessagesOf, noChanges } from "./network-messages.ts";
 
-/** What the set is made from; the index has this form. */
+/** What the updates are made from; the index has this form. */
 export interface SharedSource {
   /** Id of the mesh's network; empty while there is none. */
   readonly meshId: string;
@@ -23,6 +24,7 @@ export interface SharedSource {
   logOf(networkId: string): NetworkLog;
   peerIds(): Iterable<string>;
   peer(id: string): NetworkPeer | undefined;
+  nodesOf(networkId: string): Iterable<string>;
   network(id: string): Network | undefined;
   servicesOf(networkId: string): Iterable<string>;
   serviceIn(id: string, networks: ReadonlySet<string>): NetworkService | undefined;
@@ -30,68 +32,100 @@ export interface SharedSource {
   endpointIn(id: string, networks: ReadonlySet<string>): NetworkEndpoint | undefined;
 }
 
-/** Encoded updates, and how far in the logs they reach. */
-export interface SharedSet {
+/** Encoded updates about all peers, and how far in their log they reach. */
+export interface SharedPeers {
   readonly pieces: readonly Uint8Array[];
-  readonly peerPlace: number;
-  /** The mesh's network; empty when there is none. */
-  readonly meshId: string;
-  readonly meshPlace: number;
+  readonly place: number;
 }
 
-/** Keeps the set of one index for as long as little has changed since. */
-export class SharedNetworkSet {
+/** The same of the mesh's network and the nodes in it. */
+export interface SharedMesh extends SharedPeers {
+  /** Empty when there is none. */
+  readonly meshId: string;
+}
+
+/** Keeps the updates of one index for as long as little has changed since. */
+export class SharedUpdates {
   readonly #index: SharedSource;
-  #present: Promise<SharedSet> | undefined;
-  #isFresh: () => boolean = () => false;
+  #peers: Kept<SharedPeers> | undefined;
+  #mesh: Kept<SharedMesh> | undefined;
 
   constructor(index: SharedSource) {
     this.#index = index;
   }
 
-  /** The set; encoded anew when too much has changed. */
-  get(): Promise<SharedSet> {
-    if (this.#present === undefined || !this.#isFresh()) this.#present = this.#make();
-    return this.#present;
+  /** All peers. */
+  peers(): Promise<SharedPeers> {
+    if (this.#peers?.isFresh() !== true) this.#peers = this.#makePeers();
+    return this.#peers.updates;
+  }
+
+  /** What is in the mesh's network. */
+  mesh(): Promise<SharedMesh> {
+    if (this.#mesh?.isFresh() !== true) this.#mesh = this.#makeMesh();
+    return this.#mesh.updates;
   }
 
   /** Everything may be different. */
   drop(): void {
-    this.#present = undefined;
+    this.#peers = undefined;
+    this.#mesh = undefined;
   }
 
-  async #make(): Promise<SharedSet> {
+  #makePeers(): Kept<SharedPeers> {
+    const { peerLog } = this.#index;
+    const place = peerLog.end;
+    const peers = this.#peersOf(this.#index.peerIds());
+    return {
+      isFresh: () => isNear(peerLog, place),
+      updates: encoded({ ...noChanges, peers }).then((pieces) => ({ pieces, place })),
+    };
+  }
+
+  #makeMesh(): Kept<SharedMesh> {
     const index = this.#index;
     const { meshId } = index;
-    const peerPlace = index.peerLog.end;
-    const meshPlace = meshId === "" ? 0 : index.logOf(meshId).end;
-    this.#isFresh = () =>
-      index.meshId === meshId &&
-      index.peerLog.end - peerPlace <= networkSharedLagMax &&
-      (meshId === "" || index.logOf(meshId).end - meshPlace <= networkSharedLagMax);
-    const networks = new Set(meshId === "" ? [] : [meshId]);
-    const messages = networkMessagesOf(
-      {
-        peers: [...index.peerIds()].flatMap((id) => index.peer(id) ?? []),
-        networks: [...networks].flatMap((id) => index.network(id) ?? []),
-        services: [...index.servicesOf(meshId)].flatMap(
-          (id) => index.serviceIn(id, networks) ?? [],
-        ),
-        endpoints: [...index.endpointsOf(meshId)].flatMap(
-          (id) => index.endpointIn(id, networks) ?? [],
-        ),
-        removedPeerIds: [],
-        removedNetworkIds: [],
-        removedServiceIds: [],
-        removedEndpointIds: [],
-      },
-      0,
-    );
-    const pieces: Uint8Array[] = [];
-    for (const message of messages) {
-      pieces.push(NetworkUpdate.encode({ ...message, number: 0 }));
-      await new Promise<void>((resolve) => setImmediate(resolve));
+    if (meshId === "") {
+      const updates = Promise.resolve({ pieces: [], place: 0, meshId });
+      return { isFresh: () => index.meshId === "", updates };
     }
-    return { pieces, peerPlace, meshId, meshPlace };
+    const log = index.logOf(meshId);
+    const place = log.end;
+    const networks = new Set([meshId]);
+    const changes = {
+      ...noChanges,
+      peers: this.#peersOf(index.nodesOf(meshId)),
+      networks: [...networks].flatMap((id) => index.network(id) ?? []),
+      services: [...index.servicesOf(meshId)].flatMap((id) => index.serviceIn(id, networks) ?? []),
+      endpoints: [...index.endpointsOf(meshId)].flatMap(
+        (id) => index.endpointIn(id, networks) ?? [],
+      ),
+    };
+    return {
+      isFresh: () => index.meshId === meshId && isNear(log, place),
+      updates: encoded(changes).then((pieces) => ({ pieces, place, meshId })),
+    };
   }
+
+  #peersOf(ids: Iterable<string>): NetworkPeer[] {
+    return [...ids].flatMap((id) => this.#index.peer(id) ?? []);
+  }
+}
+
+interface Kept<T> {
+  isFresh(): boolean;
+  readonly updates: Promise<T>;
+}
+
+function isNear(log: NetworkLog, place: number): boolean {
+  return log.end - place <= networkSharedLagMax;
+}
+
+async function encoded(changes: NetworkChanges): Promise<Uint8Array[]> {
+  const pieces: Uint8Array[] = [];
+  for (const message of networkMessagesOf([], changes, 0)) {
+    pieces.push(NetworkUpdate.encode({ ...message, number: 0 }));
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  return pieces;
 }

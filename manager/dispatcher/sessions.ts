@@ -126,6 +126,7 @@ export class Sessions {
       }
     } finally {
       session.end.abort(new ClusterError("cancelled", "the session ended"));
+      session.flow.close();
       session.networkFlow.close();
       if (this.#open.get(call.nodeId) === session) this.#open.delete(call.nodeId);
       await watching;
@@ -225,21 +226,21 @@ export class Sessions {
     const before = this.#open.get(call.nodeId);
     before?.end.abort(new ClusterError("aborted", "the node opened a new session"));
     const end = new AbortController();
+    const common = {
+      upToDate: () => this.#upToDate(end.signal),
+      failed: (error: unknown) => end.abort(error),
+    };
     const session: OpenSession = {
       id,
       call,
       end,
-      flow: new AssignmentFlow(call.nodeId, {
-        source: this.#ports.assignments,
+      flow: new AssignmentFlow(call.nodeId, this.#ports.assignments, {
         send: (assignments) => this.#sent(session, { assignments }),
-        upToDate: () => this.#upToDate(end.signal),
-        failed: (error) => end.abort(error),
+        ...common,
       }),
-      networkFlow: new NetworkFlow(call.nodeId, {
-        index: this.#ports.network,
+      networkFlow: new NetworkFlow(call.nodeId, this.#ports.network, {
         send: (network) => this.#sent(session, { network }),
-        upToDate: () => this.#upToDate(end.signal),
-        failed: (error) => end.abort(error),
+        ...common,
       }),
       statusesWaiting: 0,
       lastBeatMs: this.#tools.clock.monotonic(),

@@ -99,7 +99,7 @@ export function peerNumbers(state: ClusterState): number[] {
     .sort((a, b) => a - b);
 }
 
-/** Addresses of the data paths of all nodes. */
+/** Addresses of the data paths of the nodes this one has to do with, and its own. */
 export function peerAddresses(state: ClusterState): string[] {
   return [...state.peers.values()].map((peer) => peer.address).filter((address) => address !== "");
 }

@@ -45,7 +45,7 @@ export interface GuardRules {
   readonly uplink: string;
   /** WireGuard device; undefined where there is none, and then no packet of an encrypted network passes. */
   readonly wireguard: string | undefined;
-  /** Addresses of all nodes' data paths; none on a node in no cluster, which has no overlays to guard. */
+  /** Addresses of the data paths of nodes that this one has to do with; none in no cluster, where no overlay is to guard. */
   readonly peers: readonly string[];
 }
 

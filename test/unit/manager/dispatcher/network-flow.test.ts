@@ -2,23 +2,14 @@
  * What agents are told of the data path, over a real store: each is played, and compared with what its node should know.
  */
 import assert from "node:assert/strict";
-import { NetworkFlow } from "../../../../manager/dispatcher/network-flow.ts";
 import { NetworkIndex } from "../../../../manager/dispatcher/network-index.ts";
-import {
-  endpointOf,
-  hasPlace,
-  isReady,
-  networkServiceOf,
-  networksOfService,
-  peerOf,
-} from "../../../../manager/dispatcher/network-view.ts";
+import { isReady } from "../../../../manager/dispatcher/network-view.ts";
 import type { Store } from "../../../../manager/state/store.ts";
 import {
   IpamOptions,
   type Network,
   NetworkAttachmentConfig,
   NetworkSpec,
-  NetworkUpdate,
   type Service,
   Task,
   TaskSpec,
@@ -30,105 +21,8 @@ import { type Random, seededRandom } from "../../../../src/common/random/random.
 import { isTerminal } from "../../../../src/common/task/state.ts";
 import { localStore } from "../../../support/local-log.ts";
 import { settled } from "../../../support/message-queue.ts";
+import { expected, nothing, PlayedAgent } from "../../../support/played-network-agent.ts";
 import { network, node, service, task } from "../../../support/store-objects.ts";
-
-const objectsOf = { peers: "nodeId", networks: "id", services: "id", endpoints: "id" } as const;
-const removedOf = {
-  peers: "removedPeerIds",
-  networks: "removedNetworkIds",
-  services: "removedServiceIds",
-  endpoints: "removedEndpointIds",
-} as const;
-type Kind = keyof typeof objectsOf;
-type Known = Record<Kind, Map<string, object>>;
-
-function nothing(): Known {
-  return { peers: new Map(), networks: new Map(), services: new Map(), endpoints: new Map() };
-}
-
-/** An agent that takes in what it is told. */
-class PlayedAgent {
-  known = nothing();
-  readonly heard: NetworkUpdate[] = [];
-  readonly flow: NetworkFlow;
-  readonly nodeId: string;
-  /** Lets go of the message that is on its way; messages arrive at once while undefined. */
-  release: (() => void) | undefined;
-  isSlow = false;
-  #next = 1;
-  #coming = nothing();
-
-  constructor(nodeId: string, index: NetworkIndex) {
-    this.nodeId = nodeId;
-    this.flow = new NetworkFlow(nodeId, {
-      index,
-      send: (update) => this.#take(update),
-      upToDate: () => Promise.resolve(),
-      failed: (error) => {
-        throw error;
-      },
-    });
-  }
-
-  async #take(update: NetworkUpdate): Promise<void> {
-    assert.equal(this.release, undefined, "one message is on its way at a time");
-    if (this.isSlow)
-      await new Promise<void>((resolve) => {
-        this.release = () => {
-          this.release = undefined;
-          resolve();
-        };
-      });
-    this.heard.push(update);
-    assert.equal(update.number, this.#next++);
-    if (update.first) this.#coming = nothing();
-    const into = update.full ? this.#coming : this.known;
-    if (update.shared.length > 0) this.#put(NetworkUpdate.decode(update.shared), into);
-    this.#put(update, into);
-    if (update.last) this.known = this.#coming;
-  }
-
-  #put(update: NetworkUpdate, into: Known): void {
-    for (const kind of Object.keys(objectsOf) as Kind[]) {
-      for (const object of update[kind])
-        into[kind].set(
-          (object as unknown as Record<string, string>)[objectsOf[kind]] ?? "",
-          object,
-        );
-      for (const id of update[removedOf[kind]]) into[kind].delete(id);
-    }
-  }
-}
-
-/** What a node should know, computed from the store as a whole. */
-function expected(store: Store, nodeId: string): Known {
-  const view = store.view();
-  const known = nothing();
-  for (const one of view.each("node")) {
-    const peer = peerOf(one);
-    if (peer !== undefined) known.peers.set(one.id, peer);
-  }
-  const mine = new Set(
-    [...view.each("task")]
-      .filter((one) => hasPlace(one) && one.nodeId === nodeId)
-      .flatMap((one) => endpointOf(one).networks.map(({ networkId }) => networkId)),
-  );
-  for (const one of view.each("network"))
-    if (one.networkNumber !== 0 && (mine.has(one.id) || one.spec?.ingress === true))
-      known.networks.set(one.id, one);
-  for (const one of view.each("service")) {
-    const told = networkServiceOf(one);
-    if (told !== undefined && [...networksOfService(one)].some((id) => known.networks.has(id)))
-      known.services.set(one.id, told);
-  }
-  for (const one of view.each("task")) {
-    if (!hasPlace(one)) continue;
-    const endpoint = endpointOf(one);
-    if (endpoint.networks.some(({ networkId }) => known.networks.has(networkId)))
-      known.endpoints.set(one.id, endpoint);
-  }
-  return known;
-}
 
 function allocated(id: string, number: number, ingress = false): Network {
   const plain = network(id, number);
@@ -220,14 +114,24 @@ describe("manager/dispatcher/network-flow", () => {
       if (before !== undefined) tx.update("task", { ...before, ...fields });
     });
 
-  it("tells a node with nothing of all nodes and the mesh", async () => {
+  function peers(one: PlayedAgent): string[] {
+    return [...one.known.peers.keys()].sort();
+  }
+
+  it("tells a node with nothing of itself and the mesh", async () => {
     const one = await agent("n1");
-    assert.deepEqual([...one.known.peers.keys()], ["n1", "n2", "n3"]);
+    assert.deepEqual(peers(one), ["n1"]);
     assert.deepEqual(ids(one), ["mesh"]);
     const [first] = one.heard;
     assert.deepEqual([first?.full, first?.first, first?.last], [true, true, true]);
     check();
   });
+
+  const readdress = (id: string) =>
+    store.update((tx) => {
+      const before = tx.get("node", id);
+      if (before !== undefined) tx.update("node", { ...before, dataPathAddress: "10.8.8.8" });
+    });
 
   it("tells a node of a network, with all in it, once it takes part, and no longer than that", async () => {
     const [one, two] = [await agent("n1"), await agent("n2")];
@@ -304,7 +208,112 @@ describe("manager/dispatcher/network-flow", () => {
     check();
   });
 
+  it("tells a node of itself at once, and of no other that it shares nothing with", async () => {
+    const [one, two] = [await agent("n1"), await agent("n2")];
+    const { length } = two.heard;
+    await readdress("n1");
+    await settled();
+    assert.equal(later.length, 0);
+    assert.equal(one.known.peers.size, 1);
+    assert.equal(two.heard.length, length);
+    check();
+  });
+
+  it("tells of the nodes in a network with the network itself, and of their ways in and out with their tasks", async () => {
+    const [one, two, three] = [await agent("n1"), await agent("n2"), await agent("n3")];
+    await store.update((tx) => tx.create("task", at("t1", "n1", ["a"], "assigned")));
+    await quiet();
+    assert.deepEqual(peers(one), ["n1"]);
+    await store.update((tx) => tx.create("task", at("t2", "n2", ["a"], "assigned")));
+    await quiet();
+    for (const [agent, other, id] of [
+      [one, "n2", "t2"],
+      [two, "n1", "t1"],
+    ] as const) {
+      const told = agent.heard.at(-1);
+      assert.deepEqual(
+        told?.peers.map(({ nodeId }) => nodeId),
+        [other],
+      );
+      assert.deepEqual(
+        told?.endpoints.map((endpoint) => endpoint.id).filter((one) => one === id),
+        [id],
+      );
+    }
+    assert.deepEqual(peers(three), ["n3"]);
+    // Not before its last one there has ended.
+    await store.update((tx) => tx.create("task", at("t3", "n2", ["a"])));
+    await store.update((tx) => tx.remove("task", "t2"));
+    await quiet();
+    assert.deepEqual(peers(one), ["n1", "n2"]);
+    await store.update((tx) => tx.remove("task", "t3"));
+    await quiet();
+    assert.deepEqual([peers(one), peers(two)], [["n1"], ["n2"]]);
+    check();
+  });
+
+  it("tells every node of those with published tasks, and these of all, encoded once", async () => {
+    const [one, two, three] = [await agent("n1"), await agent("n2"), await agent("n3")];
+    await store.update((tx) => tx.create("task", at("t1", "n1", ["mesh"])));
+    await quiet();
+    assert.deepEqual(
+      [peers(one), peers(two), peers(three)],
+      [
+        ["n1", "n2", "n3"],
+        ["n1", "n2"],
+        ["n1", "n3"],
+      ],
+    );
+    assert.deepEqual(one.heard.at(-1)?.shared, (await index.sharedPeers()).pieces[0]);
+    await readdress("n3");
+    await quiet();
+    check();
+    await store.update((tx) => {
+      tx.create("node", node("n7", 7));
+      tx.remove("task", "t1");
+      tx.create("task", at("t2", "n2", ["mesh"]));
+    });
+    await quiet();
+    assert.deepEqual(
+      [peers(one), peers(two), peers(three)],
+      [
+        ["n1", "n2"],
+        ["n1", "n2", "n3", "n7"],
+        ["n2", "n3"],
+      ],
+    );
+    check();
+    await store.update((tx) => tx.remove("task", "t2"));
+    await quiet();
+    assert.deepEqual([peers(one), peers(two), peers(three)], [["n1"], ["n2"], ["n3"]]);
+  });
+
+  it("tells a node with published tasks of all nodes when its agent comes back", async () => {
+    await store.update((tx) => tx.create("task", at("t1", "n1", ["mesh"])));
+    const one = await agent("n1");
+    await readdress("n2");
+    one.known = nothing();
+    one.flow.restart();
+    await quiet();
+    assert.deepEqual(peers(one), ["n1", "n2", "n3"]);
+    check();
+  });
+
+  it("tells a node of itself as it is, whatever was encoded for all", async () => {
+    await store.update((tx) => tx.create("task", at("t2", "n2", ["mesh"])));
+    await agent("n2");
+    await agent("n1");
+    const encoded = await index.sharedPeers();
+    await readdress("n1");
+    await quiet();
+    await store.update((tx) => tx.create("task", at("t1", "n1", ["mesh"])));
+    await quiet();
+    assert.equal(await index.sharedPeers(), encoded);
+    check();
+  });
+
   it("tells together of nodes that come together", async () => {
+    await store.update((tx) => tx.create("task", at("t1", "n1", ["mesh"])));
     const one = await agent("n1");
     const { length } = one.heard;
     for (const i of [7, 8, 9]) await store.update((tx) => tx.create("node", node(`n${i}`, i)));
@@ -333,11 +342,13 @@ describe("manager/dispatcher/network-flow", () => {
       tx.create("task", at("t2", "n2", ["mesh"]));
     });
     const one = await agent("n1");
-    const first = await index.shared();
+    const first = await index.sharedMesh();
+    const [before] = one.heard;
+    assert.deepEqual(before?.shared, first.pieces[0]);
     await move("t1", { desiredState: "shutdown" });
     await store.update((tx) => tx.remove("task", "t2"));
     const two = await agent("n3");
-    assert.equal(await index.shared(), first);
+    assert.equal(await index.sharedMesh(), first);
     assert.deepEqual(
       two.heard.map(({ full, shared, endpoints, removedEndpointIds }) => [
         full,
@@ -345,16 +356,14 @@ describe("manager/dispatcher/network-flow", () => {
         endpoints.map(({ ready }) => ready),
         removedEndpointIds,
       ]),
-      [
-        [true, true, [], []],
-        [true, false, [false], ["t2"]],
-      ],
+      [[true, true, [false], ["t2"]]],
     );
     check();
+    const { length } = one.heard;
     for (let i = 0; i <= networkSharedLagMax; i++)
       index.logOf("mesh").push({ kind: "endpoint", id: "t1" });
-    assert.notEqual(await index.shared(), first);
-    assert.equal(one.heard.length, 3);
+    assert.notEqual(await index.sharedMesh(), first);
+    assert.equal(one.heard.length, length);
   });
 
   it("begins again with everything for an agent that is too far behind", async () => {
@@ -426,6 +435,7 @@ class RandomWalk {
       () => this.#removeTask(),
       () => this.#changeService(),
       () => this.#changeNode(),
+      () => this.#changeNode(),
       () => this.#changeNetwork(),
       () => {
         if (this.#random.int(8) === 0) this.#pick(agents).flow.restart();
@@ -440,6 +450,13 @@ class RandomWalk {
     return list[this.#random.int(list.length)] as T;
   }
 
+  #nodeIds(): string[] {
+    return this.#store
+      .view()
+      .list("node")
+      .map(({ id }) => id);
+  }
+
   #someNetworks(): string[] {
     return ["mesh", "a", "b"].filter(() => this.#random.int(2) === 0);
   }
@@ -450,7 +467,7 @@ class RandomWalk {
 
   async #addTask(): Promise<void> {
     const count = ++this.#count;
-    const nodeId = this.#pick(["n1", "n2", "n3"]);
+    const nodeId = this.#pick(this.#nodeIds());
     const addresses = this.#someNetworks().map(
       (id) => [id, `10.${count >> 8}.${count & 255}.9`] as const,
     );
@@ -489,12 +506,19 @@ class RandomWalk {
   }
 
   async #changeNode(): Promise<void> {
-    const id = this.#pick(["n4", "n5"]);
+    const others = this.#nodeIds().slice(3);
     const dataPathAddress = `10.9.0.${this.#random.int(9)}`;
+    const what = others.length === 0 ? 0 : this.#random.int(5);
     await this.#store.update((tx) => {
+      if (what === 0) {
+        const count = 10 + ++this.#count;
+        tx.create("node", node(`n${count}`, count));
+        return;
+      }
+      const id = this.#pick(others);
       const before = tx.get("node", id);
-      if (before === undefined) tx.create("node", node(id, 10 + ++this.#count));
-      else tx.update("node", { ...before, dataPathAddress });
+      if (what === 1) tx.remove("node", id);
+      else if (before !== undefined) tx.update("node", { ...before, dataPathAddress });
     });
   }
 
