@@ -17,13 +17,15 @@ const one = (...values: readonly string[]): Form => [
   (value) => values.includes(value),
   values.join(" or "),
 ];
+const time: Form = [
+  (value) => (drainMsOf(value) ?? Number.POSITIVE_INFINITY) <= drainMsMax,
+  "a time such as 30s, at most 1h, or 0",
+];
 const forms: Readonly<Record<string, Form>> = {
   "skep.port.source": one("nat"),
   "skep.affinity": one("source"),
-  "skep.drain": [
-    (value) => (drainMsOf(value) ?? Number.POSITIVE_INFINITY) <= drainMsMax,
-    "a time such as 30s, at most 1h, or 0",
-  ],
+  "skep.drain": time,
+  "skep.listen": time,
   "skep.publish.address": [
     (value) =>
       parseAddress(value) !== undefined || (isDeviceName.test(value) && !isNumeric.test(value)),

@@ -13,6 +13,7 @@ import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts"
 import type { Log } from "../../../src/common/log/log.ts";
 import { isPlatformRefusal } from "../../../src/common/platform/refusal.ts";
 import { registryAuthOf } from "../../../src/common/registry/registry-auth.ts";
+import { listenTerms, type untilListened } from "../../network/listeners.ts";
 import type { Controller, TaskExit } from "../controller.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
 import type { ContainerWatch } from "./container-watch.ts";
@@ -24,6 +25,8 @@ export interface ControllerTools {
   readonly loaded: Promise<void>;
   /** Before a task that is well is told to stop. @throws the signal's reason. */
   readonly drain: (container: Container, signal: AbortSignal) => Promise<void>;
+  /** Resolves when somebody listens at ports of a process's network, with those that stay silent. */
+  readonly listened: typeof untilListened;
   readonly watch: ContainerWatch;
   /** The container of a task; undefined when there is none, or nothing can be known. */
   readonly find: (taskId: string) => Container | undefined;
@@ -83,9 +86,29 @@ export class ContainerController implements Controller {
     if (container.state.phase === "created") {
       await this.#whileAway(signal, () => containers.start(id, signal));
     }
-    const outcome = await this.#tools.watch.until(id, () => this.#outcome(), signal);
+    const { watch } = this.#tools;
+    const healthy = await watch.until(id, () => this.#outcome(), signal);
+    if (healthy === "up") await this.#listens(signal);
+    const outcome = await watch.until(id, () => this.#outcome(), signal);
     if (outcome === "unhealthy") return this.#endUnhealthy(signal);
     return outcome === "up" ? undefined : outcome;
+  }
+
+  /** Without a health check, until the program listens at the ports that are published, for a while. */
+  async #listens(signal: AbortSignal): Promise<void> {
+    const { clock, log, listened } = this.#tools;
+    const container = this.#find();
+    const terms = listenTerms(this.#task);
+    if (container === undefined || terms === undefined) return;
+    if (container.state.health.status !== "none") return;
+    const { pid } = container.state;
+    const silent = await this.#whileUp(container.id, signal, (over) =>
+      listened(pid, terms, { clock, signal: over }),
+    );
+    for (const { protocol, port } of silent ?? []) {
+      const fields = { "task.id": this.#task.id, port: `${port}/${protocol}` };
+      log.warn("nobody listens at a published port of the task", fields);
+    }
   }
 
   async wait(signal: AbortSignal): Promise<TaskExit> {
@@ -106,23 +129,34 @@ export class ContainerController implements Controller {
 
   /** Until it may be stopped, or has ended by itself. */
   async #drain(container: Container, signal: AbortSignal): Promise<void> {
+    const { drain, log } = this.#tools;
+    try {
+      await this.#whileUp(container.id, signal, (over) => drain(container, over));
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      // Nothing can be known of its connections.
+      const fields = { "task.id": this.#task.id, err: errorText(error) };
+      log.warn("connections not waited for", fields);
+    }
+  }
+
+  /** Does work that is given up when the container ends; undefined then. @throws the signal's reason, and what the work throws. */
+  async #whileUp<T>(
+    id: string,
+    signal: AbortSignal,
+    work: (over: AbortSignal) => Promise<T>,
+  ): Promise<T | undefined> {
     const over = new AbortController();
     const end = () => over.abort(signal.reason);
     signal.addEventListener("abort", end, { once: true });
-    const { watch, drain } = this.#tools;
     const hasEnded = () => (this.#find()?.state.phase === "running" ? undefined : true);
-    const ended = watch.until(container.id, hasEnded, over.signal).then(end, end);
+    const ended = this.#tools.watch.until(id, hasEnded, over.signal).then(end, end);
     try {
-      await drain(container, over.signal);
+      return await work(over.signal);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      // It has ended, or nothing can be known of its connections.
-      if (!over.signal.aborted) {
-        this.#tools.log.warn("connections not waited for", {
-          "task.id": this.#task.id,
-          err: errorText(error),
-        });
-      }
+      if (!over.signal.aborted) throw error;
+      return undefined;
     } finally {
       signal.removeEventListener("abort", end);
       over.abort();

@@ -8,6 +8,7 @@ import type { Container } from "../../../src/common/container/types.ts";
 import { hasCode } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import { allowsEmulation } from "../../../src/common/platform/match.ts";
+import { untilListened } from "../../network/listeners.ts";
 import type { Controller } from "../controller.ts";
 import type { ControllerRequest, Executor } from "../executor.ts";
 import { ContainerWatch } from "./container-watch.ts";
@@ -22,6 +23,8 @@ export interface ContainerExecutorOptions {
   readonly loaded: Promise<void>;
   /** Resolves when nobody is led to a task that is to stop any more, and who was has had time. */
   readonly drain: ControllerTools["drain"];
+  /** That of the kernel unless a test says otherwise. */
+  readonly listened?: ControllerTools["listened"];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -38,6 +41,7 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
     runtime,
     loaded: options.loaded,
     drain: options.drain,
+    listened: options.listened ?? untilListened,
     watch: new ContainerWatch(runtime.containers, clock),
     find: (taskId) => list().find(({ config }) => config.task?.taskId === taskId),
     mayEmulate: ({ serviceAnnotations }) =>

@@ -3,15 +3,17 @@
  */
 import { readFile } from "node:fs/promises";
 
-/** One line of /proc/net/tcp or tcp6. */
-interface TcpSocket {
+/** One line of /proc/net/tcp, tcp6, udp or udp6; numbers as they are there. */
+export interface KernelSocket {
+  readonly localAddress: string;
   readonly localPort: string;
   readonly remoteAddress: string;
   readonly state: string;
 }
 
 const established = "01";
-const listening = "0A";
+/** State of a TCP socket that is called. */
+export const listening = "0A";
 const loopback6 = "00000000000000000000000001000000";
 /** How an address of IPv4 begins in tcp6. */
 const mapped4 = "0000000000000000FFFF0000";
@@ -31,7 +33,7 @@ export async function openConnections(pid: number): Promise<number | undefined> 
 
 /** Established connections to ports that are listened on, but for those of the container to itself. Pure. */
 export function countConnections(text: string): number {
-  const sockets = text.split("\n").flatMap(socketOf);
+  const sockets = kernelSockets(text);
   const ports = new Set(
     sockets.filter(({ state }) => state === listening).map(({ localPort }) => localPort),
   );
@@ -41,18 +43,21 @@ export function countConnections(text: string): number {
   ).length;
 }
 
-function socketOf(line: string): TcpSocket[] {
-  const match =
-    /^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) ([0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} ([0-9A-F]{2}) /.exec(
-      line,
-    );
-  if (match === null) return [];
-  const [, localPort = "", remoteAddress = "", state = ""] = match;
-  return [{ localPort, remoteAddress, state }];
+/** The sockets in the text of a table. Pure. */
+export function kernelSockets(text: string): KernelSocket[] {
+  return text.split("\n").flatMap((line) => {
+    const match =
+      /^\s*\d+: ([0-9A-F]+):([0-9A-F]{4}) ([0-9A-F]{8}|[0-9A-F]{32}):[0-9A-F]{4} ([0-9A-F]{2}) /.exec(
+        line,
+      );
+    if (match === null) return [];
+    const [, localAddress = "", localPort = "", remoteAddress = "", state = ""] = match;
+    return [{ localAddress, localPort, remoteAddress, state }];
+  });
 }
 
-/** Words are written with their bytes the other way round: 127.0.0.1 is 0100007F. */
-function isLoopback(address: string): boolean {
+/** Whether it is a loopback address. Words are written with their bytes the other way round: 127.0.0.1 is 0100007F. */
+export function isLoopback(address: string): boolean {
   const v4 = address.startsWith(mapped4) ? address.slice(mapped4.length) : address;
   return address === loopback6 || (v4.length === 8 && v4.endsWith("7F"));
 }

@@ -1,6 +1,6 @@
 /**
- * The time for which a task that is to stop may serve its open connections, as services say it by the label `skep.drain`.
- * Pure.
+ * Times that services say by labels: for which a task that is to stop may serve its open connections (`skep.drain`), and
+ * which one that starts may take until it listens (`skep.listen`). Pure.
  */
 
 /** A task is not kept from stopping for longer, milliseconds. */

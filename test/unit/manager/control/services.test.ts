@@ -198,6 +198,7 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
     labelled({ "skep.drain": "soon" }),
     /^label skep\.drain: "soon" is not a time such as 30s, at most 1h, or 0$/,
   ],
+  [labelled({ "skep.listen": "5" }), /^label skep\.listen: "5" is not a time such as 30s, at/],
   [labelled({ "skep.drain": "61m" }), /^label skep\.drain: "61m" is not a time such as 30s, at/],
   [labelled({ "skep.drain": "" }), /^label skep\.drain: "" is not a time/],
   [
@@ -293,6 +294,7 @@ describe("manager/control/services create", () => {
       "skep.port.source": "nat",
       "skep.affinity": "source",
       "skep.drain": "1m30s",
+      "skep.listen": "0",
       "skep.publish.address": "eth0",
       "skep.address.1": "10.0.1.9",
       "skep.address.back.2": "10.0.1.10",

@@ -11,9 +11,12 @@ import type { Executor } from "../../../../../agent/exec/executor.ts";
 import {
   Annotations,
   ContainerSpec,
+  Endpoint,
+  EndpointSpec,
   Node,
   NodeDescription,
   NodeSpec,
+  PortConfig,
   PullOptions,
   Task,
   TaskSpec,
@@ -44,9 +47,11 @@ describe("agent/exec/containerd/controller", () => {
   let executor: Executor;
   let clock: FakeClock;
   let drain: ContainerExecutorOptions["drain"];
+  let listened: NonNullable<ContainerExecutorOptions["listened"]>;
 
   beforeEach(() => {
     [runtime, clock, drain] = [fakeRuntime(), new FakeClock(), async () => {}];
+    listened = async () => [];
     executor = executorOf();
   });
 
@@ -59,6 +64,7 @@ describe("agent/exec/containerd/controller", () => {
       describe: () => NodeDescription.create({ hostname: "h" }),
       loaded,
       drain: (container, signal) => drain(container, signal),
+      listened: (...asked) => listened(...asked),
       clock,
       log: silentLog,
     });
@@ -67,6 +73,12 @@ describe("agent/exec/containerd/controller", () => {
   function controller(one: Task): Controller {
     const dependencies = { secret: () => undefined, config: () => undefined };
     return executor.controller({ task: one, nodeId: "n", dependencies });
+  }
+
+  function publishing(id: string): Controller {
+    const ports = [PortConfig.create({ protocol: "tcp", targetPort: 80 })];
+    const endpoint = Endpoint.create({ spec: EndpointSpec.create({ ports }) });
+    return controller({ ...task(id), endpoint });
   }
 
   async function running(one = task("t")): Promise<Controller> {
@@ -140,6 +152,40 @@ describe("agent/exec/containerd/controller", () => {
     over.abort(new Error("stopping"));
     await rejects(stopped, /stopping/);
     equal(runtime.containers.list()[0]?.state.phase, "running");
+  });
+
+  it("is started when it listens at its published ports, unless a health check says so", async () => {
+    const asked: (readonly [number, unknown])[] = [];
+    let listens = () => {};
+    listened = (pid, terms) => {
+      asked.push([pid, terms]);
+      return new Promise((resolve) => {
+        listens = () => resolve([]);
+      });
+    };
+    const started = publishing("t").start(never);
+    let isStarted = false;
+    void started.then(() => {
+      isStarted = true;
+    });
+    await settled();
+    deepEqual(asked, [[42, { ports: [{ protocol: "tcp", port: 80 }], limitMs: 10_000 }]]);
+    equal(isStarted, false);
+    listens();
+    equal(await started, undefined);
+    await running(task("u"));
+    equal(asked.length, 1);
+  });
+
+  it("is not waited for until it listens when it ends before", async () => {
+    listened = (_pid, _terms, { signal }) =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+      });
+    const started = publishing("t").start(never);
+    await settled();
+    await runtime.containers.kill("web.1.t", "KILL");
+    equal((await started)?.exitCode, 137);
   });
 
   it("tells how it ended", async () => {
