@@ -22,6 +22,7 @@ import {
   parseAddress,
 } from "../../src/common/spec/cidr.ts";
 import { fixedAddressesOf } from "../../src/common/spec/fixed-addresses.ts";
+import { nodeNetworkDrivers } from "../../src/common/spec/node-networks.ts";
 import type { AllocationBook, NetworkPage } from "./book.ts";
 import { isClusterWide } from "./network.ts";
 import { dynamicPortFirst, dynamicPortLast } from "./ports.ts";
@@ -57,11 +58,11 @@ export interface Surroundings {
 /** What waits for a network of the mesh waits for this while there is none. */
 export const meshAbsent = "ingress";
 /** Drivers of networks that are the node's own affair. */
-const nodeDrivers: readonly string[] = ["host", "null", "bridge"];
+const nodeDrivers: readonly string[] = ["host", "null", "bridge", ...nodeNetworkDrivers];
 const completeNumber = TaskStateNumber("complete");
 const assignedNumber = TaskStateNumber("assigned");
 
-/** Driver of a network that every node has by itself, else "". */
+/** Driver of a network that every node has by itself or makes for itself, else "". */
 export function ownDriverOf(network: Network | undefined): string {
   const driver = network?.spec?.driver?.name ?? network?.driverState?.name ?? "";
   return nodeDrivers.includes(driver) ? driver : "";
@@ -184,7 +185,14 @@ function attach(
   const network = surroundings.network(networkId);
   const ownDriver = ownDriverOf(network);
   if (ownDriver !== "") {
-    const attachment = NetworkAttachment.create({ networkId, ownDriver, aliases, driverOptions });
+    const nodeNetwork = nodeNetworkDrivers.includes(ownDriver) ? network?.spec : undefined;
+    const attachment = NetworkAttachment.create({
+      networkId,
+      ownDriver,
+      aliases,
+      driverOptions,
+      nodeNetwork,
+    });
     return { kind: "done", attachment };
   }
   const wanted = wantedBy(task, config, { network, surroundings });

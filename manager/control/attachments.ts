@@ -22,6 +22,7 @@ import { newId } from "../../src/common/ids/ids.ts";
 import { attachWaitMs } from "../../src/common/limits/orchestrator.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { parseAddress } from "../../src/common/spec/cidr.ts";
+import { nodeNetworkDrivers } from "../../src/common/spec/node-networks.ts";
 import { isBefore } from "../../src/common/task/state.ts";
 import type { Store } from "../state/store.ts";
 import type { Tx } from "../state/transaction.ts";
@@ -107,6 +108,12 @@ function findNetwork(view: View, reference: string): Network {
   if (network === undefined) throw notFound("network", reference);
   if (!network.spec?.attachable)
     throw new ClusterError("permission-denied", `network ${reference} not manually attachable`);
+  const driver = network.spec.driver?.name ?? "";
+  if (nodeNetworkDrivers.includes(driver))
+    throw new ClusterError(
+      "unimplemented",
+      `network ${reference} of driver ${driver} is for services: make one of this node for containers, with docker network create -d ${driver}`,
+    );
   return network;
 }
 

@@ -14,6 +14,7 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { contains, overlaps, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
+import { nodeNetworkDrivers } from "../../src/common/spec/node-networks.ts";
 import { clashOf } from "../../src/common/spec/subnet-clash.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
@@ -22,7 +23,7 @@ import { checkDnsName, invalid, isNameTaken, notFound } from "./names.ts";
 /** Marks the swarm's own objects for the `bridge` and `host` networks every node has. */
 export const predefinedLabel = "com.docker.swarm.predefined";
 /** Drivers whose networks may span the swarm. */
-const drivers: readonly string[] = ["overlay"];
+const drivers: readonly string[] = ["overlay", ...nodeNetworkDrivers];
 
 /** Whether this is the network of the routing mesh. */
 export function isIngress(network: Network): boolean {
@@ -129,8 +130,9 @@ function checkSpec(spec: NetworkSpec): void {
   const driver = spec.driver?.name ?? "";
   if (!drivers.includes(driver))
     throw invalid(
-      `network driver ${JSON.stringify(driver)} cannot be used in a swarm; use overlay`,
+      `network driver ${JSON.stringify(driver)} cannot be used in a swarm; use ${drivers.join(", ")}`,
     );
+  checkScope(spec, driver);
   const ipamDriver = spec.ipam?.driver?.name ?? "";
   if (!["", "default"].includes(ipamDriver))
     throw invalid(`ipam driver ${JSON.stringify(ipamDriver)} is not supported; use default`);
@@ -138,6 +140,20 @@ function checkSpec(spec: NetworkSpec): void {
   configs.forEach((config, i) => {
     checkIpam(config, configs.slice(0, i));
   });
+}
+
+/** Nodes make networks on their devices themselves, each from what it has; the cluster's addresses are one set. */
+function checkScope({ configFrom, ingress }: NetworkSpec, driver: string): void {
+  const isNodes = nodeNetworkDrivers.includes(driver);
+  if (ingress && isNodes)
+    throw new ClusterError(
+      "permission-denied",
+      `Ingress network can only be global scope network: use the driver overlay, not ${driver}`,
+    );
+  if (configFrom !== "" && !isNodes)
+    throw invalid(
+      `network driver ${driver} takes no settings of nodes: leave --config-from ${configFrom} out and give them to the network itself`,
+    );
 }
 
 function checkIpam(config: IpamConfig, before: readonly IpamConfig[]): void {

@@ -36,6 +36,8 @@ export async function allNetworks(
   const local = networks
     .list()
     .filter(({ name }) => name !== gatewayName || status.state !== "inactive")
+    // Managers know them from the store.
+    .filter(({ ofSwarm }) => ofSwarm !== true || whyNoManager(status) !== undefined)
     .map((network) => foundLocal(context, network));
   if (whyNoManager(status) !== undefined) {
     const joined = networks.swarmNetworks();
@@ -55,7 +57,7 @@ function foundLocal(context: EngineContext, network: LocalNetwork): FoundNetwork
     id: network.id,
     name: network.name,
     driver: network.driver,
-    scope: "local",
+    scope: network.ofSwarm === true ? "swarm" : "local",
     labels: network.labels,
     createdAtMs: network.createdAtMs,
     inUse: () => networks.containersIn(network.id).length > 0,

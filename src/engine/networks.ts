@@ -6,6 +6,7 @@
 import { ControlService } from "../common/api/generated/api.ts";
 import type { LocalNetworkConfig } from "../common/container/networks.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
+import { nodeNetworkDrivers } from "../common/spec/node-networks.ts";
 import { isTerminal } from "../common/task/state.ts";
 import { type EngineContext, readView, write } from "./context.ts";
 import { parseFilters } from "./filters.ts";
@@ -90,6 +91,9 @@ async function createNetwork(context: EngineContext, request: EngineRequest): Pr
     const made = await context.ports.runtime.networks.create(localFromJson(body, driver));
     return json({ Id: made.id, Warning: "" }, 201);
   }
+  // What a node cannot make is refused here, where it is written, and not by every task.
+  if (nodeNetworkDrivers.includes(driver))
+    context.ports.runtime.networks.checkConfig(localFromJson(body, driver));
   const { id } = await write(context, request, ControlService.createNetwork, {
     id: "",
     spec: { ...spec, driver: spec.driver && { ...spec.driver, name: driver } },

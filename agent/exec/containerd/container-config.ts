@@ -115,21 +115,24 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
 
 /** A network that every node has by itself goes before all others, as nothing can be joined to it. */
 function networksOf({ networks }: Task): readonly string[] {
-  const own = networks.find(({ ownDriver }) => ownDriver !== "");
+  const own = networks.find(
+    ({ ownDriver, nodeNetwork }) => ownDriver !== "" && nodeNetwork === undefined,
+  );
   if (own !== undefined) return [own.ownDriver === "null" ? "none" : own.ownDriver];
   return networks.length === 0 ? ["default"] : networks.map(({ networkId }) => networkId);
 }
 
-/** Its places in networks of the swarm, with the addresses the managers gave it. */
+/** Its places in networks of the swarm, with the addresses the managers gave it; the nodes' own networks give them. */
 function joinsOf({ networks }: Task): NetworkJoin[] {
   return networks
-    .filter(({ ownDriver }) => ownDriver === "")
-    .map(({ networkId, addresses, aliases, driverOptions }) => ({
+    .filter(({ ownDriver, nodeNetwork }) => ownDriver === "" || nodeNetwork !== undefined)
+    .map(({ networkId, addresses, aliases, driverOptions, nodeNetwork }) => ({
       network: networkId,
       addresses,
       aliases,
       driverOptions: { ...driverOptions },
       macAddress: "",
+      ...(nodeNetwork === undefined ? {} : { made: nodeNetwork }),
     }));
 }
 

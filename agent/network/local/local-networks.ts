@@ -5,6 +5,7 @@
  * Only what is to be is kept here; what the kernel has is made from `endpoints` by whoever sets the plumbing. Networks of
  * the swarm are none of these: names that are not known here are left to that half.
  */
+import { createHash } from "node:crypto";
 import type { Network } from "../../../src/common/api/generated/api.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { EventHub } from "../../../src/common/container/event-hub.ts";
@@ -26,6 +27,7 @@ import { checkUnused, configured } from "./configuration.ts";
 import { chooseHostPorts, type PortProbe, type TakenPort } from "./host-ports.ts";
 import { type AddressPool, type ChosenSubnet, chooseSubnets, defaultPools } from "./ipam.ts";
 import { joinsFromConfig } from "./joins.ts";
+import { configOf } from "./of-swarm.ts";
 import { choosePlace } from "./place.ts";
 import { defaultNetworkName, predefinedNetworks } from "./predefined.ts";
 import type { Kept, KeptContainer, LocalStore } from "./store.ts";
@@ -124,6 +126,10 @@ export class LocalNetworks implements Networks {
     return begun[0];
   }
 
+  checkConfig(asked: LocalNetworkConfig): void {
+    checkNetwork(configured(asked, this.list()));
+  }
+
   create(asked: LocalNetworkConfig): Promise<LocalNetwork> {
     return this.#inTurn(async () => {
       const config = configured(asked, this.list());
@@ -132,17 +138,7 @@ export class LocalNetworks implements Networks {
         throw new ClusterError("already-exists", `network with name ${config.name} already exists`);
       }
       const id = Buffer.from(this.#o.random.bytes(32)).toString("hex");
-      const request = {
-        configs: config.ipam?.configs ?? [],
-        ipv6: config.ipv6,
-        uniqueLocal: BigInt(`0x${id.slice(0, 10)}`),
-      };
-      const subnets =
-        config.configOnly === true
-          ? []
-          : chooseSubnets(request, this.#pools(), this.#taken(config));
-      const createdAtMs = this.#o.clock.now();
-      const network = { ...config, id, createdAtMs, subnets, predefined: false };
+      const network = this.#made(id, config);
       this.#networks.set(id, network);
       try {
         await this.#save();
@@ -258,7 +254,9 @@ export class LocalNetworks implements Networks {
   give(container: Container): Promise<ContainerPlaces> {
     return this.#inTurn(async () => {
       const before = this.#containers.get(container.id);
-      const places = this.#placesFor(this.joinsOf(container), before?.places ?? []);
+      const joins = this.joinsOf(container);
+      this.#makeForSwarm(joins);
+      const places = this.#placesFor(joins, before?.places ?? []);
       const had = before?.ports ?? [];
       const ports = had.length > 0 ? had : await this.#portsFor(container);
       if (places.length > 0 || ports.length > 0) {
@@ -274,11 +272,15 @@ export class LocalNetworks implements Networks {
   release(containerId: string): Promise<void> {
     return this.#inTurn(async () => {
       const before = this.#containers.get(containerId);
-      if (before === undefined || (before.places.length === 0 && before.ports.length === 0)) return;
-      if (before.joins === undefined) this.#containers.delete(containerId);
-      else this.#containers.set(containerId, { ...before, places: [], ports: [] });
-      await this.#save();
-      this.#told(containerId, before.places, []);
+      const hasNone =
+        before === undefined || (before.places.length === 0 && before.ports.length === 0);
+      if (!hasNone) {
+        if (before.joins === undefined) this.#containers.delete(containerId);
+        else this.#containers.set(containerId, { ...before, places: [], ports: [] });
+        this.#told(containerId, before.places, []);
+      }
+      const isLess = this.#removeUnusedOfSwarm();
+      if (!hasNone || isLess) await this.#save();
     });
   }
 
@@ -310,6 +312,41 @@ export class LocalNetworks implements Networks {
     for (const id of [...this.#containers.keys()]) {
       if (!containerIds.has(id)) await this.forget(id);
     }
+  }
+
+  #made(id: string, config: LocalNetworkConfig): LocalNetwork {
+    const request = {
+      configs: config.ipam?.configs ?? [],
+      ipv6: config.ipv6,
+      uniqueLocal: BigInt(`0x${createHash("sha256").update(id).digest("hex").slice(0, 10)}`),
+    };
+    const subnets =
+      config.configOnly === true ? [] : chooseSubnets(request, this.#pools(), this.#taken(config));
+    return { ...config, id, createdAtMs: this.#o.clock.now(), subnets, predefined: false };
+  }
+
+  /** Makes the networks of the swarm that are the nodes' to make, for the first container in them. */
+  #makeForSwarm(joins: readonly NetworkJoin[]): void {
+    for (const { network: id, made } of joins) {
+      if (made === undefined || this.#networks.has(id)) continue;
+      const config = configured(configOf(made), this.list());
+      checkNetwork(config);
+      const network = { ...this.#made(id, config), ofSwarm: true };
+      this.#networks.set(id, network);
+      this.tell("create", network, {});
+    }
+  }
+
+  /** They go with the last container. @returns Whether some did. */
+  #removeUnusedOfSwarm(): boolean {
+    const unused = this.list().filter(
+      ({ id, ofSwarm }) => ofSwarm === true && this.#addressesIn(id).size === 0,
+    );
+    for (const network of unused) {
+      this.#networks.delete(network.id);
+      this.tell("destroy", network, {});
+    }
+    return unused.length > 0;
   }
 
   /** Takes up other networks: at once when the container runs, and back to those of before when that fails. */

@@ -32,6 +32,8 @@ export interface LocalNetwork extends LocalNetworkConfig {
   readonly subnets: readonly { readonly subnet: string; readonly gateway: string }[];
   /** Every node has it by itself: bridge, host, none, docker_gwbridge. */
   readonly predefined: boolean;
+  /** It is one of the swarm, with its id, made here for the tasks that are in it. */
+  readonly ofSwarm?: boolean;
 }
 
 /** A container's place in one network, as it came out. Empty strings for what it does not have. */
@@ -77,6 +79,8 @@ export interface Networks {
   find(reference: string): LocalNetwork;
   /** @throws ClusterError already-exists, invalid-argument with field and fix. */
   create(config: LocalNetworkConfig): Promise<LocalNetwork>;
+  /** @throws ClusterError for a network of the swarm that this node could not make. */
+  checkConfig(config: LocalNetworkConfig): void;
   /** @throws ClusterError permission-denied for predefined ones, failed-precondition while in use. */
   remove(reference: string): Promise<void>;
   /** Adds a network to a container; at once when it runs. */

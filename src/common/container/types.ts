@@ -8,6 +8,7 @@ import type {
   Driver,
   HealthConfig,
   Mount,
+  NetworkSpec,
   Platform,
   Privileges,
   ResourceRequirements,
@@ -70,6 +71,8 @@ export interface NetworkJoin {
   /** Derived from the address when empty. */
   readonly macAddress: string;
   readonly driverOptions: Readonly<Record<string, string>>;
+  /** What the node makes the network from, where it is one of the swarm that is the nodes' to make; `network` is its id. */
+  readonly made?: NetworkSpec;
 }
 
 /** A port of the host that leads to one of a container. */

@@ -89,7 +89,7 @@ export function localNetworkToJson(network: LocalNetwork, members: Json): Json {
     Name: network.name,
     Id: network.id,
     Created: timeToJson(network.createdAtMs),
-    Scope: "local",
+    Scope: network.ofSwarm === true ? "swarm" : "local",
     Driver: network.driver,
     EnableIPv4: true,
     EnableIPv6: network.ipv6,

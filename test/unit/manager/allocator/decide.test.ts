@@ -166,6 +166,24 @@ describe("manager/allocator/decide", () => {
     assert.deepEqual(scene.task(1), { h: ["host"] });
   });
 
+  it("says what nodes are to make the networks from that are theirs to make", () => {
+    const scene = new Scene({
+      networks: [net("lan", "macvlan"), net("host", "host")],
+      targets: [{ target: "lan", aliases: ["db"] }],
+    });
+    scene.service = { ...scene.service, endpoint: Endpoint.create() };
+    const task = Task.create({ id: "t", spec: scene.service.spec?.task });
+    const allocation = allocateTask(task, scene.surroundings);
+    assert.equal(allocation.kind, "done");
+    const [attachment] = allocation.kind === "done" ? allocation.networks : [];
+    assert.deepEqual(attachment?.nodeNetwork, scene.networks.get("lan")?.spec);
+    assert.deepEqual(
+      [attachment?.ownDriver, attachment?.addresses, attachment?.aliases],
+      ["macvlan", [], ["db"]],
+    );
+    assert.deepEqual(vipsOf(scene.endpoint()), []);
+  });
+
   it("gives slots the addresses that labels name, and nobody else", () => {
     const scene = new Scene({
       networks: [back],
@@ -187,8 +205,8 @@ describe("manager/allocator/decide", () => {
     ],
     [
       "a driver that spans no swarm",
-      { networks: [net("v", "macvlan")], targets: [{ target: "v" }] },
-      /^network n-v of driver macvlan cannot be attached to: use a network of driver overlay$/,
+      { networks: [net("v", "weave")], targets: [{ target: "v" }] },
+      /^network n-v of driver weave cannot be attached to: use a network of driver overlay$/,
     ],
     ["the mesh's network", { ports: [published] }, /^network ingress not found$/],
   ] as const) {

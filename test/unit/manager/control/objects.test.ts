@@ -10,6 +10,7 @@ import {
   ControlService,
   JoinTokens,
   Network,
+  NetworkAttachment,
   NetworkSpec,
   type Node,
   NodeCertificate,
@@ -121,9 +122,13 @@ describe("manager/control/networks", () => {
       [{ Name: "a b" }, /^name must be valid as a DNS name component$/],
       [
         { Name: "n", Driver: "weave" },
-        /^network driver "weave" cannot be used in a swarm; use overlay$/,
+        /^network driver "weave" cannot be used in a swarm; use overlay, macvlan, ipvlan$/,
       ],
-      [{ Name: "n", Driver: "macvlan" }, /^network driver "macvlan" cannot be used in a swarm/],
+      [
+        { Name: "n", Driver: "macvlan", Ingress: true },
+        /^Ingress network can only be global scope/,
+      ],
+      [{ Name: "n", ConfigFrom: { Network: "c" } }, /^network driver overlay takes no settings of/],
       [{ Name: "n", Attachable: true, Ingress: true }, /^ingress network cannot be attachable$/],
       [
         { Name: "n", Labels: { "com.docker.swarm.predefined": "" } },
@@ -188,9 +193,7 @@ describe("manager/control/networks", () => {
   it("stays while a task runs in it, and goes when it has ended", async () => {
     const control = testControl();
     const { id } = await create(control, { Name: "back" });
-    const networks = [
-      { networkId: id, addresses: [], aliases: [], driverOptions: {}, ownDriver: "" },
-    ];
+    const networks = [NetworkAttachment.create({ networkId: id })];
     await control.store.update((tx) => tx.create("task", testTask("t1", { networks })));
     const remove = () => control.call(ControlService.removeNetwork, { id, force: false });
     await assert.rejects(remove(), { message: `network ${id} is in use by task t1` });
@@ -203,9 +206,7 @@ describe("manager/control/networks", () => {
   it("goes while tasks run in it whose service was removed just before, as `docker stack rm` does", async () => {
     const control = testControl();
     const { id } = await create(control, { Name: "back" });
-    const networks = [
-      { networkId: id, addresses: [], aliases: [], driverOptions: {}, ownDriver: "" },
-    ];
+    const networks = [NetworkAttachment.create({ networkId: id })];
     await control.store.update((tx) =>
       tx.create("task", testTask("t1", { networks, serviceId: "gone" })),
     );

@@ -17,6 +17,7 @@ import {
   GenericResource,
   Mount,
   NetworkAttachment,
+  NetworkSpec,
   PortConfig,
   Secret,
   SecretReference,
@@ -68,6 +69,17 @@ describe("agent/exec/containerd/container-config", () => {
     deepEqual(on(), ["default"]);
     deepEqual(on("host"), ["host"]);
     deepEqual(on("", "null"), ["none"]);
+  });
+
+  it("says what its node makes a network from, where the node makes it", () => {
+    const nodeNetwork = NetworkSpec.create({ configFrom: "held" });
+    const one = NetworkAttachment.create({ networkId: "n1", ownDriver: "macvlan", nodeNetwork });
+    const config = configOf({}, { networks: [one] });
+    deepEqual(config.networks, ["n1"]);
+    deepEqual(
+      config.joins.map(({ network, made }) => [network, made]),
+      [["n1", nodeNetwork]],
+    );
   });
 
   it("puts it into its networks with the addresses it was given, and binds ports of its node", () => {

@@ -4,7 +4,12 @@
 import { deepEqual, equal, rejects, throws } from "node:assert/strict";
 import { emptyContainerConfig } from "../../../../../agent/exec/containerd/record.ts";
 import type { LocalNetworks, Plumbing } from "../../../../../agent/network/local/local-networks.ts";
-import { IpamConfig, IpamOptions } from "../../../../../src/common/api/generated/api.ts";
+import {
+  Driver,
+  IpamConfig,
+  IpamOptions,
+  NetworkSpec,
+} from "../../../../../src/common/api/generated/api.ts";
 import type {
   LocalNetworkConfig,
   NetworkPlace,
@@ -236,6 +241,41 @@ describe("agent/network/local/local-networks", () => {
     );
     equal(networks.placesOf(one.id)?.sandbox, "/run/x");
     deepEqual(networks.containersIn("o1"), [one.id]);
+  });
+
+  it("makes networks of the swarm for the tasks in them, and keeps them as long", async () => {
+    const made = NetworkSpec.create({
+      annotations: { name: "lan", labels: {} },
+      driver: Driver.create({ name: "macvlan" }),
+      configFrom: "held",
+    });
+    const task = { networks: ["net1"], joins: [join("net1", { made })] };
+    const one = await container(task);
+    await rejects(
+      networks.give(one),
+      /configuration network "held" does not exist: make it on this/,
+    );
+    await networks.create(
+      config("held", {
+        configOnly: true,
+        options: { parent: "eth1" },
+        ipam: subnet("10.66.0.0/24", { range: "10.66.0.64/28" }),
+      }),
+    );
+    const two = await container(task);
+    const [first] = (await networks.give(one)).places;
+    const [second] = (await networks.give(two)).places;
+    deepEqual(
+      [first?.networkId, first?.address, second?.address],
+      ["net1", "10.66.0.64", "10.66.0.65"],
+    );
+    deepEqual([networks.find("lan").ofSwarm, networks.find("lan").id], [true, "net1"]);
+    await rejects(networks.remove("held"), /is in use: remove lan first/);
+    await networks.release(one.id);
+    equal(networks.lookUp("lan")?.id, "net1");
+    await networks.release(two.id);
+    equal(networks.lookUp("lan"), undefined);
+    await networks.remove("held");
   });
 
   it("tells what happens to networks", async () => {
