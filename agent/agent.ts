@@ -32,6 +32,8 @@ export interface AgentOptions {
   /** What the node remembers of its tasks; the agent closes it. @throws ClusterError when there is no reading it. */
   readonly openStorage: () => Promise<Storage>;
   readonly connect: (manager: KnownManager, signal: AbortSignal) => Promise<DispatcherStream>;
+  /** Whether the way to a manager is free now. Never rejects. */
+  readonly probe: (manager: KnownManager, signal: AbortSignal) => Promise<boolean>;
   /** The managers changed; the node stores them. */
   readonly onManagers: (managers: readonly KnownManager[]) => void;
   /** The node object changed; the node renews its certificate when the role did. */
@@ -77,6 +79,7 @@ export class Agent {
     this.#session = new Session(
       {
         connect: options.connect,
+        probe: options.probe,
         managers: () => this.#managers,
         description: () => this.#describe(),
         identity: options.identity,

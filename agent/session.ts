@@ -11,7 +11,7 @@ import {
 } from "../src/common/api/generated/api.ts";
 import { Alarm } from "../src/common/clock/alarm.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
-import { type ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 import { isRemoval } from "../src/common/errors/removal.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
@@ -21,6 +21,7 @@ import {
   type KnownManager,
   retryDelayMs,
 } from "./choose-manager.ts";
+import { cutHealed } from "./path-watch.ts";
 
 /** An open session stream. */
 export interface DispatcherStream {
@@ -34,6 +35,8 @@ export interface DispatcherStream {
 export interface SessionPorts {
   /** The stream ends when the signal aborts. @throws ClusterError when the manager cannot be reached or is not one. */
   connect(manager: KnownManager, signal: AbortSignal): Promise<DispatcherStream>;
+  /** Whether the way to the manager is free now. Never rejects. */
+  probe(manager: KnownManager, signal: AbortSignal): Promise<boolean>;
   managers(): readonly KnownManager[];
   description(): NodeDescription;
   /** Asked for each registration: the addresses may be others by then. */
@@ -152,6 +155,10 @@ export class Session {
     const end = () => stop.abort(signal.reason);
     signal.addEventListener("abort", end, { once: true });
     try {
+      // A connection that is begun while the way is cut would be tried again after ever longer pauses.
+      if (!(await this.#ports.probe(manager, stop.signal))) {
+        throw new ClusterError("unavailable", `no answer from the manager at ${manager.address}`);
+      }
       const stream = await this.#ports.connect(manager, stop.signal);
       const now = clock.monotonic();
       const pulse: Pulse = {
@@ -162,12 +169,13 @@ export class Session {
         alarm: new Alarm(clock),
       };
       const beating = this.#beat(stream, pulse, stop.signal);
+      const watching = this.#watch({ manager, stream, pulse }, stop.signal);
       try {
         await this.#converse(manager, stream, pulse);
       } finally {
         stop.abort();
         stream.close();
-        await beating;
+        await Promise.all([beating, watching]);
       }
     } finally {
       signal.removeEventListener("abort", end);
@@ -227,6 +235,21 @@ export class Session {
     this.#seenIndex = Math.max(before, message.stateIndex);
     await this.#ports.onMessage(message);
     if (message.sessionId !== "") this.#ports.onConnected(true);
+  }
+
+  /** Closes the stream when the way was cut for a while: it could go on being silent. */
+  async #watch(
+    o: { readonly manager: KnownManager; readonly stream: DispatcherStream; readonly pulse: Pulse },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { clock, log } = this.#tools;
+    const { manager, stream, pulse } = o;
+    const unansweredMs = () =>
+      pulse.lastBeatMs > pulse.lastMessageMs ? clock.monotonic() - pulse.lastBeatMs : 0;
+    const probe = (over: AbortSignal) => this.#ports.probe(manager, over);
+    if (!(await cutHealed({ unansweredMs, probe }, { clock, signal }))) return;
+    log.info("the way to the manager was cut, the session begins anew", { peer: manager.address });
+    stream.close();
   }
 
   /** Beats until the signal aborts, and closes the stream of a manager that does not answer, or has fallen silent. */

@@ -10,9 +10,11 @@ import { systemClock } from "../src/common/clock/clock.ts";
 import { issueNodeCertificate } from "../src/common/identity/certificate.ts";
 import { createKey, publicKeyOf } from "../src/common/identity/key.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
+import { rpcProbeMs } from "../src/common/limits/limits.ts";
 import { silentLog } from "../src/common/log/log.ts";
 import { systemRandom } from "../src/common/random/random.ts";
 import { dial } from "../src/common/rpc/client.ts";
+import { isReached } from "../src/common/rpc/probe.ts";
 import { FakeExecutor } from "../test/support/fake-executor.ts";
 import type { StartedManager } from "./dispatch-manager.ts";
 
@@ -95,6 +97,7 @@ function hollowAgent(nodeId: string, tls: TlsMaterial, manager: StartedManager):
         },
       };
     },
+    probe: ({ address }, signal) => isReached(address, { withinMs: rpcProbeMs, signal }),
     onManagers: () => {},
     onNode: () => {},
     onRemoved: () => {},

@@ -25,12 +25,14 @@ import { isRemoval } from "../common/errors/removal.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
 import type { Identity, TlsMaterial } from "../common/identity/types.ts";
 import { newRaftId } from "../common/ids/ids.ts";
+import { rpcProbeMs } from "../common/limits/limits.ts";
 import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
 import type { Registry } from "../common/registry/registry.ts";
 import type { ReceivedIdentity } from "../common/rpc/ca-client.ts";
 import { dial } from "../common/rpc/client.ts";
 import { RpcClients } from "../common/rpc/clients.ts";
+import { isReached } from "../common/rpc/probe.ts";
 import { parseHostPort } from "./address.ts";
 import { attachmentsOf } from "./attachments.ts";
 import { saveCredentials } from "./credentials.ts";
@@ -122,6 +124,8 @@ export class Member {
           log.warn("agent storage begun anew", { err: errorText(error) }),
         ),
       connect: this.#connect,
+      probe: (manager, signal) =>
+        isReached(this.#dialable(manager), { withinMs: rpcProbeMs, signal }),
       onManagers: (managers) => this.#own(this.#remember({ managers })),
       onNode: (node) => this.#nodeChanged(node),
       onRemoved: (error) => this.#removed(error),

@@ -125,6 +125,8 @@ export const rpcHandlerMsMax = 60_000;
 export const rpcReconnectMsMin = 100;
 /** Longest wait before a lost connection is dialled again. */
 export const rpcReconnectMsMax = 5_000;
+/** How long a manager's kernel may take to answer a connection: TCP repeats one that was lost after a second. */
+export const rpcProbeMs = 1_500;
 /** Longest text of an error on the wire: headers are bounded by HTTP/2 peers. */
 export const rpcErrorTextMax = 2_048;
 /** A client of the Engine API must have sent its request's head by then; silent ones are cut. */

@@ -69,6 +69,7 @@ describe("agent/agent", () => {
           close: () => queue.end(new Error("closed")),
         };
       },
+      probe: async () => true,
       onManagers: (managers) => void told.push(managers),
       onNode: (node) => void told.push(node.id),
       onRoots: (pem) => void told.push(pem),

@@ -62,11 +62,13 @@ class Bench {
     { nodeId: "b", address: "b:1" },
   ];
   refusal: Error | undefined;
+  /** Whether the way to managers is free. */
+  isFree = true;
   identity = { nodeId: "n", advertiseAddress: "n:1", dataPathAddress: "d" };
   readonly session: Session;
   readonly run: Promise<void>;
 
-  constructor(parts: Partial<Pick<Bench, "managers" | "refusal">> = {}) {
+  constructor(parts: Partial<Pick<Bench, "managers" | "refusal" | "isFree">> = {}) {
     Object.assign(this, parts);
     this.session = new Session(
       {
@@ -79,6 +81,7 @@ class Bench {
           this.streams.push(stream);
           return stream;
         },
+        probe: async () => this.isFree,
         managers: () => this.managers,
         description: () => NodeDescription.create({ hostname: "h" }),
         identity: () => this.identity,
@@ -213,6 +216,45 @@ describe("agent/session", () => {
     await bench.clock.advance(50);
     assert.equal(bench.stream().manager.nodeId, "b");
     assert.deepEqual(bench.connected, [true, "closed"]);
+  });
+
+  it("begins anew as soon as a way that was cut is free again", async () => {
+    bench = new Bench();
+    const stream = await bench.registered();
+    await bench.clock.advance(5_000);
+    bench.isFree = false;
+    await bench.clock.advance(3_000);
+    assert.ok(!stream.isClosed);
+    bench.isFree = true;
+    await bench.clock.advance(500);
+    assert.ok(stream.isClosed);
+    await bench.clock.advance(50);
+    assert.equal(bench.streams.length, 2);
+  });
+
+  it("stays with a manager that is slow to answer while the way is free", async () => {
+    bench = new Bench();
+    const stream = await bench.registered();
+    await bench.clock.advance(12_000);
+    assert.ok(!stream.isClosed);
+    bench.isFree = false;
+    await bench.clock.advance(1_000);
+    // What was lost has come after all.
+    await stream.say({});
+    bench.isFree = true;
+    await bench.clock.advance(3_000);
+    assert.ok(!stream.isClosed);
+  });
+
+  it("begins no connection while the way is cut", async () => {
+    bench = new Bench({ isFree: false });
+    await settled();
+    await bench.clock.advance(3_000);
+    assert.equal(bench.streams.length, 0);
+    assert.match(`${bench.connected[0]}`, /^no answer from the manager at a:1$/);
+    bench.isFree = true;
+    await bench.clock.advance(2_000);
+    assert.equal(bench.streams.length, 1);
   });
 
   it("stays with a manager that answers", async () => {
