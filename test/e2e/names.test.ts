@@ -2,26 +2,24 @@
  * Names over random steps: tasks are killed, scaled and updated, and a node is cut off; a moment later every name leads, on
  * every node, to exactly the tasks that live.
  *
- * What lives is read from the kernels of the hosts. Questions are asked in the namespace of a container on each host, as its
- * programs ask. `SKEP_NAME_STEPS` and `SKEP_NAME_CUT_MS` make it longer, `SKEP_NAME_SEED` repeats a run.
+ * What lives is read from the containerd and the kernel of each host. Questions are asked in the namespace of a container on
+ * each host, as its programs ask. `SKEP_NAME_STEPS` and `SKEP_NAME_CUT_MS` make it longer, `SKEP_NAME_SEED` repeats a run.
  */
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { createSocket, type Socket } from "node:dgram";
-import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
-import { decode, encode } from "../../agent/network/dns/codec.ts";
-import { within } from "../../agent/network/namespace.ts";
+import { readFileSync } from "node:fs";
 import { type Random, seededRandom } from "../../src/common/random/random.ts";
+import { HostContainers, type LivingContainer } from "../support/host-containers.ts";
+import { NameAsker } from "../support/name-asker.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
 import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
 
 const hosts = ["m1", "w1", "w2"];
 const subnet = "10.198.7.";
-const steps = Number(process.env["SKEP_NAME_STEPS"] ?? 5);
+const steps = Number(process.env["SKEP_NAME_STEPS"] ?? 8);
 const cutMs = Number(process.env["SKEP_NAME_CUT_MS"] ?? 6000);
 const seed = Number(process.env["SKEP_NAME_SEED"] ?? 1);
-/** After the tasks are what they are to be, every name is right within this. */
+/** After the last change among the tasks that live, every name is right within this. */
 const rightWithinMs = 5000;
 const replicasMax = 5;
 
@@ -29,11 +27,17 @@ describe(`names over random steps (seed ${seed})`, function () {
   this.timeout(90_000 + steps * 20_000 + cutMs);
   let lab: SwarmLab;
   let registry: TestRegistry;
+  let containers: HostContainers;
   let image: string;
-  const askers = new Map<string, Socket>();
+  const askers = new Map<string, NameAsker>();
   const random: Random = seededRandom(seed);
+  /** The address of the service, which is to stay. */
+  let serviceAddress = "";
   let replicas = 2;
-  let version = 0;
+  let version = "0";
+  /** Names of containers that are to be gone. */
+  const killed = new Set<string>();
+  const tookMs: number[] = [];
 
   before(async () => {
     lab = await SwarmLab.up("skep-e2e-names", hosts);
@@ -43,177 +47,200 @@ describe(`names over random steps (seed ${seed})`, function () {
     registry = await startRegistry({ host: "10.77.0.1", port: 5000, networkOf });
     await registry.pushTestImages();
     image = `${registry.address}/busybox:1`;
-    const network = ["network", "create", "--driver", "overlay", "--subnet", `${subnet}0/24`];
-    await lab.docker("m1", [...network, "front"]);
-    await create("asker", ["--mode", "global"], 3600);
-    const flags = ["--replicas", `${replicas}`, "--restart-delay", "100ms"];
-    await create("web", flags, 3601);
-    await until(() => hosts.every((host) => sleepers(host, 3600).length === 1), {
-      withinMs: 60_000,
-      what: "a container on each host that asks",
-    });
-    for (const host of hosts) askers.set(host, await asker(host));
+    containers = new HostContainers(lab.playground);
+    const network = ["network", "create", "--driver", "overlay", "--attachable"];
+    await lab.docker("m1", [...network, "--subnet", `${subnet}0/24`, "front"]);
+    for (const host of hosts) {
+      const run = ["run", "--detach", "--network", "front", "--name", `asker-${host}`];
+      await lab.docker(host, [...run, image, "sleep", "36000"]);
+    }
+    await lab.docker("m1", [
+      ...["service", "create", "--detach", "--name", "web", "--network", "front"],
+      ...["--replicas", `${replicas}`, "--restart-delay", "100ms", "--stop-grace-period", "1s"],
+      ...["--env", `V=${version}`, image],
+      ...["sh", "-c", "trap 'exit 0' TERM; sleep 36000 & wait"],
+    ]);
+    const all = await until(living, { withinMs: 20_000, what: "containerd and kernel agree" });
+    for (const { name, host, proc } of all) {
+      if (name === `asker-${host}`) askers.set(host, await NameAsker.in(`${proc}/ns/net`));
+    }
+    equal(askers.size, hosts.length);
   });
 
   after(async () => {
-    for (const socket of askers.values()) socket.close();
+    for (const asker of askers.values()) asker.close();
+    containers?.close();
     await registry?.stop();
     await lab?.down();
+    if (tookMs.length <= 20) return;
+    const sorted = tookMs.sort((a, b) => a - b);
+    const at = (share: number) => Math.round(sorted[Math.floor((sorted.length - 1) * share)] ?? 0);
+    process.stdout.write(
+      `  seed ${seed}: names right ${sorted.length} times, median ${at(0.5)} ms after the last ` +
+        `change, 99 % ${at(0.99)} ms, all ${at(1)} ms\n`,
+    );
   });
 
-  /** A service whose containers can be told by what they run. */
-  async function create(name: string, flags: readonly string[], seconds: number): Promise<void> {
-    const all = ["--name", name, "--network", "front", "--stop-grace-period", "1s", "--detach"];
-    const script = `trap 'exit 0' TERM; sleep ${seconds} & wait`;
-    const command = [image, "sh", "-c", script];
-    await lab.docker("m1", ["service", "create", ...all, ...flags, ...command]);
+  /** Every container that lives in the network; undefined in a moment in which containerd and kernel differ. */
+  async function living(): Promise<LivingContainer[] | undefined> {
+    const all = await containers.all(hosts);
+    const inside = all?.flatMap((one) => {
+      const addresses = one.addresses.filter((address) => address.startsWith(subnet));
+      return addresses.length === 0 ? [] : [{ ...one, addresses }];
+    });
+    return inside?.sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
-  /** Folders below /proc of the sleepers on a host. */
-  function sleepers(host: string, seconds: number): string[] {
-    const { hostPid } = lab.playground.node(host);
-    const proc = `/proc/${hostPid}/root/proc`;
-    return readdirSync(proc).flatMap((name) => {
-      try {
-        const words = /^\d+$/.test(name) ? readFileSync(`${proc}/${name}/cmdline`, "utf8") : "";
-        return words === `sleep\0${seconds}\0` ? [`${proc}/${name}`] : [];
-      } catch {
-        return []; // It has ended meanwhile.
-      }
-    });
-  }
+  const isOfWeb = ({ name }: LivingContainer) => name.startsWith("web.");
 
-  /** A socket in the namespace of the container that asks. */
-  async function asker(host: string): Promise<Socket> {
-    const [proc] = await until(() => sleepers(host, 3600).length === 1 && sleepers(host, 3600), {
-      withinMs: 30_000,
-      what: `a container on ${host} that asks`,
-    });
-    const socket = createSocket({
-      type: "udp4",
-      lookup: (name, _options, found) => found(null, name, 4),
-    });
-    const listening = once(socket, "listening");
-    within(`${proc}/ns/net`, () => socket.bind(0, "127.0.0.1"));
-    await listening;
-    return socket;
-  }
-
-  /** Addresses of a name as a host's containers find it; undefined without an answer. */
-  async function resolve(host: string, name: string): Promise<string[] | undefined> {
-    const socket = askers.get(host);
-    ok(socket !== undefined);
-    const id = random.int(0x10000);
-    socket.send(
-      encode({ type: "query", id, flags: 0x0100, questions: [{ type: "A", name }] }),
-      53,
-      "127.0.0.11",
+  /** Whether the tasks that live are those that were asked for. */
+  function isAsWanted(alive: readonly LivingContainer[]): boolean {
+    const tasks = alive.filter(isOfWeb);
+    return (
+      tasks.length === replicas &&
+      tasks.every(({ name, proc }) => !killed.has(name) && versionOf(proc) === version)
     );
-    const signal = AbortSignal.timeout(1000);
-    try {
-      for (;;) {
-        const [bytes] = (await once(socket, "message", { signal })) as [Buffer];
-        const answer = decode(bytes);
-        if (answer.id === id) return answer.answers.map(({ data }) => String(data)).sort();
-      }
-    } catch {
-      // The container that asks may be another one by now: those of a node that was long away are replaced.
-      socket.close();
-      askers.set(host, await asker(host));
-      return undefined;
-    }
   }
 
-  /** Addresses of all tasks that live, as the kernels of the hosts have them. */
-  function living(): string[] {
-    const found = hosts.flatMap((host) => sleepers(host, 3601)).flatMap(addressOf);
-    return found.sort();
+  /** What names lead to elsewhere than they should, on any host. */
+  async function wrongNames(alive: readonly LivingContainer[]): Promise<string[]> {
+    const right = new Map(alive.map(({ name, addresses }) => [name, addresses]));
+    const tasks = alive.filter(isOfWeb).flatMap(({ addresses }) => addresses);
+    right.set("tasks.web", tasks.sort());
+    if (serviceAddress !== "") right.set("web", [serviceAddress]);
+    const asked = [...askers].flatMap(([host, asker]) =>
+      [...right].map(async ([name, addresses]) => {
+        const found = await asker.ask(name);
+        const isRight = found !== undefined && `${found}` === `${addresses}`;
+        return isRight ? [] : [`${name} on ${host}: ${found}, not ${addresses}`];
+      }),
+    );
+    return (await Promise.all(asked)).flat();
   }
 
-  /** Waits until as many tasks live as should, and then until every name on every host says so. */
+  /**
+   * Waits until the tasks that were asked for live, and no later than `rightWithinMs` after the last change among all that live
+   * until every name on every host says so.
+   */
   async function settles(what: string): Promise<void> {
-    await until(() => living().length === replicas, {
+    let seen = "";
+    let since = 0;
+    let wrong: string[] = [];
+    const look = async (): Promise<"right" | "late" | undefined> => {
+      const alive = await living();
+      const text = describeAll(alive);
+      if (alive === undefined || text !== seen) since = performance.now();
+      seen = text;
+      if (alive === undefined || !isAsWanted(alive)) return undefined;
+      wrong = await wrongNames(alive);
+      const elapsedMs = performance.now() - since;
+      if (wrong.length > 0) return elapsedMs > rightWithinMs ? "late" : undefined;
+      tookMs.push(elapsedMs);
+      return "right";
+    };
+    const outcome = await until(look, {
       withinMs: 60_000,
-      everyMs: 50,
+      everyMs: 25,
       get what() {
-        return `${replicas} tasks after ${what}: ${living()}`;
+        return `${replicas} tasks of version ${version} after ${what}: ${seen}; ${wrong}`;
       },
     });
-    let wrong: string[] = [];
-    await until(
-      async () => {
-        wrong = [];
-        for (const host of hosts) {
-          const [found, alive] = [await resolve(host, "tasks.web"), living()];
-          if (`${found}` !== `${alive}`) wrong.push(`${host}: ${found}, not ${alive}`);
-        }
-        return wrong.length === 0 && living().length === replicas;
-      },
-      {
-        withinMs: rightWithinMs,
-        everyMs: 50,
-        get what() {
-          return `names after ${what}: ${wrong.join("; ")}`;
-        },
-      },
-    );
+    equal(outcome, "right", `names after ${what}: ${wrong.join("; ")}; ${seen}`);
+  }
+
+  async function scale(): Promise<string> {
+    replicas = 1 + ((replicas + random.int(replicasMax - 1)) % replicasMax);
+    await lab.docker("m1", ["service", "scale", "--detach", `web=${replicas}`]);
+    return `scale to ${replicas}`;
+  }
+
+  async function update(): Promise<string> {
+    version = `${Number(version) + 1}`;
+    const flags = ["--update-parallelism", "0", "--env-add", `V=${version}`, "--detach"];
+    await lab.docker("m1", ["service", "update", ...flags, "web"]);
+    return "update";
+  }
+
+  /** Kills a task, on a host of these. */
+  async function kill(where: readonly string[]): Promise<string> {
+    const tasks = (await living())?.filter((one) => isOfWeb(one) && where.includes(one.host)) ?? [];
+    const victim = tasks[random.int(Math.max(1, tasks.length))];
+    if (victim === undefined) return "nothing to kill";
+    await lab.playground.exec(victim.host, ["kill", "-9", `${victim.pid}`]);
+    killed.add(victim.name);
+    return `kill of ${victim.name} on ${victim.host}`;
   }
 
   async function step(): Promise<string> {
+    killed.clear();
     const kind = random.int(3);
-    if (kind === 0) {
-      replicas = 1 + random.int(replicasMax);
-      await lab.docker("m1", ["service", "scale", "--detach", `web=${replicas}`]);
-      return `scale to ${replicas}`;
-    }
-    if (kind === 1) {
-      version++;
-      const flags = ["--update-parallelism", "0", "--env-add", `V=${version}`, "--detach"];
-      await lab.docker("m1", ["service", "update", ...flags, "web"]);
-      return "update";
-    }
-    const all = hosts.flatMap((host) => sleepers(host, 3601));
-    const proc = all[random.int(Math.max(1, all.length))] ?? "";
-    const pid = /NSpid:\s+(\d+)/.exec(readFileSync(`${proc}/status`, "utf8"))?.[1];
-    const host = hosts.find((name) => sleepers(name, 3601).includes(proc)) ?? "";
-    await lab.playground.exec(host, ["kill", "-9", pid ?? ""]);
-    return `kill on ${host}`;
+    if (kind === 0) return scale();
+    return kind === 1 ? update() : kill(hosts);
   }
 
   it("leads to the service's one address, on every node", async () => {
     await settles("the start");
-    const found = await Promise.all(hosts.map((host) => resolve(host, "web")));
+    const found = await Promise.all([...askers.values()].map((asker) => asker.ask("web")));
     const [first] = found;
     equal(first?.length, 1);
-    ok(!living().includes(first?.[0] ?? ""));
+    serviceAddress = first?.[0] ?? "";
+    const alive = await living();
+    ok(alive?.every(({ addresses }) => !addresses.includes(serviceAddress)));
     deepEqual(
       found,
-      hosts.map(() => first),
+      hosts.map(() => [serviceAddress]),
     );
   });
 
   it("leads to exactly the tasks that live, on every node", async () => {
-    await settles("the start");
     for (let i = 0; i < steps; i++) await settles(`step ${i}, ${await step()}`);
   });
 
   it("is right on a node that was cut off, soon after", async () => {
-    await lab.playground.partition(["w1"]);
-    replicas = (replicas % replicasMax) + 1;
-    await lab.docker("m1", ["service", "scale", "--detach", `web=${replicas}`]);
-    await new Promise((resolve) => setTimeout(resolve, cutMs));
+    const away = random.int(2) === 0 ? "w1" : "w2";
+    killed.clear();
+    await lab.playground.partition([away]);
+    const cutAt = performance.now();
+    const there = hosts.filter((host) => host !== away);
+    const what = `${await kill(there)}, ${await scale()}, ${await update()}`;
+    await new Promise((resolve) => setTimeout(resolve, cutMs - (performance.now() - cutAt)));
     await lab.playground.heal();
-    await settles("a cut");
+    const healedAt = performance.now();
+    let wrong: string[] = [];
+    await until(
+      async () => {
+        const alive = await living();
+        if (alive === undefined) return false;
+        wrong = await wrongNames(alive);
+        return wrong.length === 0;
+      },
+      {
+        withinMs: rightWithinMs,
+        everyMs: 25,
+        get what() {
+          return `names after a cut of ${away} with ${what}: ${wrong.join("; ")}`;
+        },
+      },
+    );
+    if (steps > 20) {
+      const ms = Math.round(performance.now() - healedAt);
+      process.stdout.write(`  seed ${seed}: names right ${ms} ms after a cut of ${cutMs} ms\n`);
+    }
+    await settles(`a cut of ${away} with ${what}`);
   });
 });
 
-/** The overlay address of a process's namespace; nothing when it has ended. */
-function addressOf(proc: string): string[] {
+/** Of the service's command, as the process was given it. */
+function versionOf(proc: string): string | undefined {
   try {
-    const routes = readFileSync(`${proc}/net/fib_trie`, "utf8");
-    const local = [...routes.matchAll(/\|-- ([\d.]+)\n\s+\/32 host LOCAL/g)].map(([, a = ""]) => a);
-    return [...new Set(local)].filter((address) => address.startsWith(subnet));
+    const words = readFileSync(`${proc}/environ`, "utf8").split("\0");
+    return words.find((word) => word.startsWith("V="))?.slice(2);
   } catch {
-    return [];
+    return undefined; // It has ended.
   }
+}
+
+function describeAll(alive: readonly LivingContainer[] | undefined): string {
+  const lines = alive?.map(({ host, name, addresses }) => `${name} on ${host} at ${addresses}`);
+  return lines?.join(", ") ?? "containerd and kernel differ";
 }
