@@ -3,29 +3,22 @@
  * namespaces.
  */
 import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { emptyContainerConfig } from "../../../../agent/exec/containerd/record.ts";
 import { type ClusterState, emptyClusterState } from "../../../../agent/network/cluster-state.ts";
-import { makeNamespace, removeNamespace } from "../../../../agent/network/namespace.ts";
-import { NodeNetwork } from "../../../../agent/network/node-network.ts";
+import { makeNamespace } from "../../../../agent/network/namespace.ts";
 import {
   Driver,
   Network,
   NetworkAttachment,
   NetworkEndpoint,
-  NetworkPeer,
   NetworkService,
   NetworkSpec,
   PortConfig,
 } from "../../../../src/common/api/generated/api.ts";
-import { systemClock } from "../../../../src/common/clock/clock.ts";
-import type { Container } from "../../../../src/common/container/types.ts";
-import { silentLog } from "../../../../src/common/log/log.ts";
-import { systemRandom } from "../../../../src/common/random/random.ts";
-import { fakeHost, networksOn } from "../../../support/local-networks.ts";
+import { DataPathNode, inside, ping } from "../../../support/data-path-node.ts";
 
 const never = new AbortController().signal;
 const port = PortConfig.create({ publishMode: "ingress", publishedPort: 8080, targetPort: 80 });
@@ -79,118 +72,11 @@ function placesOf(number: number): NetworkAttachment[] {
   ];
 }
 
-/** One node: its own network, its data path, one container. */
-class TestNode {
-  readonly host: string;
-  readonly #folder: string;
-  readonly #number: number;
-  readonly #listeners = new Set<() => void>();
-  #state: ClusterState = emptyClusterState;
-  #stop = new AbortController();
-  #running: Promise<void> | undefined;
-  network: NodeNetwork | undefined;
-
-  constructor(dir: string, number: number) {
-    this.#folder = join(dir, `netns${number}`);
-    this.#number = number;
-    this.host = join(dir, `host${number}`);
-  }
-
-  get container(): Container {
-    const id = `${this.#number}`.repeat(64);
-    const joins = placesOf(this.#number).map(({ networkId, addresses }) => ({
-      network: networkId,
-      addresses,
-      aliases: [],
-      macAddress: "",
-      driverOptions: {},
-    }));
-    const task = { taskId: `t${this.#number}`, taskName: "", nodeId: "", serviceId: "s" };
-    const config = {
-      ...emptyContainerConfig,
-      networks: ["net", "sec", "ing"],
-      joins,
-      task: { ...task, serviceName: "web" },
-    };
-    return { id, name: `c${this.#number}`, config } as unknown as Container;
-  }
-
-  get swarm(): string {
-    return join(this.#folder, "swarm");
-  }
-
-  get sandbox(): string {
-    return join(this.#folder, this.container.id);
-  }
-
-  get folder(): string {
-    return this.#folder;
-  }
-
-  start(): NodeNetwork {
-    this.#stop = new AbortController();
-    const network = new NodeNetwork({
-      folder: this.#folder,
-      instance: `${this.#number}`.repeat(8),
-      host: this.host,
-      keyFile: join(this.#folder, "..", `key${this.#number}`),
-      local: networksOn(fakeHost()),
-      cluster: {
-        current: () => this.#state,
-        listen: (listener) => {
-          const tell = () => listener(this.#state, noChange);
-          this.#listeners.add(tell);
-          return () => this.#listeners.delete(tell);
-        },
-      },
-      attachments: { attach: () => Promise.reject(new Error("none")), detach: async () => {} },
-      clock: systemClock,
-      random: systemRandom,
-      log: silentLog,
-    });
-    this.network = network;
-    this.#running = network.run(this.#stop.signal);
-    return network;
-  }
-
-  /** This node as the managers tell of it. */
-  peer(): NetworkPeer {
-    const nodeId = `n${this.#number}`;
-    const wireguardPublicKey = this.network?.publicKey() ?? new Uint8Array(0);
-    const address = `10.99.0.${this.#number}`;
-    return NetworkPeer.create({ nodeId, number: this.#number, address, wireguardPublicKey });
-  }
-
-  async stop(): Promise<void> {
-    this.#stop.abort();
-    await this.#running;
-  }
-
-  take(state: ClusterState): void {
-    this.#state = { ...state, self: state.peers.get(`n${this.#number}`) };
-    for (const tell of this.#listeners) tell();
-  }
-}
-
-const noChange = {
-  peers: new Set<string>(),
-  networks: new Set<string>(),
-  services: new Set<string>(),
-  endpoints: new Set<string>(),
-};
-
-function inside(file: string, ...words: readonly string[]): string {
-  return execFileSync("nsenter", [`--net=${file}`, ...words], { encoding: "utf8" });
-}
-
-function ping(file: string, address: string): string {
-  return inside(file, "busybox", "ping", "-c1", "-W2", address);
-}
-
 describe("agent/network/node-network on two nodes", function () {
   this.timeout(20_000);
   const dir = mkdtempSync(join(tmpdir(), "skep-net-"));
-  const [one, two] = [new TestNode(dir, 1), new TestNode(dir, 2)];
+  const newNode = (number: number) => new DataPathNode({ dir, number, places: placesOf(number) });
+  const [one, two] = [newNode(1), newNode(2)];
 
   before(async () => {
     for (const node of [one, two]) await makeNamespace(node.host);
@@ -211,12 +97,7 @@ describe("agent/network/node-network on two nodes", function () {
   });
 
   after(async () => {
-    for (const node of [one, two]) {
-      await node.stop();
-      await removeNamespace(node.sandbox);
-      await removeNamespace(node.swarm);
-      await removeNamespace(node.host);
-    }
+    for (const node of [one, two]) await node.remove();
     rmSync(dir, { recursive: true, force: true });
   });
 
@@ -229,7 +110,7 @@ describe("agent/network/node-network on two nodes", function () {
 
   it("sends what is encrypted through the tunnel, and nowhere when that is down", async () => {
     ok(ping(one.sandbox, "10.0.2.2"));
-    inside(one.host, "ip", "link", "set", "sk1111-wg", "down");
+    inside(one.host, "ip", "link", "set", one.device("wg"), "down");
     throws(() => ping(one.sandbox, "10.0.2.2"));
     await one.network?.inspect();
     ok(ping(one.sandbox, "10.0.2.2"));
@@ -249,15 +130,15 @@ describe("agent/network/node-network on two nodes", function () {
       "10.99.0.2",
     );
     inside(one.sandbox, "ip", "addr", "flush", "dev", "ov0");
-    inside(one.host, "ip", "link", "del", "sk1111-up");
-    inside(one.host, "ip", "link", "del", "sk1111-wg");
+    inside(one.host, "ip", "link", "del", one.device("up"));
+    inside(one.host, "ip", "link", "del", one.device("wg"));
     inside(one.host, "nft", "flush", "ruleset");
     await one.network?.inspect();
     ok(ping(one.sandbox, "10.0.1.2"));
     ok(ping(one.sandbox, "10.0.2.2"));
     ok(ping(one.sandbox, "10.99.0.1"));
     ok(ping(one.swarm, "10.254.0.2"));
-    match(inside(one.host, "nft", "list", "tables"), /skep_11111111_ports/);
+    match(inside(one.host, "nft", "list", "tables"), new RegExp(`skep_${one.instance}_ports`));
   });
 
   it("makes a container's link anew when its end is gone", async () => {
