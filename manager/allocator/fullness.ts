@@ -1,31 +1,43 @@
 /**
- * Warns, once, of networks that run out of addresses. Pure but for the log.
+ * Which networks run out of addresses: the level is stored with the network, where every manager sees it. Pure.
  */
-import type { Log } from "../../src/common/log/log.ts";
 import type { AllocationBook, NetworkPage } from "./book.ts";
 
-/** Share of taken addresses that is worth a warning ... */
-const warnedFrom = 0.75;
-/** ... and below which it may be worth another one. */
-const forgottenBelow = 0.7;
+/** Percent of taken addresses that are told, highest first. */
+const levels = [100, 90, 75] as const;
+/** A level is left when there are so much less, percent: else each task that comes and goes would be told. */
+const slack = 5;
 
-/** Which networks were warned of. */
-export class Fullness {
-  readonly #warned = new Set<string>();
+/** A network whose level is another than the stored one. */
+export interface FullnessChange {
+  readonly id: string;
+  readonly name: string;
+  readonly level: number;
+  readonly before: number;
+}
 
-  /** Looks at all networks. */
-  look(book: AllocationBook, log: Log): void {
-    for (const page of book.pages()) {
-      const { taken, size } = countOf(page);
-      const { id, spec } = page.network;
-      if (size === 0 || taken < size * forgottenBelow) this.#warned.delete(id);
-      else if (taken >= size * warnedFrom && !this.#warned.has(id)) {
-        this.#warned.add(id);
-        const name = spec?.annotations?.name ?? id;
-        log.warn("network is running out of addresses", { "network.id": id, name, taken, size });
-      }
+/** All of them. */
+export function fullnessChanges(book: AllocationBook): FullnessChange[] {
+  const changes: FullnessChange[] = [];
+  for (const page of book.pages()) {
+    const { id, spec, fullness: before } = page.network;
+    const level = levelOf(countOf(page), before);
+    if (level !== before) {
+      changes.push({ id, name: spec?.annotations?.name ?? id, level, before });
     }
   }
+  return changes;
+}
+
+/** The level of a network that had one before; 0 for none. */
+export function levelOf(
+  { taken, size }: { readonly taken: number; readonly size: number },
+  before: number,
+): number {
+  if (size === 0) return 0;
+  const percent = (100 * taken) / size;
+  const level = levels.find((one) => percent >= one) ?? 0;
+  return level < before && percent >= before - slack ? before : level;
 }
 
 /** IPv4 only: the others do not run out. */

@@ -32,7 +32,7 @@ import {
   type Surroundings,
   type Wait,
 } from "./decide.ts";
-import { Fullness } from "./fullness.ts";
+import { fullnessChanges } from "./fullness.ts";
 import { allocateNetwork, needsNetwork, poolsOf } from "./network.ts";
 
 type Table = "network" | "service" | "task";
@@ -59,7 +59,6 @@ export class AllocatorLoop implements Follower {
   /** Objects the book has to be told of. */
   #dirty = new Map<string, Table>();
   readonly #blocked = new Blocked();
-  readonly #fullness = new Fullness();
   #book = new AllocationBook();
   #isAllDue = false;
 
@@ -112,7 +111,7 @@ export class AllocatorLoop implements Follower {
       this.#store.batch(ids, takeBack, { term: this.#term, signal }),
     );
     await this.#drain("task", signal, (tx, id) => this.#allocateTask(tx, id));
-    this.#fullness.look(this.#book, this.#log);
+    await this.#noteFullness(signal);
     return Number.POSITIVE_INFINITY;
   }
 
@@ -135,6 +134,24 @@ export class AllocatorLoop implements Follower {
         throw error;
       }
     });
+  }
+
+  /** Says which networks run out of addresses. */
+  async #noteFullness(signal: AbortSignal): Promise<void> {
+    const changes = new Map(fullnessChanges(this.#book).map((change) => [change.id, change]));
+    if (changes.size === 0) return;
+    for (const { id, name, before, level } of changes.values()) {
+      if (before !== 0) continue;
+      const facts = { "network.id": id, name, percent: level };
+      this.#log.warn("network is running out of addresses", facts);
+    }
+    const write = (tx: Tx, id: string) => {
+      const network = tx.get("network", id);
+      const fullness = changes.get(id)?.level;
+      if (network !== undefined && fullness !== undefined)
+        tx.update("network", { ...network, fullness });
+    };
+    await this.#store.batch([...changes.keys()], write, { term: this.#term, signal });
   }
 
   /** Everything at the start, or when changes were lost; others get their turns meanwhile. */

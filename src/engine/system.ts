@@ -13,6 +13,7 @@ import {
   type SwarmNumbers,
   versionToJson,
 } from "./translate/info.ts";
+import { addressWarnings } from "./translate/network-warnings.ts";
 
 /** Routes of the daemon. */
 export function systemRoutes(context: EngineContext): readonly Route[] {
@@ -66,7 +67,9 @@ async function swarmNumbers(
     let nodes = 0;
     for (const _ of view.list("node")) nodes++;
     const managers = context.ports.swarm.members().length;
-    return { cluster: clusterOf(view), nodes, managers };
+    const cluster = clusterOf(view);
+    const warnings = addressWarnings(cluster, view.list("network"));
+    return { cluster, nodes, managers, warnings };
   } catch (error) {
     return { error: error instanceof Error ? error.message : String(error) };
   }

@@ -14,6 +14,8 @@ export interface SwarmNumbers {
   readonly cluster: Cluster;
   readonly nodes: number;
   readonly managers: number;
+  /** Of networks and pools that run out of addresses. */
+  readonly warnings: readonly string[];
 }
 
 const twoManagersText = `WARNING: Running Swarm in a two-manager configuration. This configuration provides
@@ -87,10 +89,11 @@ export interface InfoParts {
 
 /** `GET /info`. */
 export function infoToJson({ facts, status, numbers, runtime, now }: InfoParts): Json {
-  const swarmWarnings =
-    numbers !== undefined && "managers" in numbers && numbers.managers === 2
-      ? [twoManagersText]
-      : [];
+  const known = numbers !== undefined && "managers" in numbers ? numbers : undefined;
+  const swarmWarnings = [
+    ...(known?.managers === 2 ? [twoManagersText] : []),
+    ...(known?.warnings ?? []),
+  ];
   return {
     ID: facts.engineId,
     ...counts(runtime),
@@ -163,7 +166,7 @@ function features(runtime: RuntimeFacts): Json {
     DriverStatus: [["driver-type", "io.containerd.snapshotter.v1"]],
     Plugins: {
       Volume: ["local"],
-      Network: ["bridge", "host", "null", "overlay"],
+      Network: ["bridge", "host", "ipvlan", "macvlan", "null", "overlay"],
       Authorization: null,
       Log: ["json-file"],
     },

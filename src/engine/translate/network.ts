@@ -23,6 +23,7 @@ import {
   textOrNothing,
   timeToJson,
 } from "./common.ts";
+import { networkWarnings } from "./network-warnings.ts";
 import type { JsonObject } from "./reader.ts";
 
 /** Marks the swarm's own objects for the `bridge` and `host` networks every node has. */
@@ -78,6 +79,7 @@ export function networkToJson(network: Network): Json {
     Containers: null,
     Options: mapOrNull(driver?.options ?? {}),
     Labels: mapOrNull(spec?.annotations?.labels ?? {}),
+    Warnings: listOrNothing(networkWarnings(network)),
   };
 }
 

@@ -165,6 +165,8 @@ describe("manager/allocator/loop", () => {
       assert.equal(waiting.length, 2);
       assert.match(waiting[0]?.status?.error ?? "", /^network tiny has no free address left/);
       assert.equal(cluster.warnings.filter((line) => line.includes("running out")).length, 1);
+      const fullness = () => cluster.store.view().get("network", "tiny")?.fullness;
+      assert.equal(fullness(), 100);
       const { length } = cluster.log.entries;
       cluster.elect();
       await cluster.pass(6_000);
@@ -172,6 +174,9 @@ describe("manager/allocator/loop", () => {
       await cluster.scale("web", 4);
       await cluster.pass(1_000);
       assert.equal(cluster.runningTasks("web").length, 4);
+      await cluster.scale("web", 1);
+      await cluster.pass(20_000);
+      assert.equal(fullness(), 0);
     });
 
     it("takes back what tasks have that never get to a node", async () => {
