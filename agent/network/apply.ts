@@ -1,10 +1,11 @@
 /**
- * Carries out steps: each batch is one program, which goes on past lines that fail, so that one container's trouble is not
- * another's.
+ * Carries out steps, past lines that fail, so that one container's trouble is not another's: all in one go of the thread that
+ * speaks to the kernel, else by a program for each batch.
  */
 import type { Batch, Line, Steps } from "./diff.ts";
 import type { FileOf } from "./links.ts";
 import { command, writeSettings } from "./namespace.ts";
+import type { KernelThread } from "./nft/library.ts";
 
 /** A line that failed. */
 export interface Failure {
@@ -22,17 +23,49 @@ const programs = {
 } as const;
 
 /** @returns What failed, but for removals of what was gone. @throws ClusterError unavailable without the programs. */
-export async function apply(steps: Steps, fileOf: FileOf): Promise<Failure[]> {
-  const failures: Failure[] = [];
-  for (const group of inGroups(steps.batches)) {
-    const results = await Promise.all(group.map((batch) => run(batch, fileOf)));
-    failures.push(...results.flat());
-  }
+export async function apply(
+  steps: Steps,
+  fileOf: FileOf,
+  thread: Pick<KernelThread, "change">,
+): Promise<Failure[]> {
+  const failures =
+    (await byThread(steps, fileOf, thread)) ?? (await byPrograms(steps.batches, fileOf));
   for (const [space, settings] of steps.settings) {
     await writeSettings(fileOf(space), settings).catch((error: unknown) => {
       const owner = steps.batches.find((batch) => batch.space === space)?.lines[0]?.owner;
       failures.push({ owner, space, line: "settings", error: String(error) });
     });
+  }
+  return failures;
+}
+
+/** @returns Undefined where there is no such thread. */
+async function byThread(
+  { batches }: Steps,
+  fileOf: FileOf,
+  thread: Pick<KernelThread, "change">,
+): Promise<Failure[] | undefined> {
+  if (batches.length === 0) return [];
+  const works = batches.map(({ space, lines }) => ({
+    namespace: fileOf(space),
+    changes: lines.map(({ change }) => change),
+  }));
+  const outcomes = await thread.change(works);
+  return outcomes?.flatMap((failed, at) =>
+    failed.flatMap(({ index, error, isAbsent }) => {
+      const batch = batches[at];
+      const line = batch?.lines[index];
+      if (batch === undefined || line === undefined || (line.removes && isAbsent)) return [];
+      return [{ owner: line.owner, space: batch.space, line: line.text, error }];
+    }),
+  );
+}
+
+async function byPrograms(batches: readonly Batch[], fileOf: FileOf): Promise<Failure[]> {
+  const failures: Failure[] = [];
+  for (const group of inGroups(batches)) {
+    const results = await Promise.all(group.map((batch) => run(batch, fileOf)));
+    failures.push(...results.flat());
   }
   return failures;
 }

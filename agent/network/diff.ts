@@ -8,6 +8,7 @@ import {
   addAddress,
   addRoute,
   addRule,
+  type Command,
   type FileOf,
   isMadeOutside,
   makeLink,
@@ -16,6 +17,7 @@ import {
   removeRoute,
   removeRule,
   setLink,
+  setUp,
 } from "./links.ts";
 import {
   emptySpace,
@@ -29,15 +31,14 @@ import {
 import { addForwarding, addNeighbour, removeForwarding, removeNeighbour } from "./neighbours.ts";
 
 /** One line of a batch. */
-export interface Line {
-  readonly text: string;
+export interface Line extends Command {
   /** The container it is for; undefined for what all share. */
   readonly owner: string | undefined;
   /** It takes away what may be gone already. */
   readonly removes: boolean;
 }
 
-/** Lines for one program in one namespace. */
+/** Lines for one namespace, and for one program where programs do it. */
 export interface Batch {
   /** Key of the namespace; see `Plan`. */
   readonly space: string;
@@ -95,7 +96,7 @@ class Writer {
   add(
     stage: number,
     batch: Omit<Batch, "lines">,
-    line: { text: string; owner?: string | undefined; removes?: boolean },
+    line: Command & { owner?: string | undefined; removes?: boolean },
   ): void {
     const key = `${stage} ${batch.tool} ${batch.space}`;
     const found = this.#lines.get(key) ?? { batch, stage, lines: [] };
@@ -213,8 +214,8 @@ function removals(
   const owner = isShared(space) ? undefined : space;
   const gone = new Set(remade);
   for (const name of is.links.keys()) if (!should.links.has(name)) gone.add(name);
-  const put = (tool: Batch["tool"], text: string) =>
-    writer.add(stages.remove, { space, tool }, { text, owner, removes: true });
+  const put = (tool: Batch["tool"], command: Command) =>
+    writer.add(stages.remove, { space, tool }, { ...command, owner, removes: true });
   const old = <T extends { readonly device: string }>(
     before: ReadonlyMap<string, T>,
     after: ReadonlyMap<string, T>,
@@ -268,11 +269,12 @@ function makeLinks(
       const isOutside = isMadeOutside(link);
       const at = { space: isOutside ? hostSpace : space, tool: "ip" as const };
       const stage = isOutside ? stages.tunnels : stages.links;
-      writer.add(stage, at, { text: makeLink(link, { space }, fileOf), owner });
+      writer.add(stage, at, { ...makeLink(link, { space }, fileOf), owner });
     }
     if (found === undefined || isChanged(found, link)) {
-      for (const text of setLink(link))
-        writer.add(stages.set, { space, tool: "ip" }, { text, owner });
+      for (const command of setLink(link)) {
+        writer.add(stages.set, { space, tool: "ip" }, { ...command, owner });
+      }
     }
   }
 }
@@ -296,11 +298,11 @@ function isChanged(is: Link, should: Link): boolean {
 
 function additions(writer: Writer, { space, is, should }: Sides): void {
   const owner = isShared(space) ? undefined : space;
-  const put = (tool: Batch["tool"], text: string, stage: number = stages.contents) =>
-    writer.add(stage, { space, tool }, { text, owner });
+  const put = (tool: Batch["tool"], command: Command, stage: number = stages.contents) =>
+    writer.add(stage, { space, tool }, { ...command, owner });
   const missing = <T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>) =>
     [...after].flatMap(([key, item]) => (before.has(key) ? [] : [item]));
-  if (space !== hostSpace && is.links.size === 0) put("ip", "link set lo up", stages.set);
+  if (space !== hostSpace && is.links.size === 0) put("ip", setUp("lo"), stages.set);
   for (const address of missing(is.addresses, should.addresses)) put("ip", addAddress(address));
   for (const route of missing(is.routes, should.routes)) put("ip", addRoute(route));
   for (const one of missing(is.neighbours, should.neighbours)) put("ip", addNeighbour(one));

@@ -6,7 +6,8 @@ import { existsSync } from "node:fs";
 import { sandboxLooksMax } from "../../src/common/limits/network.ts";
 import { emptySpace, hostSpace, type Plan, type SpaceState, swarmSpace } from "./model.ts";
 import { isUplink, uplinkDevice } from "./names.ts";
-import { command, isNamespace } from "./namespace.ts";
+import { command } from "./namespace.ts";
+import type { KernelThread } from "./nft/library.ts";
 import { addressesFrom, observe } from "./observe.ts";
 import type { PlanInput } from "./plan.ts";
 import { type Uplink, uplinkOf } from "./pools.ts";
@@ -21,20 +22,23 @@ export class Kernel {
   #facts: Facts | undefined;
   #factsFor = "";
   #uplink: Uplink | undefined;
+  readonly #thread: Pick<KernelThread, "look">;
   #looked = 0;
+  /** Containers that were as they should be when they were last looked into; see `look`. */
+  #trusted = new Set<string>();
 
-  constructor(instance: string, fileOf: (space: string) => string | undefined) {
-    this.#instance = instance;
-    this.#fileOf = fileOf;
+  constructor(o: {
+    readonly instance: string;
+    readonly fileOf: (space: string) => string | undefined;
+    readonly thread: Pick<KernelThread, "look">;
+  }) {
+    this.#instance = o.instance;
+    this.#fileOf = o.fileOf;
+    this.#thread = o.thread;
   }
 
   #host(): string | undefined {
     return this.#fileOf(hostSpace);
-  }
-
-  /** Whether a file keeps a namespace. */
-  isNamespace(file: string): boolean {
-    return isNamespace(file);
   }
 
   /** @param address The node's data path address; empty where it has none. @param fresh Whether to ask anew. */
@@ -56,29 +60,36 @@ export class Kernel {
     return this.#facts;
   }
 
-  /** What there is of ours. @param all Whether what is not wanted counts, too. */
+  /**
+   * What there is of ours; of containers that were looked into before only some at a time, in turn.
+   *
+   * @param all Whether what is not wanted counts, too.
+   */
   async look(wanted: Plan, all: boolean): Promise<Plan> {
     const seen = new Map<string, SpaceState>();
     const containers = [...wanted.keys()].filter((key) => key !== hostSpace && key !== swarmSpace);
     const begin = this.#looked % Math.max(1, containers.length);
     const turn = [...containers.slice(begin), ...containers.slice(0, begin)];
-    const first = this.#looked === 0;
-    const chosen = new Set(first ? containers : turn.slice(0, sandboxLooksMax));
+    const chosen = new Set(turn.slice(0, sandboxLooksMax));
     this.#looked += sandboxLooksMax;
     for (const [space, state] of wanted) {
-      const isContainers = space !== hostSpace && space !== swarmSpace;
-      if (isContainers && !chosen.has(space)) {
+      if (this.#trusted.has(space) && !chosen.has(space)) {
         seen.set(space, state);
         continue;
       }
-      const found = await observe(this.#fileOf(space), {
-        everything: space === swarmSpace,
-        settings: [...state.settings.keys()],
-      });
+      const everything = space === swarmSpace;
+      const settings = [...state.settings.keys()];
+      const found = await observe(this.#fileOf(space), { everything, settings }, this.#thread);
       // Elsewhere there are devices of others, too.
       seen.set(space, space === swarmSpace && all ? found : common(found, state));
     }
+    this.#trusted = new Set(containers);
     return seen;
+  }
+
+  /** Something was not done in this namespace: it is looked into the next time. */
+  distrust(space: string): void {
+    this.#trusted.delete(space);
   }
 
   /** Removes the device of the node's own network. @returns Whether another daemon has such a device. */

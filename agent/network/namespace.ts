@@ -6,7 +6,15 @@
  * network are here.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
@@ -80,14 +88,16 @@ export async function removeNamespace(file: string): Promise<void> {
   rmSync(file, { force: true });
 }
 
+/** Type of the file system that namespaces are files of; linux/magic.h. */
+const namespaceFiles = 0x6e736673;
+
 /** Whether the file keeps a namespace now. */
 export function isNamespace(file: string): boolean {
-  // In the list of mounts blanks and backslashes are written as octal numbers.
-  const escaped = file.replace(
-    /[\s\\]/g,
-    (c) => `\\${c.charCodeAt(0).toString(8).padStart(3, "0")}`,
-  );
-  return readFileSync("/proc/self/mountinfo", "utf8").includes(` ${escaped} `);
+  try {
+    return statfsSync(file).type === namespaceFiles;
+  } catch {
+    return false; // There is no such file.
+  }
 }
 
 /** Whether `within` works here. */

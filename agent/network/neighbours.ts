@@ -1,28 +1,36 @@
 /**
- * Lines for `ip -batch -` and `bridge -batch -`: where frames to addresses on other nodes go. Pure text.
+ * Where frames to addresses on other nodes go, as changes and as lines for `ip -batch -` and `bridge -batch -`. Pure.
  *
  * All of it is known beforehand, so that nothing is ever asked of all nodes.
  */
+import type { Command } from "./links.ts";
 import type { Forwarding, Neighbour } from "./model.ts";
 
-/** Line for `ip` that says which hardware address an address has. */
-export function addNeighbour({ device, address, mac }: Neighbour): string {
-  return `neigh replace ${address} lladdr ${mac} dev ${device} nud permanent`;
+/** Says which hardware address an address has. */
+export function addNeighbour(neighbour: Neighbour): Command {
+  const { device, address, mac } = neighbour;
+  const text = `neigh replace ${address} lladdr ${mac} dev ${device} nud permanent`;
+  return { change: { what: "neighbour", put: true, neighbour }, text };
 }
 
-/** Line for `ip` that takes that back. */
-export function removeNeighbour({ device, address }: Neighbour): string {
-  return `neigh del ${address} dev ${device}`;
+/** Takes that back. */
+export function removeNeighbour(neighbour: Neighbour): Command {
+  const text = `neigh del ${neighbour.address} dev ${neighbour.device}`;
+  return { change: { what: "neighbour", put: false, neighbour }, text };
 }
 
-/** Line for `bridge` that says where a hardware address is. */
-export function addForwarding({ device, mac, destination }: Forwarding): string {
-  if (destination === "") return `fdb replace ${mac} dev ${device} master static`;
-  return `fdb replace ${mac} dev ${device} dst ${destination} self permanent`;
+/** Says where a hardware address is; the line is for `bridge`. */
+export function addForwarding(forwarding: Forwarding): Command {
+  const { device, mac, destination } = forwarding;
+  const where = destination === "" ? "master static" : `dst ${destination} self permanent`;
+  const text = `fdb replace ${mac} dev ${device} ${where}`;
+  return { change: { what: "forwarding", put: true, forwarding }, text };
 }
 
-/** Line for `bridge` that takes that back. */
-export function removeForwarding({ device, mac, destination }: Forwarding): string {
-  if (destination === "") return `fdb del ${mac} dev ${device} master`;
-  return `fdb del ${mac} dev ${device} dst ${destination} self`;
+/** Takes that back. */
+export function removeForwarding(forwarding: Forwarding): Command {
+  const { device, mac, destination } = forwarding;
+  const where = destination === "" ? "master" : `dst ${destination} self`;
+  const text = `fdb del ${mac} dev ${device} ${where}`;
+  return { change: { what: "forwarding", put: false, forwarding }, text };
 }

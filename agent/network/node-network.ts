@@ -31,7 +31,8 @@ import { Kernel } from "./kernel.ts";
 import { joinsFromConfig } from "./local/joins.ts";
 import type { LocalNetworks, Plumbing } from "./local/local-networks.ts";
 import { hostSpace, type Plan, swarmSpace } from "./model.ts";
-import { makeNamespace, removeNamespace } from "./namespace.ts";
+import { isNamespace, makeNamespace, removeNamespace } from "./namespace.ts";
+import { ThreadNftables } from "./nft/library.ts";
 import { containerNameServer, NodeNames } from "./node-names.ts";
 import { type NodeRules, newNodeRules, type RulesInput } from "./node-rules.ts";
 import { localInput, type SwarmJoin, sandboxOf, servicePorts, swarmPlaces } from "./places.ts";
@@ -77,6 +78,7 @@ interface Joined {
 /** The data path. */
 export class NodeNetwork {
   readonly #o: NodeNetworkOptions;
+  readonly #thread: ThreadNftables;
   readonly #kernel: Kernel;
   readonly #store: SandboxStore;
   readonly #settings: HostSettings;
@@ -108,15 +110,18 @@ export class NodeNetwork {
   constructor(options: NodeNetworkOptions) {
     this.#o = options;
     this.#store = new SandboxStore(options.folder);
-    this.#kernel = new Kernel(options.instance, (space) => this.#fileOf(space));
+    const { instance, log } = options;
+    this.#thread = new ThreadNftables({ log });
+    const fileOf = (space: string) => this.#fileOf(space);
+    this.#kernel = new Kernel({ instance, fileOf, thread: this.#thread });
     this.#settings = new HostSettings(
       join(options.folder, "host-settings.json"),
       options.host,
       options.log,
     );
-    const { log } = options;
     this.#rules = newNodeRules({
-      instance: options.instance,
+      instance,
+      nftables: this.#thread,
       host: options.host,
       log,
       swarmFile: this.swarmFile,
@@ -448,7 +453,9 @@ export class NodeNetwork {
     if (this.#applied === undefined) await this.#rules.check(input);
     const before = this.#applied ?? (await this.#kernel.look(wanted, this.#mayClean));
     const steps = diff(before, wanted, (space) => this.#fileOf(space));
-    const failures = isNothing(steps) ? [] : await apply(steps, (space) => this.#fileOf(space));
+    const fileOf = (space: string) => this.#fileOf(space);
+    const failures = isNothing(steps) ? [] : await apply(steps, fileOf, this.#thread);
+    for (const { owner, space } of failures) this.#kernel.distrust(owner ?? space);
     this.#isUp = true;
     this.#names.setContainers(input.sandboxes, this.#o.local.list());
     this.#names.start();
@@ -508,17 +515,15 @@ export class NodeNetwork {
   async #ensureNamespaces(wanted: Plan): Promise<void> {
     for (const space of wanted.keys()) {
       const file = this.#fileOf(space);
-      if (file === undefined || this.#kernel.isNamespace(file)) continue;
+      if (file === undefined || isNamespace(file)) continue;
       await makeNamespace(file);
       if (space === swarmSpace) {
         this.#rules.forgetSwarm();
         await this.#names.stop();
       } else this.#rules.forget(space);
-      if (this.#applied === undefined) continue;
-      const rest = new Map(this.#applied);
+      this.#kernel.distrust(space);
       // The other end of what was in it went with it.
-      if (space === swarmSpace) this.#applied = undefined;
-      else if (rest.delete(space)) this.#applied = undefined;
+      if (space === swarmSpace || this.#applied?.has(space) === true) this.#applied = undefined;
     }
   }
 
@@ -535,7 +540,7 @@ export class NodeNetwork {
   async #idle(): Promise<void> {
     const now = this.#o.clock.monotonic();
     this.#idleSince ??= now;
-    this.#isUp ||= this.#kernel.isNamespace(this.swarmFile);
+    this.#isUp ||= isNamespace(this.swarmFile);
     await this.#removeEnded();
     if (!this.#mayClean || now - this.#idleSince < networkLingerMs) return;
     await this.#teardown();

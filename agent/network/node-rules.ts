@@ -18,7 +18,7 @@ import {
   type StateIndex,
 } from "./nft/from-state.ts";
 import { guardTable, type HostBinding, portTable } from "./nft/host-tables.ts";
-import { ThreadNftables } from "./nft/library.ts";
+import type { Nftables } from "./nft/library.ts";
 import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
 import { PortWatch } from "./nft/port-watch.ts";
 import type { Table } from "./nft/table.ts";
@@ -58,11 +58,12 @@ export function newNodeRules(o: {
   /** File of the node's own network; the daemon's when undefined. */
   readonly host: string | undefined;
   readonly log: Log;
+  /** Closed with the rules. */
+  readonly nftables: Nftables;
   readonly swarmFile: string;
   readonly fileOf: (id: string) => string;
 }): NodeRules {
-  const { instance, log } = o;
-  const nftables = new ThreadNftables({ log });
+  const { instance, log, nftables } = o;
   return new NodeRules({
     ...o,
     applier: new RulesApplier({ nftables, log }),

@@ -1,5 +1,5 @@
 /**
- * What the kernel holds now, from the JSON of `ip` and `bridge`. Parsing is pure.
+ * What the kernel holds now, from the thread that speaks to it, else from the JSON of `ip` and `bridge`. Parsing is pure.
  *
  * What the kernel makes by itself is left out: link-local addresses, routes of addresses, learned entries.
  */
@@ -12,13 +12,15 @@ import {
   type Neighbour,
   type Route,
   type Rule,
+  type SpaceContents,
   type SpaceState,
   spaceState,
 } from "./model.ts";
 import { command, readSettings } from "./namespace.ts";
+import type { KernelThread } from "./nft/library.ts";
 import { canonical } from "./pools.ts";
 
-/** What to look at; the rest costs a program each. */
+/** What to look at; the rest takes its time. */
 export interface Look {
   /** Rules, neighbours and forwarding tables too. */
   readonly everything: boolean;
@@ -27,7 +29,16 @@ export interface Look {
 }
 
 /** Reads one namespace. @throws ClusterError unavailable when it cannot be read. */
-export async function observe(file: string | undefined, look: Look): Promise<SpaceState> {
+export async function observe(
+  file: string | undefined,
+  { everything, settings }: Look,
+  thread: Pick<KernelThread, "look">,
+): Promise<SpaceState> {
+  const contents = (await thread.look(file, everything)) ?? (await byPrograms(file, everything));
+  return spaceState({ ...contents, settings: [...(await readSettings(file, settings))] });
+}
+
+async function byPrograms(file: string | undefined, all: boolean): Promise<SpaceContents> {
   const ask = async (...words: readonly string[]): Promise<readonly unknown[]> => {
     const { stdout } = await command(words, { file });
     // A table without entries is no text at all in some versions.
@@ -36,20 +47,18 @@ export async function observe(file: string | undefined, look: Look): Promise<Spa
   };
   const devices = await ask("ip", "-json", "-details", "addr");
   const routes = await ask("ip", "-json", "route", "show", "table", "all");
-  const all = look.everything;
   const rules4 = all ? await ask("ip", "-json", "rule") : [];
   const rules6 = all ? await ask("ip", "-6", "-json", "rule") : [];
   const neighbours = all ? await ask("ip", "-json", "neigh", "show", "nud", "permanent") : [];
   const forwarding = all ? await ask("bridge", "-json", "fdb") : [];
-  return spaceState({
+  return {
     links: devices.flatMap(linkFrom),
     addresses: devices.flatMap(addressesFrom),
     routes: routes.flatMap(routeFrom),
     rules: [...rules4.flatMap(ruleFrom(4)), ...rules6.flatMap(ruleFrom(6))],
     neighbours: neighbours.flatMap(neighbourFrom),
     forwarding: forwarding.flatMap(forwardingFrom),
-    settings: [...(await readSettings(file, look.settings))],
-  });
+  };
 }
 
 /** A device; none for kinds the data path does not have. */

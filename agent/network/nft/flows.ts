@@ -6,29 +6,26 @@
  * is balanced anew.
  */
 import { parseAddress } from "../../../src/common/spec/cidr.ts";
+import {
+  attribute,
+  attributesIn,
+  message,
+  messageFlags,
+  nested,
+  type Received,
+} from "../netlink/message.ts";
 
 /** Asks for all flows. */
 export function listFlows(): Buffer {
-  return message({ type: messageType.get, flags: flag.request | flag.dump, attributes: [] });
+  return message(types.get, messageFlags.dump, resource(families.any));
 }
 
-/** What of one answer to `listFlows` is to be deleted, as the messages that do so, and whether it was the last answer. */
-export function deletionsIn(
-  answer: Buffer,
-  addresses: ReadonlySet<string>,
-): { readonly deletions: readonly Buffer[]; readonly last: boolean } {
-  const deletions: Buffer[] = [];
-  for (let at = 0; at + headerBytes <= answer.length; ) {
-    const length = answer.readUInt32LE(at);
-    const type = answer.readUInt16LE(at + 4);
-    if (length < headerBytes || type === messageType.done || type === messageType.error) {
-      return { deletions, last: true };
-    }
-    const attributes = attributesIn(answer.subarray(at + headerBytes + familyBytes, at + length));
-    if (leadsTo(attributes, addresses)) deletions.push(deletion(attributes));
-    at += aligned(length);
-  }
-  return { deletions, last: false };
+/** The messages that delete those of the listed flows that lead to the addresses. */
+export function deletionsIn(flows: readonly Received[], addresses: ReadonlySet<string>): Buffer[] {
+  return flows.flatMap(({ body }) => {
+    const attributes = attributesIn(body.subarray(resourceBytes));
+    return leadsTo(attributes, addresses) ? [deletion(attributes)] : [];
+  });
 }
 
 /** Addresses in the form in which flows are compared; those that are none are left out. */
@@ -42,96 +39,47 @@ export function flowAddresses(addresses: readonly string[]): Set<string> {
   return keys;
 }
 
-const headerBytes = 16;
 /** Family, version, resource: struct nfgenmsg. */
-const familyBytes = 4;
-/** Flows of any family. */
-const familyAny = 0;
+const resourceBytes = 4;
+const families = { any: 0, v4: 2, v6: 10 } as const;
 const protocolUdp = 17;
-const flag = { request: 1, acknowledge: 4, dump: 0x300 } as const;
-/** Those of the subsystem of connection tracking, which is 1, and of netlink itself. */
-const messageType = { get: 0x101, delete: 0x102, error: 2, done: 3 } as const;
+/** Of the subsystem of connection tracking, which is 1. */
+const types = { get: 0x101, delete: 0x102 } as const;
 /** CTA_…; those of tuples and their parts. */
-const attribute = {
-  original: 1,
-  reply: 2,
-  id: 12,
-  zone: 18,
-  ip: 1,
-  protocol: 2,
-  number: 1,
-} as const;
-const source = { ipv4: 1, ipv6: 3 } as const;
-const nested = 0x8000;
+const of = { original: 1, reply: 2, id: 12, zone: 18, ip: 1, protocol: 2, number: 1 } as const;
+/** CTA_IP_V4_SRC and CTA_IP_V6_SRC. */
+const source = { v4: 1, v6: 3 } as const;
 
-interface Attribute {
-  readonly type: number;
-  readonly value: Buffer;
-  /** With header and padding. */
-  readonly whole: Buffer;
-}
-
-function attributesIn(data: Buffer): Attribute[] {
-  const found: Attribute[] = [];
-  for (let at = 0; at + 4 <= data.length; ) {
-    const length = data.readUInt16LE(at);
-    if (length < 4 || at + length > data.length) break;
-    found.push({
-      type: data.readUInt16LE(at + 2) & ~nested,
-      value: data.subarray(at + 4, at + length),
-      whole: data.subarray(at, at + aligned(length)),
-    });
-    at += aligned(length);
-  }
-  return found;
-}
+type Attributes = ReadonlyMap<number, Buffer>;
 
 /** Whether answers come from one of the addresses, over UDP. */
-function leadsTo(attributes: readonly Attribute[], addresses: ReadonlySet<string>): boolean {
-  const reply = attributesIn(valueIn(attributes, attribute.reply));
-  const protocol = attributesIn(valueIn(reply, attribute.protocol));
-  if (valueIn(protocol, attribute.number)[0] !== protocolUdp) return false;
-  const ip = attributesIn(valueIn(reply, attribute.ip));
-  const from = ip.find(({ type }) => type === source.ipv4 || type === source.ipv6);
-  return from !== undefined && addresses.has(from.value.toString("hex"));
+function leadsTo(attributes: Attributes, addresses: ReadonlySet<string>): boolean {
+  const reply = attributesIn(attributes.get(of.reply));
+  if (attributesIn(reply.get(of.protocol)).get(of.number)?.[0] !== protocolUdp) return false;
+  const from = sourceIn(reply);
+  return from !== undefined && addresses.has(from.toString("hex"));
+}
+
+function sourceIn(tuple: Attributes): Buffer | undefined {
+  const ip = attributesIn(tuple.get(of.ip));
+  return ip.get(source.v4) ?? ip.get(source.v6);
 }
 
 /** The flow is named by its first direction, and by its id, so that no other is meant. */
-function deletion(attributes: readonly Attribute[]): Buffer {
-  const naming: readonly number[] = [attribute.original, attribute.id, attribute.zone];
-  return message({
-    type: messageType.delete,
-    flags: flag.request | flag.acknowledge,
-    attributes: attributes.filter(({ type }) => naming.includes(type)).map(({ whole }) => whole),
-    family: familyOf(attributes),
-  });
+function deletion(attributes: Attributes): Buffer {
+  const original = attributes.get(of.original);
+  const [id, zone] = [attributes.get(of.id), attributes.get(of.zone)];
+  const isSix = sourceIn(attributesIn(original))?.length === 16;
+  return message(
+    types.delete,
+    messageFlags.acknowledge,
+    resource(isSix ? families.v6 : families.v4),
+    ...(original === undefined ? [] : [nested(of.original, original)]),
+    ...(id === undefined ? [] : [attribute(of.id, id)]),
+    ...(zone === undefined ? [] : [attribute(of.zone, zone)]),
+  );
 }
 
-function familyOf(attributes: readonly Attribute[]): number {
-  const original = attributesIn(valueIn(attributes, attribute.original));
-  const [first] = attributesIn(valueIn(original, attribute.ip));
-  return first?.value.length === 16 ? 10 : 2;
-}
-
-function valueIn(attributes: readonly Attribute[], type: number): Buffer {
-  return attributes.find((one) => one.type === type)?.value ?? Buffer.alloc(0);
-}
-
-function message(o: {
-  readonly type: number;
-  readonly flags: number;
-  readonly attributes: readonly Buffer[];
-  readonly family?: number;
-}): Buffer {
-  const header = Buffer.alloc(headerBytes + familyBytes);
-  const body = Buffer.concat(o.attributes);
-  header.writeUInt32LE(header.length + body.length, 0);
-  header.writeUInt16LE(o.type, 4);
-  header.writeUInt16LE(o.flags, 6);
-  header.writeUInt8(o.family ?? familyAny, headerBytes);
-  return Buffer.concat([header, body]);
-}
-
-function aligned(length: number): number {
-  return (length + 3) & ~3;
+function resource(family: number): Buffer {
+  return Buffer.of(family, 0, 0, 0);
 }

@@ -5,25 +5,19 @@
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { parentPort } from "node:worker_threads";
+import { carryOut, lookAround } from "../netlink/carry-out.ts";
+import { NetlinkSession, protocols } from "../netlink/session.ts";
 import { deletionsIn, flowAddresses, listFlows } from "./flows.ts";
-import type { LibraryAnswer, LibraryJob } from "./library.ts";
+import type { LibraryAnswer, LibraryJob, ThreadAnswer, ThreadJob } from "./library.ts";
 
 /** setns of <sched.h>: only a network namespace will do. */
 const cloneNewnet = 0x40000000;
 /** NFT_CTX_OUTPUT_JSON of <nftables/libnftables.h>. */
 const outputJson = 1 << 4;
-/** socket(2) and netlink(7): AF_NETLINK, SOCK_RAW with SOCK_CLOEXEC, NETLINK_NETFILTER. */
-const netlink = { family: 16, type: 3 | 0x80000, protocol: 12 } as const;
-/** Larger than any message of the kernel. */
-const answerBytesMax = 65_536;
 
 const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
 const c = koffi.load("libc.so.6");
 const setns = c.func("int setns(int fd, int type)");
-const socket = c.func("int socket(int family, int type, int protocol)");
-const send = c.func("long send(int fd, const void *data, size_t length, int flags)");
-const recv = c.func("long recv(int fd, void *data, size_t length, int flags)");
-const closeSocket = c.func("int close(int fd)");
 const nft = koffi.load("libnftables.so.1");
 const contextNew = nft.func("void *nft_ctx_new(uint32_t flags)");
 const contextFree = nft.func("void nft_ctx_free(void *ctx)");
@@ -47,7 +41,7 @@ const home = openSync("/proc/thread-self/ns/net", "r");
 const spent: { readonly context: unknown; readonly atMs: number }[] = [];
 let freeing: NodeJS.Timeout | undefined;
 
-parentPort?.on("message", (message: readonly LibraryJob[] | "close") => {
+parentPort?.on("message", (message: readonly ThreadJob[] | "close") => {
   if (message === "close") {
     close();
     return;
@@ -58,13 +52,26 @@ parentPort?.on("message", (message: readonly LibraryJob[] | "close") => {
 });
 parentPort?.postMessage("ready");
 
-function run(job: LibraryJob): LibraryAnswer {
+function run(job: ThreadJob): ThreadAnswer {
   try {
     enter(job.namespace);
   } catch (error) {
     return { ok: false, output: `cannot enter ${job.namespace ?? "the host's network"}: ${error}` };
   }
-  return job.what === "delete-flows" ? deleteFlows(job.text.split(" ")) : command(job);
+  try {
+    switch (job.what) {
+      case "change":
+        return { ok: true, output: "", failed: carryOut(job.changes) };
+      case "look":
+        return { ok: true, output: "", contents: lookAround(job.everything) };
+      case "delete-flows":
+        return { ok: true, output: String(deleteFlows(job.text.split(" "))) };
+      default:
+        return command(job);
+    }
+  } catch (error) {
+    return { ok: false, output: String(error) };
+  }
 }
 
 /**
@@ -104,29 +111,17 @@ function close(): void {
   parentPort?.close();
 }
 
-/** Flows that end meanwhile are no failure. */
-function deleteFlows(addresses: readonly string[]): LibraryAnswer {
-  if (!mayHaveFlows()) return { ok: true, output: "0" };
-  const fd: number = socket(netlink.family, netlink.type, netlink.protocol);
-  if (fd < 0) return { ok: false, output: `no socket of netlink: error ${koffi.errno()}` };
+/** Flows that end meanwhile are no failure. @returns How many there were. */
+function deleteFlows(addresses: readonly string[]): number {
+  if (!mayHaveFlows()) return 0;
+  const session = new NetlinkSession(protocols.netfilter);
   try {
-    const wanted = flowAddresses(addresses);
-    const deletions: Buffer[] = [];
-    say(fd, listFlows());
-    for (let last = false; !last; ) {
-      const found = deletionsIn(hear(fd), wanted);
-      deletions.push(...found.deletions);
-      last = found.last;
-    }
-    for (const deletion of deletions) {
-      say(fd, deletion);
-      hear(fd);
-    }
-    return { ok: true, output: String(deletions.length) };
-  } catch (error) {
-    return { ok: false, output: String(error) };
+    const flows = session.list(listFlows());
+    const deletions = deletionsIn(flows, flowAddresses(addresses));
+    for (const deletion of deletions) session.tell(deletion);
+    return deletions.length;
   } finally {
-    closeSocket(fd);
+    session.close();
   }
 }
 
@@ -145,19 +140,6 @@ function mayHaveFlows(): boolean {
   if (sockets.some(([, count]) => count !== "0")) return true;
   const devices = read("dev").matchAll(/^\s*(\S+):/gm);
   return [...devices].some(([, device = ""]) => !/^(lo|ethg|(ov|eth)\d+)$/.test(device));
-}
-
-function say(fd: number, message: Buffer): void {
-  const sent: number = send(fd, message, message.length, 0);
-  if (sent !== message.length) throw new Error(`netlink takes nothing: error ${koffi.errno()}`);
-}
-
-/** What the kernel answers is there when `send` returns, so that this waits for nothing. */
-function hear(fd: number): Buffer {
-  const answer = Buffer.alloc(answerBytesMax);
-  const length: number = recv(fd, answer, answer.length, 0);
-  if (length < 0) throw new Error(`netlink answers nothing: error ${koffi.errno()}`);
-  return answer.subarray(0, length);
 }
 
 /** @throws Error when the namespace is not there any more. */

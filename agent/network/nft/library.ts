@@ -1,10 +1,14 @@
 /**
- * Transactions of nftables in any network namespace: through libnftables in a thread of their own where it loads, which
- * takes a tenth of a millisecond, else by a process each, which takes twenty.
+ * Speaks to the kernel in any network namespace, in a thread of its own where koffi and libnftables load: transactions of
+ * nftables, and changes by netlink, each a tenth of a millisecond. A process takes twenty, and blocks the loop for some of
+ * them; it takes the place of the thread where there can be none.
  */
 import { Worker } from "node:worker_threads";
-import { errorText } from "../../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import type { SpaceContents } from "../model.ts";
+import type { FailedChange } from "../netlink/carry-out.ts";
+import type { Change } from "../netlink/change.ts";
 import { type ProgramAnswer, runIn } from "./programs.ts";
 
 /** Something to do in one namespace. */
@@ -27,13 +31,39 @@ export interface Nftables {
   close(): Promise<void>;
 }
 
+/** Changes in one namespace; undefined is the daemon's own. */
+export interface ChangeWork {
+  readonly namespace: string | undefined;
+  readonly changes: readonly Change[];
+}
+
+/** Everything the thread does. */
+export type ThreadJob =
+  | LibraryJob
+  | (ChangeWork & { readonly what: "change" })
+  | { readonly namespace: string | undefined; readonly what: "look"; readonly everything: boolean };
+
+/** What came of a job. */
+export interface ThreadAnswer extends LibraryAnswer {
+  readonly failed?: readonly FailedChange[];
+  readonly contents?: SpaceContents;
+}
+
+/** Netlink in any namespace; answers are undefined where there is no thread. */
+export interface KernelThread {
+  /** All of them in order, past those that fail. @returns What failed, by work. */
+  change(works: readonly ChangeWork[]): Promise<readonly (readonly FailedChange[])[] | undefined>;
+  /** What a namespace holds. @param everything Rules, neighbours and forwarding tables too. */
+  look(namespace: string | undefined, everything: boolean): Promise<SpaceContents | undefined>;
+}
+
 /** How long the thread stays when there is nothing to do: it holds 15 MB, and is there again within 0.1 s. */
 const threadIdleMs = 10_000;
 /** Processes at a time where there is no thread. */
 const processesMax = 4;
 
 /** The thread, with processes in its place where it cannot be. */
-export class ThreadNftables implements Nftables {
+export class ThreadNftables implements Nftables, KernelThread {
   readonly #log: Log;
   readonly #processes = new ProcessNftables();
   #thread: LibraryThread | undefined;
@@ -47,7 +77,35 @@ export class ThreadNftables implements Nftables {
   }
 
   async run(jobs: readonly LibraryJob[]): Promise<readonly LibraryAnswer[]> {
-    if (this.#unusable || jobs.length === 0) return this.#processes.run(jobs);
+    if (jobs.length === 0) return [];
+    return (await this.#ask(jobs)) ?? this.#processes.run(jobs);
+  }
+
+  async change(
+    works: readonly ChangeWork[],
+  ): Promise<readonly (readonly FailedChange[])[] | undefined> {
+    const answers = await this.#ask(works.map((work) => ({ ...work, what: "change" })));
+    return answers?.map(({ ok, output, failed = [] }, at) => {
+      if (ok) return failed;
+      // The namespace is gone, and all that was in it.
+      const all = works[at]?.changes ?? [];
+      return all.map((_, index) => ({ index, error: output, isAbsent: true }));
+    });
+  }
+
+  async look(
+    namespace: string | undefined,
+    everything: boolean,
+  ): Promise<SpaceContents | undefined> {
+    const [answer] = (await this.#ask([{ namespace, what: "look", everything }])) ?? [];
+    if (answer === undefined) return undefined;
+    if (answer.contents === undefined) throw new ClusterError("unavailable", answer.output);
+    return answer.contents;
+  }
+
+  /** @returns Undefined where there is no thread. */
+  async #ask(jobs: readonly ThreadJob[]): Promise<readonly ThreadAnswer[] | undefined> {
+    if (this.#unusable) return undefined;
     clearTimeout(this.#idle);
     this.#running++;
     try {
@@ -56,8 +114,8 @@ export class ThreadNftables implements Nftables {
     } catch (error) {
       this.#thread = undefined;
       this.#unusable = true;
-      this.#log.warn("nftables is spoken to through processes", { err: errorText(error) });
-      return this.#processes.run(jobs);
+      this.#log.warn("the kernel is spoken to through processes", { err: errorText(error) });
+      return undefined;
     } finally {
       this.#running--;
       if (this.#running === 0) this.#rest();
@@ -101,7 +159,7 @@ export class ProcessNftables implements Nftables {
 class LibraryThread {
   readonly #worker = new Worker(new URL("library-worker.js", import.meta.url));
   readonly #waiting: {
-    resolve: (answers: readonly LibraryAnswer[]) => void;
+    resolve: (answers: readonly ThreadAnswer[]) => void;
     reject: (error: Error) => void;
   }[] = [];
   readonly #ready: Promise<void>;
@@ -109,7 +167,7 @@ class LibraryThread {
 
   constructor() {
     this.#ready = new Promise((resolve, reject) => {
-      this.#worker.on("message", (message: "ready" | readonly LibraryAnswer[]) => {
+      this.#worker.on("message", (message: "ready" | readonly ThreadAnswer[]) => {
         if (message === "ready") resolve();
         else this.#waiting.shift()?.resolve(message);
       });
@@ -120,15 +178,15 @@ class LibraryThread {
       this.#worker.on("error", fail);
       this.#worker.on("exit", () => {
         this.#ended = true;
-        fail(new Error("the thread of nftables ended"));
+        fail(new Error("the thread that speaks to the kernel ended"));
       });
     });
     this.#ready.catch(() => undefined); // Whoever runs something hears of it.
     this.#worker.unref();
   }
 
-  async run(jobs: readonly LibraryJob[]): Promise<readonly LibraryAnswer[]> {
-    if (this.#ended) throw new Error("the thread of nftables has ended");
+  async run(jobs: readonly ThreadJob[]): Promise<readonly ThreadAnswer[]> {
+    if (this.#ended) throw new Error("the thread that speaks to the kernel has ended");
     this.#worker.ref();
     try {
       await this.#ready;

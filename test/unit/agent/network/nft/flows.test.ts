@@ -2,10 +2,10 @@
  * Which flows of the kernel's answers are deleted, on answers as the kernel makes them.
  */
 import { strict as assert } from "node:assert";
+import { messagesIn } from "../../../../../agent/network/netlink/message.ts";
 import { deletionsIn, flowAddresses, listFlows } from "../../../../../agent/network/nft/flows.ts";
 
 const backend = "10.0.1.12";
-const done = message(3, []);
 
 describe("agent/network/nft/flows.ts", () => {
   it("asks for all flows of all families", () => {
@@ -17,25 +17,27 @@ describe("agent/network/nft/flows.ts", () => {
 
   it("names a UDP flow whose answers come from the address by its first direction and id", () => {
     const flow = [tuple(1, "0a000102", 17), tuple(2, "0a00010c", 17), attribute(12, "00000007")];
-    const { deletions, last } = deletionsIn(message(0x100, flow), flowAddresses([backend]));
-    assert.equal(last, false);
-    assert.deepEqual(deletions, [message(0x102, [flow[0], flow[2]], { flags: 5, family: 2 })]);
+    const flows = messagesIn(message(0x100, flow));
+    assert.deepEqual(deletionsIn(flows, flowAddresses([backend])), [
+      message(0x102, [flow[0], flow[2]], { flags: 5, family: 2 }),
+    ]);
   });
 
   it("leaves flows to others, and those over TCP", () => {
     const answer = Buffer.concat([
       message(0x100, [tuple(1, "0a00010c", 17), tuple(2, "0a00010d", 17)]),
       message(0x100, [tuple(1, "0a000102", 6), tuple(2, "0a00010c", 6)]),
-      done,
     ]);
-    assert.deepEqual(deletionsIn(answer, flowAddresses([backend])), { deletions: [], last: true });
+    assert.deepEqual(deletionsIn(messagesIn(answer), flowAddresses([backend])), []);
   });
 
   it("finds flows over IPv6", () => {
     const address = "fd550000000000000000000000000003";
     const flow = [tuple(1, address, 17), tuple(2, address, 17)];
-    const { deletions } = deletionsIn(message(0x100, flow), flowAddresses(["fd55::3"]));
-    assert.deepEqual(deletions, [message(0x102, [flow[0]], { flags: 5, family: 10 })]);
+    const flows = messagesIn(message(0x100, flow));
+    assert.deepEqual(deletionsIn(flows, flowAddresses(["fd55::3"])), [
+      message(0x102, [flow[0]], { flags: 5, family: 10 }),
+    ]);
   });
 });
 
