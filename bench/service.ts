@@ -33,7 +33,9 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     const tar = makeImage(folder);
     const docker = await startDockerSwarm(join(folder, "docker"), [node]);
     if (docker !== undefined) labs.set("docker_service50", docker);
-    const ours = Playground.create({ dir: join(folder, "lab"), nodes: [node] });
+    // There is no registry to be asked for images; Docker's engine is told so, too.
+    const env = { DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: "1" };
+    const ours = Playground.create({ dir: join(folder, "lab"), nodes: [node], env });
     labs.set("service50", ours);
     await ours.up();
     await formSwarm([{ ...ours.node(node), role: "manager" }]);

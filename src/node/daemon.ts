@@ -137,6 +137,7 @@ async function assemble(config: DaemonConfig, log: Log) {
         }),
       loaded: runtime.loaded,
       drain: (container, signal) => runtime.drain(container, signal),
+      preferLocal: process.env["DOCKER_SERVICE_PREFER_OFFLINE_IMAGE"] === "1",
     }),
     registry,
     serveTunnel: (stream) => engine.serveTunnel(stream),

@@ -17,6 +17,7 @@ import { listenTerms, type untilListened } from "../../network/listeners.ts";
 import type { Controller, TaskExit } from "../controller.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
 import type { ContainerWatch } from "./container-watch.ts";
+import type { SilentRegistries } from "./silent-registries.ts";
 
 /** What all controllers of a node share. */
 export interface ControllerTools {
@@ -32,6 +33,9 @@ export interface ControllerTools {
   readonly find: (taskId: string) => Container | undefined;
   /** Whether the image of a task may be one that only an emulator runs here. */
   readonly mayEmulate: (task: Task) => boolean;
+  /** An image that is here is not asked for, as with Docker's DOCKER_SERVICE_PREFER_OFFLINE_IMAGE. */
+  readonly preferLocal: boolean;
+  readonly silent: SilentRegistries;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -225,9 +229,10 @@ export class ContainerController implements Controller {
 
   /** @returns Why the image is not here. @throws ClusterError unavailable while the runtime cannot say. */
   async #tryPull(signal: AbortSignal): Promise<{ readonly error: unknown } | undefined> {
-    const { runtime, log } = this.#tools;
+    const { runtime, log, silent, preferLocal } = this.#tools;
     const spec = this.#task.spec?.container;
     const reference = spec?.image ?? "";
+    if ((preferLocal || silent.has(reference)) && (await this.#isHere(reference))) return undefined;
     try {
       await runtime.images.pull({
         reference,
@@ -237,24 +242,32 @@ export class ContainerController implements Controller {
         onProgress: () => {},
         signal,
       });
+      silent.note(reference, undefined);
       return undefined;
     } catch (error) {
       if (signal.aborted) throw signal.reason;
+      silent.note(reference, error);
       // One that is here under the name is another one: the registry has none that runs here.
       if (isPlatformRefusal(errorText(error))) return { error };
-      try {
-        await runtime.images.find(reference);
-      } catch (missing) {
-        if (hasCode(missing, "unavailable")) throw missing;
-        // Not here either: why it could not be pulled is what helps.
-        return { error };
-      }
+      // Not here either: why it could not be pulled is what helps.
+      if (!(await this.#isHere(reference))) return { error };
       log.info("image not pulled, the one that is here is used", {
         "task.id": this.#task.id,
         image: reference,
         err: errorText(error),
       });
       return undefined;
+    }
+  }
+
+  /** @throws ClusterError unavailable while the runtime cannot say. */
+  async #isHere(reference: string): Promise<boolean> {
+    try {
+      await this.#tools.runtime.images.find(reference);
+      return true;
+    } catch (error) {
+      if (hasCode(error, "unavailable")) throw error;
+      return false;
     }
   }
 

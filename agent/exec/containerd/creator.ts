@@ -4,7 +4,8 @@
  * The record comes before the snapshot it names: the collector spares what a record names, and nothing else.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { CreatedContainer } from "../../../src/common/container/containers.ts";
@@ -269,8 +270,9 @@ export class Creator {
       .catch(ignoreAbsent);
     await this.#releaseVolumes(id, volumes);
     specs.removeSecrets(id);
-    rmSync(folderOf(id), { recursive: true, force: true });
-    rmSync(shimSocket(client, id), { force: true });
+    // Many files, and many containers often end at once: the loop does not wait for them.
+    await rm(folderOf(id), { recursive: true, force: true });
+    await rm(shimSocket(client, id), { force: true });
     // Last, so that what is left after a crash is found by its record.
     await records.delete(id);
   }

@@ -13,6 +13,7 @@ import type { Controller } from "../controller.ts";
 import type { ControllerRequest, Executor } from "../executor.ts";
 import { ContainerWatch } from "./container-watch.ts";
 import { ContainerController, type ControllerTools } from "./controller.ts";
+import { SilentRegistries } from "./silent-registries.ts";
 
 /** What an executor is made with. */
 export interface ContainerExecutorOptions {
@@ -25,6 +26,8 @@ export interface ContainerExecutorOptions {
   readonly drain: ControllerTools["drain"];
   /** That of the kernel unless a test says otherwise. */
   readonly listened?: ControllerTools["listened"];
+  /** See `ControllerTools`. */
+  readonly preferLocal: boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -46,6 +49,8 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
     find: (taskId) => list().find(({ config }) => config.task?.taskId === taskId),
     mayEmulate: ({ serviceAnnotations }) =>
       allowsEmulation(nodeLabels) || allowsEmulation(serviceAnnotations?.labels),
+    preferLocal: options.preferLocal,
+    silent: new SilentRegistries(clock),
     clock,
     log,
   };

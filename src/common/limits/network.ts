@@ -12,7 +12,7 @@ export const networkRetryMs = 500;
 export const networkWaitMs = 20_000;
 /** What nobody uses any more goes after this: containers often follow each other. */
 export const networkLingerMs = 1_000;
-/** Containers whose namespaces are looked into at one comparison; each costs two programs of a few milliseconds. */
+/** Containers whose namespaces are looked into at one comparison; by programs each costs two of some milliseconds. */
 export const sandboxLooksMax = 8;
 /** From the start of wireguard-go to its device; a loaded machine takes a second. */
 export const wireguardStartMs = 10_000;

@@ -167,7 +167,8 @@ export class WebClient {
   }
 }
 
-const connectTimeout = "dial tcp: i/o timeout";
+/** What errors say of a server that nobody reached. */
+export const connectTimeout = "dial tcp: i/o timeout";
 
 /** Contexts of TLS in use at once. */
 const agentsMax = 16;

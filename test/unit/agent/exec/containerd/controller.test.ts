@@ -48,10 +48,12 @@ describe("agent/exec/containerd/controller", () => {
   let clock: FakeClock;
   let drain: ContainerExecutorOptions["drain"];
   let listened: NonNullable<ContainerExecutorOptions["listened"]>;
+  let preferLocal: boolean;
 
   beforeEach(() => {
     [runtime, clock, drain] = [fakeRuntime(), new FakeClock(), async () => {}];
     listened = async () => [];
+    preferLocal = false;
     executor = executorOf();
   });
 
@@ -65,6 +67,7 @@ describe("agent/exec/containerd/controller", () => {
       loaded,
       drain: (container, signal) => drain(container, signal),
       listened: (...asked) => listened(...asked),
+      preferLocal,
       clock,
       log: silentLog,
     });
@@ -270,6 +273,38 @@ describe("agent/exec/containerd/controller", () => {
     runtime.images.add("missing:1");
     await controller(task("t", { image: "missing:1" })).prepare(never);
     equal(runtime.containers.list().length, 1);
+  });
+
+  it("does not wait again for a registry that was not reached a moment ago, while the image is here", async () => {
+    runtime.images.add("busybox:latest");
+    let pulls = 0;
+    let isSilent = true;
+    const pull = runtime.images.pull.bind(runtime.images);
+    runtime.images.pull = (request) => {
+      pulls++;
+      const message = 'Get "https://registry-1.docker.io/v2/": dial tcp: i/o timeout';
+      return isSilent ? Promise.reject(new ClusterError("unavailable", message)) : pull(request);
+    };
+    for (const id of ["t", "u"]) await controller(task(id)).prepare(never);
+    equal(pulls, 1);
+    await rejects(controller(task("v", { image: "missing:2" })).prepare(never), /i\/o timeout/);
+    await controller(task("w", { image: "10.0.0.1:5000/busybox" }))
+      .prepare(never)
+      .catch(() => {});
+    equal(pulls, 3);
+    isSilent = false;
+    await clock.advance(60_000);
+    await controller(task("x")).prepare(never);
+    equal(pulls, 4);
+  });
+
+  it("does not ask for an image that is here when it is told so", async () => {
+    preferLocal = true;
+    executor = executorOf();
+    runtime.images.add("busybox:latest");
+    runtime.images.pull = () => Promise.reject(new Error("asked"));
+    await controller(task("t")).prepare(never);
+    await rejects(controller(task("u", { image: "missing:2" })).prepare(never), /asked/);
   });
 
   it("does not use an image that is here when the registry has none for this node", async () => {
