@@ -2,9 +2,7 @@
  * Loads images from an archive: what `docker save` writes today (an OCI layout), what it wrote before (a manifest.json that
  * names layers as tar files), and OCI layouts of other tools.
  */
-import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
-import type { Random } from "../../src/common/random/random.ts";
 import {
   type Descriptor,
   descriptor,
@@ -22,17 +20,14 @@ import { isImageReference } from "../../src/common/spec/image-reference.ts";
 import { type ArchiveContents, readArchive } from "./archive-reader.ts";
 import type { CatalogImage } from "./catalog.ts";
 import { parseImageConfig } from "./image-config.ts";
-import { endLease, takeLease } from "./leases.ts";
+import { type LeasePlace, type LeaseTools, underLease } from "./leases.ts";
 import { assignName } from "./names.ts";
 import { collectorLabels, snapshotLabel } from "./pull.ts";
 import { type StoreTools, storeImage } from "./store-image.ts";
 import { chainIds, holdSnapshot, unpackLayer } from "./unpack.ts";
 
 /** What archives are loaded with. */
-export interface LoadTools extends StoreTools {
-  readonly clock: Clock;
-  readonly random: Random;
-}
+export interface LoadTools extends StoreTools, LeaseTools {}
 
 /** One image that was loaded. */
 export interface LoadedImage {
@@ -46,17 +41,10 @@ export async function loadArchive(
   tools: LoadTools,
   archive: AsyncIterable<Uint8Array>,
 ): Promise<readonly LoadedImage[]> {
-  const { client, content, clock, random } = tools;
-  const name = `load-${Buffer.from(random.bytes(12)).toString("hex")}`;
-  const lease = await takeLease(client, { name, nowMs: clock.now() });
-  const stop = new AbortController();
-  const place = { content, lease, name, signal: stop.signal };
-  try {
-    return await new LoadJob(tools, await readArchive(place, archive), place).run();
-  } finally {
-    stop.abort();
-    await endLease(client, lease, { sync: false });
-  }
+  return await underLease(tools, "load", async (place) => {
+    const contents = await readArchive({ ...place, content: tools.content }, archive);
+    return await new LoadJob(tools, contents, place).run();
+  });
 }
 
 /** One entry of a manifest.json. */
@@ -70,15 +58,11 @@ interface SavedImage {
 class LoadJob {
   readonly #tools: LoadTools;
   readonly #contents: ArchiveContents;
-  readonly #place: { readonly lease: string; readonly signal: AbortSignal };
+  readonly #place: LeasePlace;
   /** What is in the content store now. */
   readonly #blobs: ReadonlySet<string>;
 
-  constructor(
-    tools: LoadTools,
-    contents: ArchiveContents,
-    place: { readonly lease: string; readonly signal: AbortSignal },
-  ) {
+  constructor(tools: LoadTools, contents: ArchiveContents, place: LeasePlace) {
     this.#tools = tools;
     this.#contents = contents;
     this.#place = place;

@@ -3,9 +3,7 @@
  * further layer (`docker commit`).
  */
 import type { Platform } from "../../src/common/api/generated/api.ts";
-import type { Clock } from "../../src/common/clock/clock.ts";
 import type { ImageConfig } from "../../src/common/container/images.ts";
-import type { Random } from "../../src/common/random/random.ts";
 import {
   type Descriptor,
   descriptor,
@@ -15,15 +13,12 @@ import {
 import { sniff } from "./archive-layer.ts";
 import type { CatalogImage } from "./catalog.ts";
 import { configJson, type Json } from "./image-config.ts";
-import { endLease, takeLease } from "./leases.ts";
+import { type LeaseTools, underLease } from "./leases.ts";
 import { type StoreTools, storeImage } from "./store-image.ts";
 import { unpackLayer } from "./unpack.ts";
 
 /** What new images are made with. */
-export interface NewImageTools extends StoreTools {
-  readonly clock: Clock;
-  readonly random: Random;
-}
+export interface NewImageTools extends StoreTools, LeaseTools {}
 
 /** An image with a layer more. */
 export interface Extension {
@@ -59,7 +54,7 @@ export async function importImage(
   const { content, client, random } = tools;
   const { compression, whole } = await sniff(tar);
   const created = new Date(tools.clock.now()).toISOString();
-  return await underLease(tools, async (lease, name, signal) => {
+  return await underLease(tools, "new", async ({ lease, name, signal }) => {
     const ingest = await content.ingest({ digest: "", sizeBytes: 0, lease, signal }, name);
     let layer: Descriptor;
     try {
@@ -101,7 +96,7 @@ export async function extendImage(
   const { client, random } = tools;
   const { below } = o;
   const created = new Date(tools.clock.now()).toISOString();
-  return await underLease(tools, async (lease, _name, signal) => {
+  return await underLease(tools, "new", async ({ lease, signal }) => {
     const { layer, diffId } = await o.makeLayer(lease);
     const parent = below.chain.at(-1) ?? "";
     await unpackLayer(client, { layer, diffId, parent, lease, random, signal });
@@ -128,19 +123,3 @@ export async function extendImage(
 }
 
 const zstdLayer = "application/vnd.oci.image.layer.v1.tar+zstd";
-
-async function underLease<T>(
-  tools: NewImageTools,
-  work: (lease: string, name: string, signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const { client, clock, random } = tools;
-  const name = `new-${Buffer.from(random.bytes(12)).toString("hex")}`;
-  const lease = await takeLease(client, { name, nowMs: clock.now() });
-  const stop = new AbortController();
-  try {
-    return await work(lease, name, stop.signal);
-  } finally {
-    stop.abort();
-    await endLease(client, lease, { sync: false });
-  }
-}

@@ -37,7 +37,7 @@ import type { Registry } from "../../src/common/registry/registry.ts";
 import { Catalog, type CatalogImage, noSuchImage } from "./catalog.ts";
 import { applyChanges } from "./changes.ts";
 import { ContentStore } from "./content.ts";
-import { endLease, imageLeases } from "./leases.ts";
+import { BusyLeases, endLease, imageLeases } from "./leases.ts";
 import { loadArchive } from "./load.ts";
 import { lookUp, pickImage } from "./look-up.ts";
 import { assignName } from "./names.ts";
@@ -71,6 +71,7 @@ export class NodeImages implements Images {
   readonly #puller: Puller;
   readonly #pulls = new SharedWork<CatalogImage>();
   readonly #lingering = new Map<string, number>();
+  readonly #busy = new BusyLeases();
   readonly #events = new EventHub<ImageEvent>();
 
   constructor(options: NodeImagesOptions) {
@@ -80,7 +81,7 @@ export class NodeImages implements Images {
     this.#ready = options.ready ?? (async () => {});
     this.#catalog = new Catalog(client, this.#content, { clock, ready: this.#ready });
     this.#tools = {
-      ...{ client, registry, clock, random, lingering: this.#lingering },
+      ...{ client, registry, clock, random, lingering: this.#lingering, busy: this.#busy },
       ...{ content: this.#content, catalog: this.#catalog },
     };
     this.#puller = new Puller(this.#tools);
@@ -325,7 +326,7 @@ export class NodeImages implements Images {
     const { client, clock } = this.#o;
     const now = clock.monotonic();
     for (const { id } of await imageLeases(client)) {
-      if (this.#puller.isActive(id)) continue;
+      if (this.#busy.has(id)) continue;
       const end = this.#lingering.get(id);
       if (end === undefined) this.#lingering.set(id, now + pullLingerMs);
       else if (end <= now) {

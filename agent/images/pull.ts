@@ -37,7 +37,7 @@ import { type Catalog, type CatalogImage, sourceLabel } from "./catalog.ts";
 import type { ContentStore } from "./content.ts";
 import { parseImageConfig } from "./image-config.ts";
 import { downloadLayer, shortDigest } from "./layer-download.ts";
-import { endLease, holdFor, leaseId, takeLease } from "./leases.ts";
+import { type BusyLeases, endLease, holdFor, leaseId, takeLease } from "./leases.ts";
 import { assignName } from "./names.ts";
 import { inParallel, KeyedLock, type Report } from "./shared-work.ts";
 import { chainIds, holdSnapshot, unpackLayer } from "./unpack.ts";
@@ -52,6 +52,7 @@ export interface PullTools {
   readonly random: Random;
   /** Leases of failed pulls, and until when they are kept (monotonic). */
   readonly lingering: Map<string, number>;
+  readonly busy: BusyLeases;
 }
 
 /** What is to be pulled. */
@@ -75,15 +76,9 @@ interface Choice {
 export class Puller {
   readonly #tools: PullTools;
   readonly #locks = new KeyedLock();
-  readonly #active = new Map<string, number>();
 
   constructor(tools: PullTools) {
     this.#tools = tools;
-  }
-
-  /** Whether a lease is one of a pull that runs. */
-  isActive(lease: string): boolean {
-    return this.#active.has(lease);
   }
 
   /** Makes the image be here, unpacked and named. */
@@ -124,11 +119,11 @@ export class Puller {
     wish: PullWish,
     o: Omit<JobOptions, keyof PullWish | "lease" | "begun"> & { readonly keepMs: number },
   ): Promise<CatalogImage> {
-    const { client, clock, lingering } = this.#tools;
+    const { client, clock, lingering, busy } = this.#tools;
     const what = [fullText(wish.reference), ...wish.platforms.map(platformText)].join(" ");
     const name = createHash("sha256").update(what).digest("hex").slice(0, 24);
     const lease = leaseId(name);
-    this.#active.set(lease, (this.#active.get(lease) ?? 0) + 1);
+    busy.begin(lease);
     lingering.delete(lease);
     let hasBegun = false;
     let keep = false;
@@ -145,12 +140,10 @@ export class Puller {
       isFull = hasCode(error, "resource-exhausted");
       throw error;
     } finally {
-      const others = (this.#active.get(lease) ?? 1) - 1;
-      if (others > 0) this.#active.set(lease, others);
-      else this.#active.delete(lease);
+      const hasOthers = busy.end(lease);
       if (keep) lingering.set(lease, clock.monotonic() + o.keepMs);
       // Whoever comes next shall find the room that this one gives back.
-      else if (others === 0) await this.#end(lease, { sync: isFull });
+      else if (!hasOthers) await this.#end(lease, { sync: isFull });
     }
   }
 

@@ -95,6 +95,31 @@ describe("agent/images: faults of the node", () => {
     await client.call(LeasesService.delete, { id: "of-somebody-else" });
   });
 
+  it("leaves the lease of an import alone for as long as that takes", async () => {
+    const { client } = containerd.supervisor();
+    const clock = new FakeClock();
+    const stop = new AbortController();
+    const images = imagesOf(client, "linux/amd64", clock);
+    const running = images.run(stop.signal);
+    const tar = execFileSync("tar", ["-c", "-C", import.meta.dirname, "."]);
+    async function* slowly(): AsyncIterable<Uint8Array> {
+      yield tar.subarray(0, 512);
+      // Ten minutes, in which leases are looked through again and again.
+      for (let i = 0; i < 20; i++) {
+        await clock.advance(31_000);
+        await leftovers(client);
+      }
+      yield tar.subarray(512);
+    }
+    const named = { repository: "slow", tag: "1", message: "", changes: [], platform: undefined };
+    const id = await images.importTar(slowly(), named);
+    equal((await images.find("slow:1")).id, id);
+    stop.abort();
+    await running;
+    await images.remove("slow:1", { force: false, prune: true, inUse: () => false });
+    await untilClean(client);
+  });
+
   /** Waits until containerd holds so many bytes of the only write. */
   async function stored(bytes: number): Promise<void> {
     const { client } = containerd.supervisor();
