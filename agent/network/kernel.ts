@@ -37,6 +37,11 @@ export class Kernel {
     this.#thread = o.thread;
   }
 
+  /** Name of the device that leads to the other nodes; empty while it is not known. */
+  get underlayDevice(): string {
+    return this.#facts?.underlay.device ?? "";
+  }
+
   #host(): string | undefined {
     return this.#fileOf(hostSpace);
   }

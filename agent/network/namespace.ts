@@ -34,7 +34,18 @@ interface Library {
   setns(fd: number, type: number): number;
   mount(source: string, target: string, type: string, flags: number, data: null): number;
   umount2(target: string, flags: number): number;
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Uint8Array, length: number): number;
+  recv(fd: number, buffer: Uint8Array, length: number, flags: number): number;
+  close(fd: number): number;
   errno(): number;
+}
+
+/** A socket on which the kernel tells of changes. */
+export interface Netlink {
+  /** What came next; undefined when nothing has, `lost` when there was more than it keeps. Never waits. */
+  read(): Uint8Array | "lost" | undefined;
+  close(): void;
 }
 
 let library: Library | null | undefined;
@@ -134,6 +145,45 @@ export function within<T>(file: string, work: () => T): T {
   } finally {
     closeSync(home);
   }
+}
+
+const netlinkFamily = 16;
+/** SOCK_RAW, SOCK_CLOEXEC and SOCK_NONBLOCK. */
+const netlinkType = 3 | 0o2000000 | 0o4000;
+const noBufferSpace = 105;
+/** The kernel fits each piece it gives into this. */
+const netlinkBytes = 65_536;
+
+/**
+ * Listens to groups of a protocol of netlink in a namespace; the daemon's own when `file` is undefined.
+ *
+ * @param o.groups Bits, the first is group 1. @returns Undefined where that cannot be.
+ */
+export function openNetlink(
+  file: string | undefined,
+  o: { readonly protocol: number; readonly groups: number },
+): Netlink | undefined {
+  const c = loaded();
+  if (c === null) return undefined;
+  const open = () => c.socket(netlinkFamily, netlinkType, o.protocol);
+  const fd = file === undefined ? open() : within(file, open);
+  if (fd < 0) return undefined;
+  const address = Buffer.alloc(12);
+  new Uint16Array(address.buffer, address.byteOffset, 1)[0] = netlinkFamily;
+  new Uint32Array(address.buffer, address.byteOffset, 3)[2] = o.groups;
+  if (c.bind(fd, address, address.length) !== 0) {
+    c.close(fd);
+    return undefined;
+  }
+  const buffer = Buffer.alloc(netlinkBytes);
+  return {
+    read: () => {
+      const length = c.recv(fd, buffer, buffer.length, 0);
+      if (length > 0) return buffer.subarray(0, length);
+      return length < 0 && c.errno() === noBufferSpace ? "lost" : undefined;
+    },
+    close: () => void c.close(fd),
+  };
 }
 
 /** A daemon in the wrong namespace would do all it does next to the wrong network. */
@@ -264,6 +314,10 @@ function load(): Library | null {
         "int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)",
       ),
       umount2: c.func("int umount2(const char *target, int flags)"),
+      socket: c.func("int socket(int domain, int type, int protocol)"),
+      bind: c.func("int bind(int fd, const void *address, uint32_t length)"),
+      recv: c.func("int64_t recv(int fd, void *buffer, size_t length, int flags)"),
+      close: c.func("int close(int fd)"),
       errno: () => koffi.errno(),
     };
   } catch {

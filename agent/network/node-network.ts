@@ -28,13 +28,14 @@ import { drain } from "./drain/drain.ts";
 import { GatewayPool } from "./gateway-pool.ts";
 import { HostSettings } from "./host-settings.ts";
 import { Kernel } from "./kernel.ts";
+import { watchKernel } from "./kernel-events.ts";
 import { joinsFromConfig } from "./local/joins.ts";
 import type { LocalNetworks, Plumbing } from "./local/local-networks.ts";
 import { hostSpace, type Plan, swarmSpace } from "./model.ts";
 import { isNamespace, makeNamespace, removeNamespace } from "./namespace.ts";
 import { ThreadNftables } from "./nft/library.ts";
 import { containerNameServer, NodeNames } from "./node-names.ts";
-import { type NodeRules, newNodeRules, type RulesInput } from "./node-rules.ts";
+import { type NodeRules, newNodeRules, ownTables, type RulesInput } from "./node-rules.ts";
 import { localInput, type SwarmJoin, sandboxOf, servicePorts, swarmPlaces } from "./places.ts";
 import { type PlanInput, plan } from "./plan.ts";
 import { wireguardAddress } from "./pools.ts";
@@ -175,6 +176,15 @@ export class NodeNetwork {
   async run(signal: AbortSignal): Promise<void> {
     const { cluster, clock } = this.#o;
     const stopListening = cluster.listen(() => this.#kick());
+    const ownPrefix = ownTables(this.#o.instance);
+    const glancing = watchKernel({
+      ...{ clock, signal, file: this.#o.host },
+      filter: () => ({ ownPrefix, device: this.#kernel.underlayDevice }),
+      onChange: () => {
+        this.#applied = undefined;
+        if (this.#isUp) this.#kick();
+      },
+    });
     const wake = () => this.#wake();
     signal.addEventListener("abort", wake, { once: true });
     let lookAt = clock.monotonic() + networkLookMs;
@@ -193,6 +203,7 @@ export class NodeNetwork {
     this.#stopping.abort();
     signal.removeEventListener("abort", wake);
     stopListening();
+    await glancing;
     // What nobody uses is not left behind.
     if (this.#isKicked) await this.#passAll();
     this.#tell({ error: new ClusterError("unavailable", "the daemon is stopping"), failures: [] });

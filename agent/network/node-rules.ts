@@ -43,10 +43,15 @@ export interface RulesInput extends PlanInput {
   readonly dns: NameServerPlace | undefined;
 }
 
+/** How the names of all tables of a daemon in the node's own network begin. */
+export function ownTables(instance: string): string {
+  return `skep_${instance}_`;
+}
+
 /** Names of the tables; those of the node's own network carry the instance. */
 const tables = {
-  guard: (instance: string) => ({ family: "inet", name: `skep_${instance}_guard` }) as const,
-  ports: (instance: string) => ({ family: "inet", name: `skep_${instance}_ports` }) as const,
+  guard: (instance: string) => ({ family: "inet", name: `${ownTables(instance)}guard` }) as const,
+  ports: (instance: string) => ({ family: "inet", name: `${ownTables(instance)}ports` }) as const,
   mesh: { family: "inet", name: "skep_mesh" } as const,
   return: { family: "netdev", name: "skep_return" } as const,
   gateway: { family: "inet", name: "skep_gateway" } as const,
@@ -71,7 +76,7 @@ export function newNodeRules(o: {
       nftables,
       log,
       device: uplinkDevice(instance),
-      ownPrefix: `skep_${instance}_`,
+      ownPrefix: ownTables(instance),
       ...(o.host === undefined ? {} : { namespace: o.host }),
     }),
     portWatch: new PortWatch({ log }),

@@ -6,6 +6,8 @@
 export const networkCommandMs = 30_000;
 /** How often the kernel is compared with the plan, should another program have changed it. */
 export const networkLookMs = 30_000;
+/** How often the kernel is asked whether others changed tables of rules or the device to the other nodes. */
+export const networkGlanceMs = 1_000;
 /** Pause before what failed is tried again; doubles up to `networkLookMs`. */
 export const networkRetryMs = 500;
 /** How long a container that starts waits for the managers to tell of a network of its task. */
