@@ -3,7 +3,8 @@
  *
  *   node scripts/test.mjs check   build, lint, unit: the quick gate
  *   node scripts/test.mjs all     the whole gate: setup, build, lint, unit, simulator, mutants, integration, end to end
- *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, names over 200 steps, many seeds, all mutants
+ *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, names over 200 steps, 24,000 connections, many
+ *                                 seeds, all mutants
  *   node scripts/test.mjs SUITE…  single suites by name (see `suites`)
  *
  * Every step prints what it does and how long it took. A step that fails does not stop the others, except that nothing
@@ -54,6 +55,11 @@ const suites = {
     const limits = { timeoutMs: 80 * minute, testMs: 70 * minute };
     return mocha("names-long", ["build/test/e2e/names.test.js"], limits);
   },
+  "load-long": () => {
+    Object.assign(process.env, { SKEP_CONNECTIONS: "24000" });
+    const limits = { timeoutMs: 15 * minute, testMs: 12 * minute };
+    return mocha("load-long", ["build/test/e2e/network-load.test.js"], limits);
+  },
   churn: () => program("churn", "build/test/churn/run.js", [], 30 * minute),
 };
 /** Compares the whole machine around each of its tests: nothing else may run beside it. */
@@ -62,10 +68,10 @@ const groups = {
   check: ["build", "lint", "unit"],
   // Both wait for timers and processes most of the time, and share nothing but the machine.
   all: ["setup", "build", "lint", "unit", "sim", "mutants", "both", "alone"],
-  long: ["build", "churn", "names-long", "sim-long", "mutants-long"],
+  long: ["build", "churn", "names-long", "load-long", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
-const leaving = new Set(["integration", "e2e", "both", "alone", "names-long"]);
+const leaving = new Set(["integration", "e2e", "both", "alone", "names-long", "load-long"]);
 
 /** Name of the suite whose step runs here, while several run side by side. */
 const lane = new AsyncLocalStorage();

@@ -4,7 +4,7 @@
  */
 import { createSocket } from "node:dgram";
 import { get } from "node:http";
-import { isIPv6 } from "node:net";
+import { connect, isIPv6, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 
 /** Where to call. */
@@ -24,9 +24,17 @@ export type Question =
       readonly atOnce: number;
       readonly perSecond: number;
     }
-  | { readonly kind: "stop"; readonly load: number };
+  | { readonly kind: "stop"; readonly load: number }
+  | {
+      readonly kind: "count";
+      readonly targets: readonly Target[];
+      readonly atOnce: number;
+      readonly calls: number;
+    }
+  | { readonly kind: "hold"; readonly targets: readonly Target[] }
+  | { readonly kind: "finish" };
 
-/** What came of calls that went on. */
+/** What came of many calls. */
 export interface Tally {
   readonly calls: number;
   /** The first hundred, each with the time since the start and the target. */
@@ -64,6 +72,61 @@ function callTcp({ host, port }: Target, withinMs: number): Promise<string> {
   });
 }
 
+/** As `callTcp`, with nothing but a socket: what thousands of calls are made with. */
+function callBare({ host, port }: Target, withinMs: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port });
+    let text = "";
+    socket.setEncoding("latin1").setTimeout(withinMs, () => {
+      socket.destroy(new Error(`no answer within ${withinMs} ms`));
+    });
+    socket.once("connect", () => socket.write("GET / HTTP/1.0\r\n\r\n"));
+    socket.on("data", (data) => {
+      text += data;
+    });
+    socket.once("error", reject);
+    socket.once("end", () => resolve(bodyOf(text)));
+    socket.once("close", () => reject(new Error("closed")));
+  });
+}
+
+function bodyOf(response: string): string {
+  return response.slice(response.indexOf("\r\n\r\n") + 4).trim();
+}
+
+/** A connection whose request is not whole yet, so that the server waits for the rest. */
+class Held {
+  readonly #socket: Socket;
+  #text = "";
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.setEncoding("latin1").on("data", (data) => {
+      this.#text += data;
+    });
+  }
+
+  static open({ host, port }: Target): Promise<Held> {
+    return new Promise((resolve, reject) => {
+      const socket = connect({ host, port });
+      const held = new Held(socket);
+      socket.once("error", reject);
+      socket.once("connect", () => socket.write("GET / HTTP/1.0\r\n", () => resolve(held)));
+    });
+  }
+
+  /** Sends the rest; resolves with the answer. */
+  finish(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      this.#socket.setTimeout(loadCallMs, () => this.#socket.destroy(new Error("no answer")));
+      this.#socket.once("error", reject);
+      this.#socket.once("end", () => resolve(bodyOf(this.#text)));
+      this.#socket.once("close", () => reject(new Error("closed")));
+      this.#socket.write("\r\n");
+    });
+  }
+}
+
 function callUdp({ host, port }: Target, withinMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = createSocket(isIPv6(host) ? "udp6" : "udp4");
@@ -87,15 +150,57 @@ function call(target: Target, withinMs: number): Promise<string> {
   return target.protocol === "tcp" ? callTcp(target, withinMs) : callUdp(target, withinMs);
 }
 
-/** Calls that go on until they are stopped. */
-class Load {
+/** Counts what becomes of calls. */
+class Counter {
   readonly #started = performance.now();
-  readonly #tally = {
+  readonly tally = {
     calls: 0,
     failures: [] as string[],
     servers: {} as Record<string, number>,
     addresses: {} as Record<string, number>,
   };
+
+  /** Milliseconds since the start. */
+  elapsedMs(): number {
+    return performance.now() - this.#started;
+  }
+
+  /** Waits for one call; never rejects. */
+  async count(target: Target, answer: Promise<string>): Promise<void> {
+    const { tally } = this;
+    const beganMs = Math.round(this.elapsedMs());
+    tally.calls++;
+    try {
+      const [server = "", address = ""] = (await answer).split(" ");
+      tally.servers[server] = (tally.servers[server] ?? 0) + 1;
+      tally.addresses[address] = (tally.addresses[address] ?? 0) + 1;
+    } catch (error) {
+      const text = `${beganMs} ms: ${target.protocol} ${target.host}:${target.port}: ${error}`;
+      if (tally.failures.length < 100) tally.failures.push(text);
+    }
+  }
+}
+
+/** So many calls over TCP, over the targets in turn. */
+async function countCalls(
+  targets: readonly Target[],
+  o: { readonly atOnce: number; readonly calls: number },
+): Promise<Tally> {
+  const counter = new Counter();
+  let next = 0;
+  const lane = async () => {
+    while (next < o.calls) {
+      const target = targets[next++ % targets.length];
+      if (target !== undefined) await counter.count(target, callBare(target, loadCallMs));
+    }
+  };
+  await Promise.all(Array.from({ length: o.atOnce }, lane));
+  return counter.tally;
+}
+
+/** Calls that go on until they are stopped. */
+class Load {
+  readonly #counter = new Counter();
   readonly #over: Promise<unknown>;
   #stopped = false;
   #next = 0;
@@ -108,36 +213,37 @@ class Load {
   async stop(): Promise<Tally> {
     this.#stopped = true;
     await this.#over;
-    return this.#tally;
+    return this.#counter.tally;
   }
 
   async #lane(targets: readonly Target[], perSecond: number): Promise<void> {
     while (!this.#stopped) {
       const number = this.#next++;
-      const due = this.#started + (number * 1000) / perSecond;
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now())));
+      const due = (number * 1000) / perSecond;
+      const pauseMs = Math.max(0, due - this.#counter.elapsedMs());
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
       const target = targets[number % targets.length];
-      if (target !== undefined && !this.#stopped) await this.#one(target);
-    }
-  }
-
-  async #one(target: Target): Promise<void> {
-    const tally = this.#tally;
-    const began = performance.now();
-    tally.calls++;
-    try {
-      const [server = "", address = ""] = (await call(target, loadCallMs)).split(" ");
-      tally.servers[server] = (tally.servers[server] ?? 0) + 1;
-      tally.addresses[address] = (tally.addresses[address] ?? 0) + 1;
-    } catch (error) {
-      const at = Math.round(began - this.#started);
-      const text = `${at} ms: ${target.protocol} ${target.host}:${target.port}: ${error}`;
-      if (tally.failures.length < 100) tally.failures.push(text);
+      if (target === undefined || this.#stopped) continue;
+      await this.#counter.count(target, call(target, loadCallMs));
     }
   }
 }
 
 const loads: Load[] = [];
+let held: { readonly target: Target; readonly connection: Held }[] = [];
+
+async function hold(targets: readonly Target[]): Promise<void> {
+  const open = async (target: Target) => ({ target, connection: await Held.open(target) });
+  held = await Promise.all(targets.map(open));
+}
+
+async function finishHeld(): Promise<Tally> {
+  const counter = new Counter();
+  await Promise.all(
+    held.map(({ target, connection }) => counter.count(target, connection.finish())),
+  );
+  return counter.tally;
+}
 
 async function answer(question: Question): Promise<Omit<Answer, "id">> {
   switch (question.kind) {
@@ -156,13 +262,20 @@ async function answer(question: Question): Promise<Omit<Answer, "id">> {
       const tally = await loads[question.load]?.stop();
       return tally === undefined ? {} : { tally };
     }
+    case "count":
+      return { tally: await countCalls(question.targets, question) };
+    case "hold":
+      await hold(question.targets);
+      return {};
+    case "finish":
+      return { tally: await finishHeld() };
   }
 }
 
 for await (const line of createInterface(process.stdin)) {
   const question = JSON.parse(line) as Question & { readonly id: number };
-  answer(question).then((said) =>
-    process.stdout.write(`${JSON.stringify({ id: question.id, ...said })}\n`),
-  );
+  answer(question)
+    .catch((error) => ({ error: String(error) }))
+    .then((said) => process.stdout.write(`${JSON.stringify({ id: question.id, ...said })}\n`));
 }
 process.exit(0);

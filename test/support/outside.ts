@@ -81,11 +81,25 @@ export class OutsideClient {
     const { load = 0 } = await this.#ask({ kind: "begin", targets, atOnce, perSecond });
     return {
       stop: async () => {
-        const { tally } = await this.#ask({ kind: "stop", load });
-        if (tally === undefined) throw new Error("no such load");
-        return tally;
+        return tallyOf(await this.#ask({ kind: "stop", load }));
       },
     };
+  }
+
+  /** So many calls over TCP, over these in turn; resolves with what came of them. */
+  async count(targets: readonly Target[], calls: number, atOnce = 32): Promise<Tally> {
+    return tallyOf(await this.#ask({ kind: "count", targets, calls, atOnce }));
+  }
+
+  /** Opens a connection to each of these and begins a request on it, of which the end is left out. */
+  async hold(targets: readonly Target[]): Promise<void> {
+    const { error } = await this.#ask({ kind: "hold", targets });
+    if (error !== undefined) throw new Error(error);
+  }
+
+  /** Sends the ends; resolves with what was answered. */
+  async finish(): Promise<Tally> {
+    return tallyOf(await this.#ask({ kind: "finish" }));
   }
 
   async stop(): Promise<void> {
@@ -103,6 +117,11 @@ export class OutsideClient {
       this.#child.stdin.write(`${JSON.stringify({ ...question, id })}\n`);
     });
   }
+}
+
+function tallyOf({ tally, error }: Answer): Tally {
+  if (tally === undefined) throw new Error(error ?? "there is no tally");
+  return tally;
 }
 
 /** What a server said of its caller. */
