@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { RulesApplier } from "../agent/network/nft/applier.ts";
 import { ProcessNftables, ThreadNftables } from "../agent/network/nft/library.ts";
-import { taskTable, taskTableName } from "../agent/network/nft/task-table.ts";
+import { type TaskTable, taskTable } from "../agent/network/nft/task-table.ts";
 import { silentLog } from "../src/common/log/log.ts";
 import type { BenchResult } from "./main.ts";
 import { median } from "./median.ts";
@@ -58,14 +58,13 @@ async function changes(
   o: { readonly spaces: readonly string[]; readonly count: number; readonly rounds: number },
 ): Promise<number[]> {
   const all = Array.from({ length: o.count }, (_, n) => `10.1.${n >> 8}.${n & 255}`);
-  const apply = (backends: readonly string[]) =>
-    Promise.all(
-      o.spaces.map((space) => {
-        const services = [{ address: "10.0.0.2", backends, affinity: false }];
-        const before = applier.applied(space, taskTableName);
-        return applier.apply(space, taskTable({ services, dns: undefined }, before));
-      }),
-    );
+  let table: TaskTable | undefined;
+  const apply = (backends: readonly string[]) => {
+    const services = [{ address: "10.0.0.2", backends, affinity: false }];
+    const next = taskTable({ services, dns: undefined }, table);
+    table = next;
+    return Promise.all(o.spaces.map((space) => applier.apply(space, next)));
+  };
   await apply(all);
   const times: number[] = [];
   for (let round = 0; round < o.rounds; round++) {

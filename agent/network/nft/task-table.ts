@@ -7,6 +7,7 @@
  */
 import { isIPv6 } from "node:net";
 import { balance } from "./balance.ts";
+import { firstSlots, type Slots, type SlotsByAddress, slotRules, slotsOf } from "./slots.ts";
 import type { Table, TableChain, TableSet } from "./table.ts";
 
 /** Its name, in every namespace of a task. */
@@ -30,39 +31,49 @@ export interface TaskRules {
   readonly dns: { readonly address: string; readonly port: number } | undefined;
 }
 
-/** The table; `previous`, as this function made it before, keeps backends of large services in their slots. */
-export function taskTable(rules: TaskRules, previous?: Table): Table {
-  const sets = new Map<string, TableSet>();
-  const chains = new Map<string, TableChain>();
-  const lead = { 4: new Map<string, string>(), 6: new Map<string, string>() };
+/** A table of a task, with what the next one is made from. */
+export interface TaskTable extends Table {
+  readonly slots: SlotsByAddress;
+}
+
+/** The table; `previous`, as this function made it before, keeps backends in their slots. */
+export function taskTable(rules: TaskRules, previous?: TaskTable): TaskTable {
+  const slots = new Map<string, Slots>();
+  const keeping = new Map<string, TableChain>();
   const dead = { 4: new Map<string, string>(), 6: new Map<string, string>() };
-  for (const service of rules.services) {
-    const family = isIPv6(service.address) ? 6 : 4;
-    if (service.backends.length === 0) {
-      dead[family].set(service.address, "");
-      continue;
-    }
-    const label = service.address.replaceAll(":", "_");
-    const place = { mapName: `to_${label}`, previous, port: 0, family } as const;
-    const { statement, map } = balance(
-      { addresses: service.backends, affinity: service.affinity },
-      place,
-    );
-    chains.set(`vip_${label}`, { hook: "", rules: [statement] });
-    if (map !== undefined) sets.set(place.mapName, map);
-    lead[family].set(service.address, `goto vip_${label}`);
+  for (const { address, backends, affinity } of rules.services) {
+    if (backends.length === 0) dead[isIPv6(address) ? 6 : 4].set(address, "");
+    else if (affinity) keeping.set(address, keepingChain(address, backends));
+    else slots.set(address, slotsOf(backends, previous?.slots.get(address)));
   }
-  sets.set("vips", { kind: "map", header: "type ipv4_addr : verdict", elements: lead[4] });
-  sets.set("vips6", { kind: "map", header: "type ipv6_addr : verdict", elements: lead[6] });
+  const { sets: maps, chains: slotChains, leads } = slotRules(slots);
+  const chains = new Map<string, TableChain>(slotChains);
+  for (const [address, chain] of keeping) {
+    const name = `keep_${address.replaceAll(":", "_")}`;
+    chains.set(name, chain);
+    leads[isIPv6(address) ? 6 : 4].set(address, `goto ${name}`);
+  }
+  const sets = new Map<string, TableSet>(maps);
+  sets.set("vips", { kind: "map", header: "type ipv4_addr : verdict", elements: leads[4] });
+  sets.set("vips6", { kind: "map", header: "type ipv6_addr : verdict", elements: leads[6] });
   sets.set("dead", { kind: "set", header: "type ipv4_addr", elements: dead[4] });
   sets.set("dead6", { kind: "set", header: "type ipv6_addr", elements: dead[6] });
   for (const [name, chain] of baseChains(rules)) chains.set(name, chain);
-  const leadsTo = new Set(rules.services.flatMap((service) => service.backends));
-  return { ...taskTableName, sets, chains, leadsTo };
+  const leadsTo = new Set<string>();
+  for (const { backends } of rules.services) for (const backend of backends) leadsTo.add(backend);
+  return { ...taskTableName, sets, chains, leadsTo, slots };
+}
+
+/** Clients keep to one backend each: the rule of a service has its backends written into it. */
+function keepingChain(address: string, backends: readonly string[]): TableChain {
+  const family = isIPv6(address) ? 6 : 4;
+  const place = { mapName: "", previous: undefined, port: 0, family } as const;
+  const { statement } = balance({ addresses: backends, affinity: true }, place);
+  return { hook: "", rules: [statement] };
 }
 
 function baseChains(rules: TaskRules): [string, TableChain][] {
-  const vips = ["ip daddr vmap @vips", "ip6 daddr vmap @vips6"];
+  const vips = ["ip daddr vmap @vips", "ip6 daddr vmap @vips6", ...firstSlots];
   const nat = (hook: string) => `type nat hook ${hook}; policy accept;`;
   const filter = (hook: string) => `type filter hook ${hook} priority filter; policy accept;`;
   return [

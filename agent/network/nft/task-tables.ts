@@ -2,12 +2,11 @@
  * The tables of all containers of a node: those that are in the same networks have the same one, which is made once a state.
  */
 import { type StateIndex, serviceAddresses } from "./from-state.ts";
-import type { Table } from "./table.ts";
-import { type TaskRules, taskTable } from "./task-table.ts";
+import { type TaskRules, type TaskTable, taskTable } from "./task-table.ts";
 
 interface Made {
   readonly index: StateIndex;
-  readonly table: Table;
+  readonly table: TaskTable;
 }
 
 /** For one daemon. */
@@ -18,7 +17,7 @@ export class TaskTables {
   tableFor(
     index: StateIndex,
     o: { readonly networkIds: readonly string[]; readonly dns: TaskRules["dns"] },
-  ): Table {
+  ): TaskTable {
     const ids = [...new Set(o.networkIds)].sort();
     const key = [o.dns?.address ?? "", o.dns?.port ?? "", ...ids].join(" ");
     const before = this.#made.get(key);

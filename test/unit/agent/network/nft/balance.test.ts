@@ -2,13 +2,7 @@
  * How new connections spread over backends: evenly, and with few moves when backends change.
  */
 import { strict as assert } from "node:assert";
-import {
-  balance,
-  densePlaces,
-  inlineBackendsMax,
-} from "../../../../../agent/network/nft/balance.ts";
-import { tableChange } from "../../../../../agent/network/nft/table.ts";
-import { taskTable } from "../../../../../agent/network/nft/task-table.ts";
+import { balance, densePlaces } from "../../../../../agent/network/nft/balance.ts";
 
 const place = { mapName: "m", previous: undefined, port: 0, family: 4 } as const;
 
@@ -47,30 +41,6 @@ describe("agent/network/nft/balance.ts", () => {
     assert.deepEqual(densePlaces(before, ["a", "b", "c", "d", "e"]), ["a", "b", "c", "d", "e"]);
     assert.deepEqual(densePlaces(before, ["e", "b", "c", "d"]), ["e", "b", "c", "d"]);
     assert.deepEqual(densePlaces(before, []), []);
-  });
-
-  it("changes a large service by one element and the rule's count", () => {
-    const backends = Array.from(
-      { length: inlineBackendsMax + 2 },
-      (_, n) => `10.1.${n >> 8}.${n & 255}`,
-    );
-    const sorted = [...backends].sort();
-    const rules = (some: string[]) => ({
-      services: [{ address: "10.0.1.2", backends: some, affinity: false }],
-      dns: undefined,
-    });
-    const before = taskTable(rules(backends));
-    const after = taskTable(rules(backends.filter((one) => one !== sorted[7])), before);
-    assert.equal(
-      tableChange(before, after),
-      [
-        "flush chain inet skep vip_10.0.1.2",
-        "add rule inet skep vip_10.0.1.2 dnat ip to numgen random mod 1001 map @to_10.0.1.2",
-        "delete element inet skep to_10.0.1.2 { 7, 1001 }",
-        `add element inet skep to_10.0.1.2 { 7 : ${sorted.at(-1)} }`,
-        "",
-      ].join("\n"),
-    );
   });
 });
 
