@@ -453,6 +453,7 @@ export class NodeNetwork {
     const input = await this.#input();
     const wanted = plan(input);
     if (wanted.size === 0) {
+      await this.#rules.closePorts();
       await this.#idle();
       return [];
     }

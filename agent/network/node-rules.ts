@@ -24,6 +24,8 @@ import { PortWatch } from "./nft/port-watch.ts";
 import type { Table } from "./nft/table.ts";
 import { TaskTables } from "./nft/task-tables.ts";
 import { hasMesh, type LocalBridge, type PlanInput } from "./plan.ts";
+import { Relays } from "./relay/relays.ts";
+import { wantedRelays } from "./relay/wanted.ts";
 import type { Sandbox } from "./sandbox.ts";
 
 /** Where the name server of containers listens in the namespace `swarm`. */
@@ -80,6 +82,7 @@ export function newNodeRules(o: {
       ...(o.host === undefined ? {} : { namespace: o.host }),
     }),
     portWatch: new PortWatch({ log }),
+    relays: new Relays(log),
   });
 }
 
@@ -88,6 +91,7 @@ export class NodeRules {
   readonly #applier: RulesApplier;
   readonly #forward: ForwardKeeper;
   readonly #portWatch: PortWatch;
+  readonly #relays: Relays;
   readonly #host: string | undefined;
   readonly #taskTables = new TaskTables();
   readonly #swarmFile: string;
@@ -98,6 +102,7 @@ export class NodeRules {
     readonly applier: RulesApplier;
     readonly forward: ForwardKeeper;
     readonly portWatch: PortWatch;
+    readonly relays: Relays;
     readonly host: string | undefined;
     readonly swarmFile: string;
     readonly fileOf: (id: string) => string;
@@ -105,6 +110,7 @@ export class NodeRules {
     this.#applier = o.applier;
     this.#forward = o.forward;
     this.#portWatch = o.portWatch;
+    this.#relays = o.relays;
     this.#host = o.host;
     this.#swarmFile = o.swarmFile;
     this.#fileOf = o.fileOf;
@@ -177,8 +183,14 @@ export class NodeRules {
     await this.#applier.remove(this.#host, tables.guard(instance));
   }
 
-  close(): Promise<void> {
-    return this.#applier.close();
+  /** No port leads anywhere. */
+  closePorts(): Promise<void> {
+    return this.#relays.close();
+  }
+
+  async close(): Promise<void> {
+    await this.closePorts();
+    await this.#applier.close();
   }
 
   #indexOf(state: ClusterState): StateIndex {
@@ -188,17 +200,22 @@ export class NodeRules {
 
   async #applyPorts(input: RulesInput, index: StateIndex): Promise<void> {
     const { instance, uplink } = input;
+    const published = hasMesh(input.cluster) ? publishedPorts(index) : [];
+    const bindings = input.sandboxes.flatMap((sandbox) =>
+      bindingsOf(sandbox, input.ports.get(sandbox.id) ?? []),
+    );
     const table = portTable({
       name: tables.ports(instance).name,
       uplink: uplinkDevice(instance),
       entrance: { address: uplink.swarm, address6: uplink.swarm6 },
-      published: hasMesh(input.cluster) ? publishedPorts(index) : [],
-      bindings: input.sandboxes.flatMap((sandbox) =>
-        bindingsOf(sandbox, input.ports.get(sandbox.id) ?? []),
-      ),
+      published,
+      bindings,
       untranslated: input.untranslated,
     });
     await this.#applier.apply(this.#host, table);
+    // Sockets are the daemon's own network's.
+    if (this.#host !== undefined || !input.ipv6) return;
+    await this.#relays.set(wantedRelays(bindings, published));
   }
 
   #swarmTables(input: RulesInput, index: StateIndex): Table[] {

@@ -36,6 +36,8 @@ export class PortWatch {
   #tell(used: readonly UsedPort[], services: ReadonlyMap<string, PublishedUse>): void {
     const told = new Set<string>();
     for (const { protocol, port, address, program } of used) {
+      // It leads to the service, too.
+      if (program.endsWith(`(${process.pid})`)) continue;
       const key = `${protocol}/${port} ${address} ${program}`;
       told.add(key);
       if (this.#told.has(key)) continue;

@@ -16,5 +16,9 @@ export const networkWaitMs = 20_000;
 export const networkLingerMs = 1_000;
 /** Containers whose namespaces are looked into at one comparison; by programs each costs two of some milliseconds. */
 export const sandboxLooksMax = 8;
+/** Connections through one port that the kernel cannot lead: each costs two sockets of the daemon. */
+export const relayConnectionsMax = 1024;
+/** How long such a connection waits for the container to answer. */
+export const relayConnectMs = 10_000;
 /** From the start of wireguard-go to its device; a loaded machine takes a second. */
 export const wireguardStartMs = 10_000;

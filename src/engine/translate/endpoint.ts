@@ -165,13 +165,14 @@ function portsToJson(places: ContainerPlaces | undefined, exposed: readonly stri
   return ports as unknown as Json;
 }
 
-/** Those of IPv6 lead only to containers that have it. */
+/** Over UDP and SCTP those of IPv6 lead only to containers that have it. */
 function hostAddresses(
-  { hostAddress }: PortBinding,
+  { hostAddress, protocol }: PortBinding,
   { places }: ContainerPlaces,
 ): readonly string[] {
   if (hostAddress !== "") return [hostAddress];
-  return places.some(({ address6 }) => address6 !== "") ? ["0.0.0.0", "::"] : ["0.0.0.0"];
+  const hasSix = protocol === "tcp" || places.some(({ address6 }) => address6 !== "");
+  return hasSix ? ["0.0.0.0", "::"] : ["0.0.0.0"];
 }
 
 /** `Ports` of a line of `docker ps`. */
