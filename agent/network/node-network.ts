@@ -7,8 +7,7 @@
  */
 import { rmdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Clock } from "../../src/common/clock/clock.ts";
-import type { SwarmAttachments } from "../../src/common/container/attachments.ts";
+import type { DataPath, LookRequest, NodeLook } from "../../src/common/container/data-path.ts";
 import type { ContainerPlaces } from "../../src/common/container/networks.ts";
 import type { Container } from "../../src/common/container/types.ts";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
@@ -18,66 +17,36 @@ import {
   networkRetryMs,
   networkWaitMs,
 } from "../../src/common/limits/network.ts";
-import type { Log } from "../../src/common/log/log.ts";
-import type { Random } from "../../src/common/random/random.ts";
 import { apply, type Failure } from "./apply.ts";
 import { asksNames } from "./asks-names.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import { diff, isNothing } from "./diff.ts";
 import { drain } from "./drain/drain.ts";
+import { look } from "./explain/look.ts";
 import { GatewayPool } from "./gateway-pool.ts";
 import { HostSettings } from "./host-settings.ts";
+import { hostsOf, type Joined } from "./joined.ts";
 import { Kernel } from "./kernel.ts";
 import { watchKernel } from "./kernel-events.ts";
 import { joinsFromConfig } from "./local/joins.ts";
-import type { LocalNetworks, Plumbing } from "./local/local-networks.ts";
+import type { Plumbing } from "./local/local-networks.ts";
 import { hostSpace, type Plan, swarmSpace } from "./model.ts";
 import { isNamespace, makeNamespace, removeNamespace } from "./namespace.ts";
 import { ThreadNftables } from "./nft/library.ts";
 import { containerNameServer, NodeNames } from "./node-names.ts";
+import type { NodeNetworkOptions } from "./node-network-options.ts";
 import { type NodeRules, newNodeRules, ownTables, type RulesInput } from "./node-rules.ts";
 import { localInput, type SwarmJoin, sandboxOf, servicePorts, swarmPlaces } from "./places.ts";
 import { type PlanInput, plan } from "./plan.ts";
 import { wireguardAddress } from "./pools.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { SandboxStore } from "./sandbox-store.ts";
-import type { NetworkState } from "./state.ts";
 import { SwarmJoins } from "./swarm-joins.ts";
 import { SwarmMembers } from "./swarm-members.ts";
 import { Wireguard } from "./wireguard.ts";
 
-/** What a node's network is made with. */
-export interface NodeNetworkOptions {
-  /** Best in memory: what is in it is worthless after a boot. Holds the files that keep namespaces. */
-  readonly folder: string;
-  readonly instance: string;
-  /** File of the node's own network; the daemon's when undefined. */
-  readonly host?: string;
-  /** Where this node's key for encrypted networks is kept. */
-  readonly keyFile: string;
-  /** Networks of the node itself. */
-  readonly local: Pick<
-    LocalNetworks,
-    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing" | "tell"
-  >;
-  /** What the managers say. */
-  readonly cluster: Pick<NetworkState, "current" | "listen">;
-  /** How containers that are run by hand get into networks of the swarm. */
-  readonly attachments: SwarmAttachments;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Log;
-}
-
-/** What a container that is about to start gets. */
-interface Joined {
-  readonly path: string;
-  readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
-  readonly nameserver: string | undefined;
-}
-
 /** The data path. */
-export class NodeNetwork {
+export class NodeNetwork implements DataPath {
   readonly #o: NodeNetworkOptions;
   readonly #thread: ThreadNftables;
   readonly #kernel: Kernel;
@@ -107,6 +76,10 @@ export class NodeNetwork {
   /** Whether there may be a tunnel. */
   #isSecure = true;
   readonly #stopping = new AbortController();
+  /** What the last pass began with. */
+  #input: RulesInput | undefined;
+  /** Why the last pass did not make the kernel what it should be; empty when it did. */
+  #trouble = "";
 
   constructor(options: NodeNetworkOptions) {
     this.#o = options;
@@ -232,6 +205,20 @@ export class NodeNetwork {
     if (error !== undefined) throw error;
     const [first] = failures;
     if (first !== undefined) throw new ClusterError("unavailable", `${first.line}: ${first.error}`);
+  }
+
+  /** What the kernel has against the plan, for people. @throws ClusterError unavailable when it cannot be read. */
+  look(request: LookRequest, signal: AbortSignal): Promise<NodeLook> {
+    const tools = {
+      input: () => this.#input,
+      cluster: () => this.#o.cluster.current(),
+      trouble: () => this.#trouble,
+      fileOf: (space: string) => this.#fileOf(space),
+      rules: this.#rules,
+      thread: this.#thread,
+      clock: this.#o.clock,
+    };
+    return look(request, tools, signal);
   }
 
   /** @throws ClusterError for networks that cannot be had; before a container is made. */
@@ -432,6 +419,7 @@ export class NodeNetwork {
     this.#waiting = [];
     try {
       const failures = await this.#pass();
+      this.#trouble = failures.map(({ line, error }) => `${line}: ${error}`)[0] ?? "";
       for (const { line, error, space } of failures.slice(0, 5)) {
         this.#o.log.warn("network not as it should be", { space, line, err: error });
       }
@@ -439,6 +427,7 @@ export class NodeNetwork {
       return failures.length === 0;
     } catch (error) {
       this.#applied = undefined;
+      this.#trouble = errorText(error);
       this.#warn(error);
       this.#tell({ error, failures: [] }, waiting);
       return false;
@@ -450,7 +439,8 @@ export class NodeNetwork {
   }
 
   async #pass(): Promise<Failure[]> {
-    const input = await this.#input();
+    const input = await this.#inputNow();
+    this.#input = input;
     const wanted = plan(input);
     if (wanted.size === 0) {
       await this.#rules.closePorts();
@@ -479,7 +469,7 @@ export class NodeNetwork {
     return failures;
   }
 
-  async #input(): Promise<RulesInput> {
+  async #inputNow(): Promise<RulesInput> {
     const { cluster, local, instance } = this.#o;
     const state = cluster.current();
     const sandboxes = [...this.#sandboxes.values()];
@@ -584,15 +574,3 @@ interface Outcome {
 }
 
 type Waiter = (outcome: Outcome) => void;
-
-/** The container's own names at its addresses, as Docker writes them. */
-function hostsOf(container: Container, sandbox: Sandbox): Joined["hosts"] {
-  const { overlays, bridges, parents = [], gateway } = sandbox;
-  const { hostname, domainName } = container.config;
-  const own = hostname === "" ? container.id.slice(0, 12) : hostname;
-  const names = domainName === "" ? [own] : [`${own}.${domainName}`, own];
-  const inNetworks = [...overlays, ...bridges, ...parents].flatMap(({ addresses }) => addresses);
-  // A task that is in no network but the mesh's has its address there.
-  const found = inNetworks.length > 0 || gateway === undefined ? inNetworks : [gateway];
-  return found.map(({ address }) => ({ address, names }));
-}

@@ -6,6 +6,7 @@ import type { PortBinding } from "../../src/common/container/types.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { asksNames } from "./asks-names.ts";
 import type { ClusterState } from "./cluster-state.ts";
+import { hostSpace, swarmSpace } from "./model.ts";
 import { swarmDevices, uplinkDevice } from "./names.ts";
 import { type Drift, RulesApplier } from "./nft/applier.ts";
 import { ForwardKeeper } from "./nft/forward-keeper.ts";
@@ -50,11 +51,20 @@ export function ownTables(instance: string): string {
   return `skep_${instance}_`;
 }
 
+/** A table and the key of the namespace it is in; see `Plan`. */
+export interface WantedTable {
+  readonly space: string;
+  readonly table: Table;
+}
+
+/** Name of the table of the routing mesh in the namespace `swarm`. */
+export const meshTableName = "skep_mesh";
+
 /** Names of the tables; those of the node's own network carry the instance. */
 const tables = {
   guard: (instance: string) => ({ family: "inet", name: `${ownTables(instance)}guard` }) as const,
   ports: (instance: string) => ({ family: "inet", name: `${ownTables(instance)}ports` }) as const,
-  mesh: { family: "inet", name: "skep_mesh" } as const,
+  mesh: { family: "inet", name: meshTableName } as const,
   return: { family: "netdev", name: "skep_return" } as const,
   gateway: { family: "inet", name: "skep_gateway" } as const,
 };
@@ -118,14 +128,7 @@ export class NodeRules {
 
   /** The filter of the node's own network: before the first VXLAN device. @throws ClusterError the kernel's refusal. */
   async guard(input: RulesInput): Promise<void> {
-    const { instance, cluster, secure } = input;
-    const table = guardTable({
-      name: tables.guard(instance).name,
-      uplink: uplinkDevice(instance),
-      wireguard: secure?.device,
-      peers: peerAddresses(cluster),
-    });
-    await this.#applier.apply(this.#host, table);
+    await this.#applier.apply(this.#host, this.#guardTable(input));
   }
 
   /**
@@ -165,6 +168,33 @@ export class NodeRules {
     return this.#applier.check();
   }
 
+  /** Every table there should be, of containers those of these; changes nothing. */
+  wanted(input: RulesInput, containers: ReadonlySet<string>): WantedTable[] {
+    const { cluster } = input;
+    const index = this.#index?.state === cluster ? this.#index : indexState(cluster);
+    const taskTables = new TaskTables();
+    const found: WantedTable[] = [
+      { space: hostSpace, table: this.#guardTable(input) },
+      { space: hostSpace, table: this.#portTable(input, index).table },
+    ];
+    for (const table of this.#swarmTables(input, index)) found.push({ space: swarmSpace, table });
+    for (const sandbox of input.sandboxes) {
+      if (!containers.has(sandbox.id)) continue;
+      if (sandbox.overlays.length === 0 && !asksNames(sandbox)) continue;
+      const table = taskTables.tableFor(index, taskPlace(sandbox, input));
+      found.push({ space: sandbox.id, table });
+    }
+    return found;
+  }
+
+  /** What `nft -j` says to commands; a failure is an answer. */
+  read: RulesApplier["read"] = (jobs) => this.#applier.read(jobs);
+
+  /** What of others keeps forwarded packets from containers, as sentences with the remedy; changes nothing. */
+  barriers(): Promise<readonly string[]> {
+    return this.#forward.look();
+  }
+
   /** The namespace of a container is gone, or was made anew. */
   forget(id: string): void {
     this.#applier.forget(this.#fileOf(id));
@@ -198,7 +228,24 @@ export class NodeRules {
     return this.#index;
   }
 
+  #guardTable({ instance, cluster, secure }: RulesInput): Table {
+    return guardTable({
+      name: tables.guard(instance).name,
+      uplink: uplinkDevice(instance),
+      wireguard: secure?.device,
+      peers: peerAddresses(cluster),
+    });
+  }
+
   async #applyPorts(input: RulesInput, index: StateIndex): Promise<void> {
+    const { published, bindings, table } = this.#portTable(input, index);
+    await this.#applier.apply(this.#host, table);
+    // Sockets are the daemon's own network's.
+    if (this.#host !== undefined || !input.ipv6) return;
+    await this.#relays.set(wantedRelays(bindings, published));
+  }
+
+  #portTable(input: RulesInput, index: StateIndex) {
     const { instance, uplink } = input;
     const published = hasMesh(input.cluster) ? publishedPorts(index) : [];
     const bindings = input.sandboxes.flatMap((sandbox) =>
@@ -212,10 +259,7 @@ export class NodeRules {
       bindings,
       untranslated: input.untranslated,
     });
-    await this.#applier.apply(this.#host, table);
-    // Sockets are the daemon's own network's.
-    if (this.#host !== undefined || !input.ipv6) return;
-    await this.#relays.set(wantedRelays(bindings, published));
+    return { published, bindings, table };
   }
 
   #swarmTables(input: RulesInput, index: StateIndex): Table[] {
@@ -230,11 +274,15 @@ export class NodeRules {
   }
 
   #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex): Table {
-    return this.#taskTables.tableFor(index, {
-      networkIds: sandbox.overlays.map(({ networkId }) => networkId),
-      dns: asksNames(sandbox) ? input.dns : undefined,
-    });
+    return this.#taskTables.tableFor(index, taskPlace(sandbox, input));
   }
+}
+
+function taskPlace(sandbox: Sandbox, input: RulesInput) {
+  return {
+    networkIds: sandbox.overlays.map(({ networkId }) => networkId),
+    dns: asksNames(sandbox) ? input.dns : undefined,
+  };
 }
 
 function meshRules(input: RulesInput, index: StateIndex): MeshRules {

@@ -20,6 +20,17 @@ const commands: Readonly<Record<string, Command>> = {
       return 0;
     },
   },
+  explain: {
+    summary: "Say where the traffic of a service, task or port goes, and what is in its way",
+    run: async (argv) => {
+      const { runExplain } = await import("../cli/explain.ts");
+      return runExplain(argv, {
+        environment: process.env,
+        out: (text) => process.stdout.write(text),
+        fail: (text) => process.stderr.write(text),
+      });
+    },
+  },
   playground: {
     summary: "Run several nodes on this machine to try things out",
     run: async (argv) => {

@@ -40,6 +40,7 @@ import { errorReply } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import { eventRoutes } from "./events.ts";
 import { execRoutes } from "./exec.ts";
+import { explainRoutes, lookRoutes } from "./explain/routes.ts";
 import { Far } from "./far.ts";
 import { mayTravel } from "./far-routes.ts";
 import { converseUpgraded } from "./hijack.ts";
@@ -164,9 +165,10 @@ export class EngineServer {
       ...secretRoutes(context),
       ...configRoutes(context),
       ...networkRoutes(context),
+      ...explainRoutes(context),
       ...new Far(context).over(local),
     ]);
-    this.#listen(this.#farServer, new Router(local.filter(mayTravel)));
+    this.#listen(this.#farServer, new Router([...local.filter(mayTravel), ...lookRoutes(context)]));
   }
 
   /**

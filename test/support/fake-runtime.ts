@@ -21,6 +21,7 @@ import type {
   LogRecord,
   OutputChunk,
 } from "../../src/common/container/containers.ts";
+import type { DataPath, NodeLook } from "../../src/common/container/data-path.ts";
 import { noRuntimeFacts, type Runtime } from "../../src/common/container/runtime.ts";
 import type {
   Container,
@@ -379,7 +380,24 @@ export interface FakeRuntime extends Runtime {
   readonly images: FakeImages;
   readonly volumes: FakeVolumes;
   readonly networks: LocalNetworks;
+  dataPath: DataPath;
 }
+
+/** What a node looks like that has nothing to do with networks. */
+export const plainLook: NodeLook = {
+  knowsCluster: true,
+  trouble: "",
+  compared: 0,
+  differences: [],
+  told: [],
+  ledTo: [],
+  listens: [],
+  programs: [],
+  barriers: [],
+  foreign: [],
+  tunnels: [],
+  probes: [],
+};
 
 /** A fresh one. */
 export function fakeRuntime(): FakeRuntime {
@@ -391,6 +409,7 @@ export function fakeRuntime(): FakeRuntime {
     images,
     volumes: new FakeVolumes(),
     networks: networksOn(fakeHost()),
+    dataPath: { look: async () => plainLook },
     facts: () => ({ ...noRuntimeFacts, containerdVersion: "1.6.20", programs: [program] }),
   };
 }

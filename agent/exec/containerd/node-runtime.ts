@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Platform } from "../../../src/common/api/generated/api.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { SwarmAttachments } from "../../../src/common/container/attachments.ts";
+import type { DataPath } from "../../../src/common/container/data-path.ts";
 import type { Images } from "../../../src/common/container/images.ts";
 import type {
   Runtime,
@@ -175,6 +176,10 @@ export class NodeRuntime implements Runtime {
     } catch {
       // Every call says why, and so does `facts`.
     }
+  }
+
+  get dataPath(): DataPath {
+    return this.#network;
   }
 
   /** Before a task is told to stop. @throws the signal's reason. */

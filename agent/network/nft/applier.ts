@@ -4,7 +4,7 @@
  */
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
-import type { LibraryJob, Nftables } from "./library.ts";
+import type { LibraryAnswer, LibraryJob, Nftables } from "./library.ts";
 import { driftOf, readListing } from "./listing.ts";
 import {
   noTable,
@@ -78,6 +78,13 @@ export class RulesApplier {
   /** The table as it was last brought into the kernel, for generators that take the one before. */
   applied(namespace: string | undefined, name: TableName): Table | undefined {
     return this.#spaces.get(namespace)?.applied.get(tableTitle(name));
+  }
+
+  /** What `nft -j` says to these commands; a failure is an answer. */
+  read(
+    jobs: readonly { readonly namespace: string | undefined; readonly text: string }[],
+  ): Promise<readonly LibraryAnswer[]> {
+    return this.#nftables.run(jobs.map((job) => ({ ...job, what: "list" as const })));
   }
 
   /** The namespace is gone, and its tables with it. */

@@ -52,7 +52,7 @@ export class ForwardKeeper {
   /** Looks, repairs, and returns what stands in the way all the same, as sentences for people. Never rejects. */
   async ensure(): Promise<readonly string[]> {
     try {
-      const barriers = await this.#openAll();
+      const barriers = await this.#openAll(true);
       this.#tell(barriers);
       return barriers;
     } catch (error) {
@@ -61,17 +61,22 @@ export class ForwardKeeper {
     }
   }
 
-  async #openAll(): Promise<string[]> {
+  /** What stands in the way now, as sentences with the remedy; changes nothing. */
+  look(): Promise<readonly string[]> {
+    return this.#openAll(false);
+  }
+
+  async #openAll(mayRepair: boolean): Promise<string[]> {
     const barriers: string[] = [];
     const chains = await this.#chains();
     for (const chain of chains.filter((one) => one.closed || one.hasDockerUser)) {
       if (chain.family !== "inet" && isOfIptables(chain)) {
         const program = byFamily[chain.family];
-        barriers.push(...(await this.#open({ program, legacy: false })));
+        barriers.push(...(await this.#open({ program, legacy: false }, mayRepair)));
       } else if (chain.closed) barriers.push(barrierText(chain, this.#o.device));
     }
     for (const variant of await this.#legacyVariants()) {
-      barriers.push(...(await this.#open(variant)));
+      barriers.push(...(await this.#open(variant, mayRepair)));
     }
     return barriers;
   }
@@ -98,12 +103,20 @@ export class ForwardKeeper {
   }
 
   /** The sentences about what could not be done. */
-  async #open(variant: Variant): Promise<string[]> {
+  async #open(variant: Variant, mayRepair: boolean): Promise<string[]> {
     const { ok, output } = await this.#run(variant, ["-S"]);
     if (!ok)
       return [`${nameOf(variant)} does not say what drops forwarded packets: ${output.trim()}`];
     if (!closesForward(output)) return [];
-    for (const call of missingForwardRules(output, this.#rules)) {
+    const missing = missingForwardRules(output, this.#rules);
+    if (!mayRepair) {
+      if (missing.length === 0) return [];
+      const calls = missing.map((call) => `${nameOf(variant)} ${call.join(" ")}`);
+      return [
+        `${nameOf(variant)} drops what containers send and receive; let it pass with: ${calls.join("; ")}`,
+      ];
+    }
+    for (const call of missing) {
       const done = await this.#run(variant, call);
       if (!done.ok) {
         return [

@@ -6,6 +6,7 @@
  */
 import { ClusterError } from "../errors/cluster-error.ts";
 import type { Containers } from "./containers.ts";
+import type { DataPath } from "./data-path.ts";
 import type { Images } from "./images.ts";
 import type { Networks } from "./networks.ts";
 import type { Volumes } from "./volumes.ts";
@@ -55,6 +56,7 @@ export interface Runtime {
   readonly images: Images;
   readonly volumes: Volumes;
   readonly networks: Networks;
+  readonly dataPath: DataPath;
   /** As it is now; cheap. */
   facts(): RuntimeFacts;
 }
@@ -88,6 +90,7 @@ export function noRuntime(reason: string): Runtime {
     images: refusing<Images>(reason),
     volumes: refusing<Volumes>(reason),
     networks: refusing<Networks>(reason),
+    dataPath: refusing<DataPath>(reason),
     facts: () => ({ ...noRuntimeFacts, warnings: [`WARNING: ${reason}`] }),
   };
 }

@@ -185,3 +185,13 @@ export const manifestBytesMax = 4 * mib;
 export const imageConfigBytesMax = 8 * mib;
 /** Body of an error or a token from a registry. */
 export const registryAnswerBytesMax = 256 * kib;
+/** Nodes asked to explain a service; those with its tasks go first, and a hundred lines are more than anyone reads. */
+export const explainNodesMax = 100;
+/** Nodes asked at once: each takes a stream and an answer of some kilobytes. */
+export const explainAtOnce = 32;
+/** A node that has not told what it has within this is said not to answer; a loaded board takes two seconds. */
+export const explainNodeMs = 6_000;
+/** What a node was not told yet is asked for again after this: a change is spread within a tenth of it. */
+export const explainAgainMs = 1_000;
+/** Backends that are probed from one place; those beyond are no other in kind. */
+export const explainBackendsMax = 16;

@@ -22,3 +22,13 @@ export const relayConnectionsMax = 1024;
 export const relayConnectMs = 10_000;
 /** From the start of wireguard-go to its device; a loaded machine takes a second. */
 export const wireguardStartMs = 10_000;
+/** How long a probe waits for an answer: a round over a slow line takes a tenth of it, and a person waits for the whole. */
+export const probeMs = 1_000;
+/** Probes one node makes for one question; each is a socket. */
+export const probesMax = 500;
+/** What differs is looked at again after this: what a change under way explains is gone then. */
+export const lookAgainMs = 400;
+/** Containers of a node whose namespaces are read for one question. */
+export const looksMax = 16;
+/** Differences of one node that are told; more mean that everything is missing. */
+export const differencesMax = 50;

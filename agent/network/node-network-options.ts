@@ -1,0 +1,32 @@
+/**
+ * What the data path of a node is made with.
+ */
+import type { Clock } from "../../src/common/clock/clock.ts";
+import type { SwarmAttachments } from "../../src/common/container/attachments.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import type { Random } from "../../src/common/random/random.ts";
+import type { LocalNetworks } from "./local/local-networks.ts";
+import type { NetworkState } from "./state.ts";
+
+/** What a node's network is made with. */
+export interface NodeNetworkOptions {
+  /** Best in memory: what is in it is worthless after a boot. Holds the files that keep namespaces. */
+  readonly folder: string;
+  readonly instance: string;
+  /** File of the node's own network; the daemon's when undefined. */
+  readonly host?: string;
+  /** Where this node's key for encrypted networks is kept. */
+  readonly keyFile: string;
+  /** Networks of the node itself. */
+  readonly local: Pick<
+    LocalNetworks,
+    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing" | "tell"
+  >;
+  /** What the managers say. */
+  readonly cluster: Pick<NetworkState, "current" | "listen">;
+  /** How containers that are run by hand get into networks of the swarm. */
+  readonly attachments: SwarmAttachments;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}

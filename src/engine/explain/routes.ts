@@ -1,0 +1,142 @@
+/**
+ * `GET /skep/explain/{service,task,port}/…`: where the traffic of a service goes and what is in its way. Any manager answers,
+ * whichever of them or of the nodes is in trouble; Docker has no such routes.
+ */
+import type { PortConfig, PortProtocol, Service } from "../../common/api/generated/api.ts";
+import type { LookRequest } from "../../common/container/data-path.ts";
+import { ClusterError } from "../../common/errors/cluster-error.ts";
+import { explainAgainMs } from "../../common/limits/limits.ts";
+import { type EngineContext, readView } from "../context.ts";
+import { findTask } from "../far-lookup.ts";
+import type { ObjectView } from "../ports.ts";
+import { json, type Reply } from "../reply.ts";
+import { type EngineRequest, param } from "../request.ts";
+import type { Route } from "../router.ts";
+import { taskName } from "../translate/task.ts";
+import { askNodes, lookPath, lookRequestOf } from "./ask.ts";
+import type { Finding } from "./finding.ts";
+import { findingsOf } from "./findings.ts";
+import { explanationToJson } from "./json.ts";
+import type { Known } from "./known.ts";
+import { type Picture, pictureOf, type Question } from "./picture.ts";
+import { plannedProbes } from "./probes.ts";
+
+/** Routes of managers. */
+export function explainRoutes(context: EngineContext): readonly Route[] {
+  const route = (
+    kind: string,
+    question: (request: EngineRequest, view: ObjectView) => Question,
+  ): Route => ({
+    method: "GET",
+    pattern: `/skep/explain/${kind}/{id...}`,
+    handler: (request) => explain(context, request, question),
+  });
+  return [
+    route("service", serviceQuestion),
+    route("task", taskQuestion),
+    route("port", portQuestion),
+  ];
+}
+
+/** What nodes answer managers that explain: of themselves only. */
+export function lookRoutes({ ports }: EngineContext): readonly Route[] {
+  return [
+    {
+      method: "POST",
+      pattern: lookPath,
+      handler: async (request) =>
+        json(await ports.runtime.dataPath.look(await lookRequestOf(request), request.signal)),
+    },
+  ];
+}
+
+function serviceQuestion(request: EngineRequest, view: ObjectView): Question {
+  const service = view.lookup("service", param(request, "id"));
+  const name = service.spec?.annotations?.name ?? "";
+  return { subject: { kind: "service", name, id: service.id }, service };
+}
+
+function taskQuestion(request: EngineRequest, view: ObjectView): Question {
+  const reference = param(request, "id");
+  const task = findTask(view, reference)?.task ?? view.lookup("task", reference);
+  const service = view.get("service", task.serviceId);
+  if (service === undefined) {
+    throw new ClusterError("invalid-argument", `task ${reference} is of no service`);
+  }
+  return { subject: { kind: "task", name: taskName(task), id: task.id }, service, task };
+}
+
+function portQuestion(request: EngineRequest, view: ObjectView): Question {
+  const { number, protocol } = portOf(param(request, "id"));
+  const found: { readonly service: Service; readonly port: PortConfig }[] = [];
+  for (const service of view.list("service")) {
+    for (const port of service.endpoint?.ports ?? []) {
+      const isIt = port.publishedPort === number && (protocol ?? port.protocol) === port.protocol;
+      if (isIt) found.push({ service, port });
+    }
+  }
+  const best = found.find(({ port }) => port.protocol === "tcp") ?? found[0];
+  if (best === undefined) {
+    const name = protocol === undefined ? String(number) : `${number}/${protocol}`;
+    throw new ClusterError("not-found", `port ${name} not found: no service publishes it`);
+  }
+  const name = `${number}/${best.port.protocol}`;
+  return { ...best, subject: { kind: "port", name, id: "" } };
+}
+
+/** @throws ClusterError invalid-argument for what is no port. */
+function portOf(text: string): { readonly number: number; readonly protocol?: PortProtocol } {
+  const [, digits = "", word] = /^(\d{1,5})(?:\/(tcp|udp|sctp))?$/.exec(text) ?? [];
+  const number = Number(digits);
+  if (digits === "" || number < 1 || number > 65_535) {
+    const text2 = `invalid port ${text}: a number from 1 to 65535, with /tcp, /udp or /sctp if need be`;
+    throw new ClusterError("invalid-argument", text2);
+  }
+  return word === undefined ? { number } : { number, protocol: word as PortProtocol };
+}
+
+async function explain(
+  context: EngineContext,
+  request: EngineRequest,
+  questionOf: (request: EngineRequest, view: ObjectView) => Question,
+): Promise<Reply> {
+  let known = await knownNow(context, request, questionOf);
+  let findings = findingsOf(known);
+  if (findings.some(({ mayPass }) => mayPass)) {
+    await context.clock.sleep(explainAgainMs, request.signal);
+    known = await knownNow(context, request, questionOf);
+    findings = findingsOf(known);
+  }
+  return json(explanationToJson(known, findings as readonly Finding[]));
+}
+
+async function knownNow(
+  context: EngineContext,
+  request: EngineRequest,
+  questionOf: (request: EngineRequest, view: ObjectView) => Question,
+): Promise<Known> {
+  const view = await readView(context, request);
+  const picture = pictureOf(questionOf(request, view), view);
+  const probes = plannedProbes(picture);
+  const asked = picture.nodes.filter(({ isReady }) => isReady);
+  const questions = new Map(
+    asked.map(({ id }) => [id, lookRequest(picture, probes.get(id) ?? [])] as const),
+  );
+  return { picture, probes, answers: await askNodes(context, questions, request.signal) };
+}
+
+function lookRequest(picture: Picture, probes: LookRequest["probes"]): LookRequest {
+  return {
+    networkIds: picture.networks.map(({ id }) => id),
+    serviceIds: [picture.serviceId],
+    ports: picture.ports
+      .filter(({ publishMode }) => publishMode === "ingress")
+      .map(({ protocol, publishedPort }) => ({ protocol, port: publishedPort })),
+    probes: probes.map(({ from, networkId, address, port }) => ({
+      from,
+      networkId,
+      address,
+      port,
+    })),
+  };
+}
