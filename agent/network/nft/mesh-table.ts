@@ -240,6 +240,29 @@ function filterChains({ devices, dns }: MeshRules): [string, TableChain][] {
         ],
       },
     ],
+    ...waitingNames(dns),
+  ];
+}
+
+/**
+ * While the daemon restarts nobody listens where names are asked. Programs give up at a refusal, and ask again when they hear
+ * nothing: so they hear nothing.
+ */
+function waitingNames(dns: MeshRules["dns"]): [string, TableChain][] {
+  if (dns === undefined) return [];
+  const { address, port } = dns;
+  const asked = `ct state related ct protocol udp ct original proto-dst ${port}`;
+  return [
+    [
+      "c_output",
+      {
+        hook: "type filter hook output priority filter; policy accept;",
+        rules: [
+          `icmp type destination-unreachable ${asked} drop`,
+          `ip saddr ${address} tcp sport ${port} tcp flags rst drop`,
+        ],
+      },
+    ],
   ];
 }
 

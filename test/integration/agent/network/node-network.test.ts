@@ -72,6 +72,15 @@ function placesOf(number: number): NetworkAttachment[] {
   ];
 }
 
+/** Asks for a name twice, and says what came; a refusal comes at once. */
+const askTwice = `
+  const socket = require("node:dgram").createSocket("udp4");
+  const end = (text) => { console.log(text); process.exit(); };
+  const ask = (then) => socket.send("a question of enough bytes", () => setTimeout(then, 100));
+  socket.on("error", ({ code }) => end(code));
+  socket.on("message", () => end("heard"));
+  socket.connect(53, "127.0.0.11", () => ask(() => ask(() => end("heard nothing"))));`;
+
 describe("agent/network/node-network on two nodes", function () {
   this.timeout(20_000);
   const dir = mkdtempSync(join(tmpdir(), "skep-net-"));
@@ -160,6 +169,8 @@ describe("agent/network/node-network on two nodes", function () {
     const ended = new Promise((resolve) => said.once("close", resolve));
     const before = inside(one.swarm, "ip", "-o", "link");
     await one.stop();
+    // Who asks for a name meanwhile is not refused, and asks again.
+    equal(inside(one.sandbox, process.execPath, "-e", askTwice).trim(), "heard nothing");
     const network = one.start();
     await network.adopted(one.container);
     network.claimed();
