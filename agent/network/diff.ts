@@ -219,42 +219,60 @@ function removals(
   const old = <T extends { readonly device: string }>(
     before: ReadonlyMap<string, T>,
     after: ReadonlyMap<string, T>,
-  ) =>
-    [...before].flatMap(([key, item]) => (after.has(key) || gone.has(item.device) ? [] : [item]));
+  ) => missing(after, before).filter(({ device }) => !gone.has(device));
   for (const [key, rule] of is.rules) {
     if (should.rules.has(key)) continue;
     put(rule.family === 4 ? "ip" : "ip6", removeRule(rule));
   }
-  for (const route of old(is.routes, should.routes)) {
+  const routes = old(is.routes, should.routes);
+  const replaced = routes.length === 0 ? none : replacedRoutes(should);
+  for (const route of routes) {
     // One with the same destination takes its place.
-    if (!hasRouteTo(should, route)) put("ip", removeRoute(route));
+    if (!replaced.has(routeTarget(route))) put("ip", removeRoute(route));
   }
-  for (const neighbour of old(is.neighbours, should.neighbours)) {
-    if (!hasNeighbour(should, neighbour)) put("ip", removeNeighbour(neighbour));
+  const neighbours = old(is.neighbours, should.neighbours);
+  const kept = neighbours.length === 0 ? none : new Set(texts(should.neighbours, neighbourTarget));
+  for (const neighbour of neighbours) {
+    if (!kept.has(neighbourTarget(neighbour))) put("ip", removeNeighbour(neighbour));
   }
   for (const entry of old(is.forwarding, should.forwarding)) put("bridge", removeForwarding(entry));
   for (const address of old(is.addresses, should.addresses)) put("ip", removeAddress(address));
   for (const name of gone) put("ip", removeLink(name));
 }
 
-function hasRouteTo(state: SpaceState, { destination, table, via, metric }: Route): boolean {
-  const isSix = `${destination}${via}`.includes(":");
-  for (const route of state.routes.values()) {
-    const same =
-      route.destination === destination && route.table === table && route.metric === metric;
-    if (same && `${route.destination}${route.via}`.includes(":") === isSix) return !isSix;
-  }
-  return false;
+const none: ReadonlySet<string> = new Set();
+
+/** Entries of `after` that `before` lacks. */
+function missing<T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>): T[] {
+  const found: T[] = [];
+  if (before === after) return found;
+  for (const [key, item] of after) if (!before.has(key)) found.push(item);
+  return found;
 }
 
-function hasNeighbour(
-  state: SpaceState,
-  { device, address }: { device: string; address: string },
-): boolean {
-  for (const one of state.neighbours.values()) {
-    if (one.device === device && one.address === address) return true;
+/** Destinations whose routes the kernel replaces; those of IPv6 stay beside each other. */
+function replacedRoutes({ routes }: SpaceState): Set<string> {
+  const found = new Set<string>();
+  for (const route of routes.values()) {
+    if (!isSix(route)) found.add(routeTarget(route));
   }
-  return false;
+  return found;
+}
+
+function routeTarget(route: Route): string {
+  return `${route.destination} ${route.table} ${route.metric} ${isSix(route)}`;
+}
+
+function isSix({ destination, via }: Route): boolean {
+  return `${destination}${via}`.includes(":");
+}
+
+function neighbourTarget({ device, address }: { device: string; address: string }): string {
+  return `${device} ${address}`;
+}
+
+function texts<T>(items: ReadonlyMap<string, T>, textOf: (item: T) => string): string[] {
+  return [...items.values()].map(textOf);
 }
 
 function makeLinks(
@@ -300,8 +318,6 @@ function additions(writer: Writer, { space, is, should }: Sides): void {
   const owner = isShared(space) ? undefined : space;
   const put = (tool: Batch["tool"], command: Command, stage: number = stages.contents) =>
     writer.add(stage, { space, tool }, { ...command, owner });
-  const missing = <T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>) =>
-    [...after].flatMap(([key, item]) => (before.has(key) ? [] : [item]));
   if (space !== hostSpace && is.links.size === 0) put("ip", setUp("lo"), stages.set);
   for (const address of missing(is.addresses, should.addresses)) put("ip", addAddress(address));
   for (const route of missing(is.routes, should.routes)) put("ip", addRoute(route));

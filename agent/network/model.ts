@@ -115,10 +115,19 @@ export interface SpaceContents {
   readonly neighbours?: readonly Neighbour[];
   readonly forwarding?: readonly Forwarding[];
   readonly settings?: readonly (readonly [path: string, value: string])[];
+  /** More of them, with their keys. */
+  readonly keyed?: {
+    readonly neighbours: readonly (readonly [key: string, neighbour: Neighbour])[];
+    readonly forwarding: readonly (readonly [key: string, entry: Forwarding])[];
+  };
 }
 
 /** A state from lists. */
 export function spaceState(contents: SpaceContents): SpaceState {
+  const neighbours = new Map(contents.keyed?.neighbours);
+  for (const one of contents.neighbours ?? []) neighbours.set(neighbourKey(one), one);
+  const forwarding = new Map(contents.keyed?.forwarding);
+  for (const one of contents.forwarding ?? []) forwarding.set(forwardingKey(one), one);
   return {
     links: keyed(contents.links, ({ name }) => name),
     addresses: keyed(contents.addresses, (a) => `${a.device} ${a.address}/${a.length}`),
@@ -127,10 +136,20 @@ export function spaceState(contents: SpaceContents): SpaceState {
       contents.rules,
       (r) => `${r.family} ${r.preference} ${r.mark}/${r.mask} ${r.table}`,
     ),
-    neighbours: keyed(contents.neighbours, (n) => `${n.device} ${n.address} ${n.mac}`),
-    forwarding: keyed(contents.forwarding, (f) => `${f.device} ${f.mac} ${f.destination}`),
+    neighbours,
+    forwarding,
     settings: new Map(contents.settings),
   };
+}
+
+/** What tells entries apart. */
+export function neighbourKey({ device, address, mac }: Neighbour): string {
+  return `${device} ${address} ${mac}`;
+}
+
+/** What tells entries apart. */
+export function forwardingKey({ device, mac, destination }: Forwarding): string {
+  return `${device} ${mac} ${destination}`;
 }
 
 function routeKey({ table, destination, via, device, source, metric }: Route): string {

@@ -7,11 +7,9 @@ import { parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import {
   type Address,
-  type Forwarding,
   hostSpace,
   type Link,
   mainTable,
-  type Neighbour,
   type Plan,
   type Route,
   type Rule,
@@ -46,8 +44,8 @@ import {
   type Uplink,
   uplinkSlotOf,
   vxlanPort,
-  wireguardAddress,
 } from "./pools.ts";
+import { type ReachedNetwork, remoteEndpoints } from "./remote-endpoints.ts";
 import type { OverlayPlace, Sandbox } from "./sandbox.ts";
 
 /** The bridge of a network of this node alone. */
@@ -199,6 +197,10 @@ function swarmPlan(input: PlanInput): SpaceState {
     rules: all((part) => part.rules),
     neighbours: all((part) => part.neighbours),
     forwarding: all((part) => part.forwarding),
+    keyed: {
+      neighbours: all((part) => part.keyed?.neighbours),
+      forwarding: all((part) => part.keyed?.forwarding),
+    },
     settings: swarmSettings,
   });
 }
@@ -259,7 +261,7 @@ function overlays({ sandboxes, underlay, secure, cluster }: PlanInput): Part {
   }
   const bridges: Link[] = [];
   const tunnels: Link[] = [];
-  const reached = new Map<string, { place: OverlayPlace; device: string }>();
+  const reached = new Map<string, ReachedNetwork>();
   for (const place of networks.values()) {
     const { vni, encrypted } = place;
     const mtu = mtuOf(place);
@@ -273,35 +275,10 @@ function overlays({ sandboxes, underlay, secure, cluster }: PlanInput): Part {
     const device = overlayTunnel(vni);
     const link = plainLink(device, "vxlan", mtu);
     tunnels.push({ ...link, master: overlayBridge(vni), vxlan: settings });
-    reached.set(place.networkId, { place, device });
+    reached.set(place.networkId, { device, encrypted });
   }
-  return { links: [...bridges, ...tunnels, ...links], ...remoteEndpoints(cluster, reached) };
-}
-
-function remoteEndpoints(
-  cluster: ClusterState,
-  reached: ReadonlyMap<string, { place: OverlayPlace; device: string }>,
-): { neighbours: Neighbour[]; forwarding: Forwarding[] } {
-  const neighbours: Neighbour[] = [];
-  const forwarding: Forwarding[] = [];
-  for (const endpoint of cluster.endpoints.values()) {
-    if (endpoint.nodeId === cluster.self?.nodeId) continue;
-    const peer = cluster.peers.get(endpoint.nodeId);
-    if (peer === undefined) continue;
-    for (const { networkId, addresses: texts } of endpoint.networks) {
-      const found = reached.get(networkId);
-      const addresses = texts.map(withoutLength);
-      if (found === undefined || addresses.length === 0) continue;
-      const { place, device } = found;
-      const mac = endpointMac(addresses);
-      const destination = place.encrypted ? secureAddressOf(peer) : canonical(peer.address);
-      forwarding.push({ device, mac, destination }, { device, mac, destination: "" });
-      for (const address of addresses) {
-        neighbours.push({ device, address: canonical(address), mac });
-      }
-    }
-  }
-  return { neighbours, forwarding };
+  const keyed = remoteEndpoints(cluster, reached);
+  return { links: [...bridges, ...tunnels, ...links], keyed };
 }
 
 /** The routed network between nodes that carries connections to published ports (network.md 5.2). */
@@ -541,10 +518,6 @@ function route(
 /** An address as stored, with or without the length of its prefix. */
 export function withoutLength(text: string): string {
   return parsePrefix(text) === undefined ? text : (text.split("/")[0] ?? text);
-}
-
-function secureAddressOf({ number }: NetworkPeer): string {
-  return wireguardAddress(number);
 }
 
 /** Whether a text is an address of IPv6. */

@@ -4,6 +4,7 @@
  * The user may move the pools; they must not overlap with routes of a host or with each other.
  */
 
+import { isIPv4 } from "node:net";
 import {
   formatAddress,
   formatPrefix,
@@ -121,6 +122,8 @@ export function gateway6Of(address: string): string {
 
 /** An address as the kernel writes it. */
 export function canonical(text: string): string {
+  // There is one way only to write those of IPv4.
+  if (isIPv4(text)) return text;
   const address = parseAddress(text);
   return address === undefined ? text : formatAddress(address);
 }

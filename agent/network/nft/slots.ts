@@ -25,7 +25,9 @@ export type SlotsByAddress = ReadonlyMap<string, Slots>;
 /** The slots of a service, whose backends stay where they were before if they can. */
 export function slotsOf(backends: readonly string[], before: Slots | undefined): Slots {
   if (before !== undefined && sameList(before.backends, backends)) return before;
-  const wanted = [...new Set(backends)].sort();
+  // Only newcomers need an order, so that equal backends have equal slots on a node that just began.
+  const wanted = [...new Set(backends)];
+  if (before === undefined) wanted.sort();
   const taken = (before?.places ?? []).map((address, slot) => [String(slot), address] as const);
   return { backends, places: densePlaces(taken, wanted) };
 }

@@ -4,7 +4,7 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { type ClusterState, emptyClusterState } from "../../../../agent/network/cluster-state.ts";
 import { diff, isNothing, type Steps } from "../../../../agent/network/diff.ts";
-import type { Plan } from "../../../../agent/network/model.ts";
+import { emptySpace, type Plan, swarmSpace } from "../../../../agent/network/model.ts";
 import { type PlanInput, plan } from "../../../../agent/network/plan.ts";
 import { uplinkOf } from "../../../../agent/network/pools.ts";
 import type { Sandbox } from "../../../../agent/network/sandbox.ts";
@@ -72,13 +72,15 @@ const cluster: ClusterState = {
   ]),
 };
 
-function endpoint(id: string, nodeId: string, overlay: string, mesh: string): NetworkEndpoint {
+function endpoint(id: string, nodeId: string, overlay: string, mesh?: string): NetworkEndpoint {
   return NetworkEndpoint.create({
     id,
     nodeId,
     networks: [
       NetworkAttachment.create({ networkId: "net", addresses: [overlay] }),
-      NetworkAttachment.create({ networkId: "ing", addresses: [mesh] }),
+      ...(mesh === undefined
+        ? []
+        : [NetworkAttachment.create({ networkId: "ing", addresses: [mesh] })]),
     ],
   });
 }
@@ -94,6 +96,8 @@ const input: PlanInput = {
   bridges: [],
   bound: new Set(),
 };
+
+const swarmOf = (of: Plan) => of.get(swarmSpace) ?? emptySpace;
 
 const steps = (before: Plan, after: Plan) =>
   diff(before, after, (space) => (space === "host" ? undefined : `/ns/${space.slice(0, 5)}`));
@@ -229,6 +233,21 @@ describe("agent/network/plan", () => {
       "swarm bridge",
       "fdb replace 02:42:0a:00:01:06 dev vx4097 dst 192.0.2.3 self permanent",
     ]);
+  });
+
+  it("follows a node to another address", () => {
+    const peers = new Map(cluster.peers).set("n2", peer("n2", 9));
+    const { forwarding } = swarmOf(plan({ ...input, cluster: { ...cluster, peers } }));
+    equal(forwarding.has("vx4097 02:42:0a:00:01:06 192.0.2.9"), true);
+    equal(forwarding.has("vx4097 02:42:0a:00:01:06 192.0.2.2"), false);
+  });
+
+  it("makes again only what changed of many endpoints", () => {
+    const key = "vx4097 10.0.1.6 02:42:0a:00:01:06";
+    const entry = swarmOf(plan(input)).neighbours.get(key);
+    const more = new Map(cluster.endpoints).set("t3", endpoint("t3", "n2", "10.0.1.7/24"));
+    const after = swarmOf(plan({ ...input, cluster: { ...cluster, endpoints: more } }));
+    equal(after.neighbours.get(key) === entry && entry !== undefined, true);
   });
 
   it("puts devices of macvlan networks on those of the node", () => {
