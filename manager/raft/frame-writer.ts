@@ -1,5 +1,6 @@
 /**
- * Frames of messages for peers, as bytes: what `RaftFrame.encode` would give, with the entries at the end of each message.
+ * Frames of messages for peers, as bytes: a length, then what `RaftFrame.encode` would give, with the entries at the end of
+ * each message.
  *
  * A leader sends the same entries to every peer, at about the same time. Their bytes are made once and copied from then
  * on; the rest of a message is small. Used by `peer.ts`.
@@ -7,6 +8,7 @@
 import { RaftEntryTypeNumber, RaftWireMessage } from "../../src/common/api/generated/api.ts";
 import { noEntries } from "./core/message.ts";
 import type { Entry, Message } from "./core/types.ts";
+import { frameLengthBytes } from "./peer-stream.ts";
 import { wireMessage } from "./wire.ts";
 import { bytesTag, fieldBytes, numberTag, putField, putVarint, varintBytes } from "./wire-bytes.ts";
 
@@ -24,7 +26,7 @@ const noBytes: Uint8Array = new Uint8Array(0);
 export class FrameWriter {
   #last: { readonly entries: readonly Entry[]; readonly bytes: Uint8Array } | undefined;
 
-  /** The bytes of a frame. */
+  /** The bytes of a frame, with their length in front. */
   frame(messages: readonly Message[]): Buffer {
     const parts = messages.map((message) => ({
       head: RaftWireMessage.encode(wireMessage(message, noEntries)),
@@ -32,8 +34,9 @@ export class FrameWriter {
     }));
     let total = 0;
     for (const { head, tail } of parts) total += fieldBytes(head.length + tail.length);
-    const frame = Buffer.allocUnsafe(total);
-    let at = 0;
+    const frame = Buffer.allocUnsafe(frameLengthBytes + total);
+    frame.writeUInt32BE(total, 0);
+    let at = frameLengthBytes;
     for (const { head, tail } of parts) {
       frame[at] = messagesTag;
       at = putVarint(frame, at + 1, head.length + tail.length);

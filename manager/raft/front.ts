@@ -1,13 +1,13 @@
 /**
  * The front: one TCP port for everything a manager serves (2377), in the Raft worker.
  *
- * Looks at the server name a TLS client asks for. Raft peers (`skep-raft`) are served here, so that no work of the main
+ * Looks at the server name a TLS client asks for. Raft peers (`skep-raft` for calls, `skep-raft-stream` for messages) are served here, so that no work of the main
  * thread delays a heartbeat; all others are piped to the main thread's gRPC server on a unix socket, after one line that
  * tells it who called (as version 1 of the PROXY protocol does). Clients that say nothing or something else are cut.
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
-import { raftServerName } from "../../src/common/identity/types.ts";
+import { raftServerName, raftStreamServerName } from "../../src/common/identity/types.ts";
 import {
   clientHelloBytesMax,
   clientHelloTimeoutMs,
@@ -21,6 +21,8 @@ export interface FrontOptions {
   readonly listen: { readonly host: string; readonly port: number };
   readonly relayPath: string;
   readonly onRaft: (socket: Socket) => void;
+  /** As `onRaft`, for the streams of messages. */
+  readonly onRaftStream: (socket: Socket) => void;
   readonly log: Log;
   readonly helloTimeoutMs?: number;
 }
@@ -111,9 +113,11 @@ function classify(socket: Socket, options: FrontOptions, settled: () => void): v
     }
     finish();
     socket.pause();
-    if (verdict.serverName === raftServerName) {
+    const { serverName } = verdict;
+    if (serverName === raftServerName || serverName === raftStreamServerName) {
       socket.unshift(received);
-      options.onRaft(socket);
+      if (serverName === raftServerName) options.onRaft(socket);
+      else options.onRaftStream(socket);
     } else relay(socket, received, options);
   };
   socket.on("data", look);

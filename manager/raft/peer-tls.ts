@@ -4,7 +4,8 @@
  * A peer is known by its node id (the certificate's common name), never by its address: the host name check of TLS is
  * replaced by one of common name, organisation and organisational unit.
  */
-import type { PeerCertificate } from "node:tls";
+import { constants } from "node:crypto";
+import { connect, createServer, type PeerCertificate, type Server, type TLSSocket } from "node:tls";
 import {
   type ChannelCredentials,
   type ChannelOptions,
@@ -12,8 +13,17 @@ import {
   ServerCredentials,
 } from "@grpc/grpc-js";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import { raftServerName, type TlsMaterial, unitOfRole } from "../../src/common/identity/types.ts";
-import { peerMessageBytesMax, peerWindowBytes } from "../../src/common/limits/limits.ts";
+import {
+  raftServerName,
+  raftStreamServerName,
+  type TlsMaterial,
+  unitOfRole,
+} from "../../src/common/identity/types.ts";
+import {
+  peerMessageBytesMax,
+  peerWindowBytes,
+  rpcHandshakeTimeoutMs,
+} from "../../src/common/limits/limits.ts";
 
 /** Who a certificate has to name. */
 export interface ExpectedPeer {
@@ -64,6 +74,43 @@ export function acceptCredentials(tls: TlsMaterial): ServerCredentials {
     [{ private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) }],
     true,
   );
+}
+
+/** Dials the stream of a peer that must be `expected`; what goes wrong is an `error` of the socket. */
+export function dialStream(address: string, tls: TlsMaterial, expected: ExpectedPeer): TLSSocket {
+  const colon = address.lastIndexOf(":");
+  const socket = connect({
+    host: address.slice(0, colon).replace(/^\[|\]$/g, ""),
+    port: Number(address.slice(colon + 1)),
+    servername: raftStreamServerName,
+    ca: tls.roots,
+    key: tls.key,
+    cert: tls.certificate,
+    checkServerIdentity: (_host, certificate) => peerProblem(certificate, expected),
+  });
+  // A message is written as a whole, and somebody waits for it.
+  return socket.setNoDelay(true);
+}
+
+/** A server of streams that listens nowhere: connections are handed to it. They are those of managers that our root knows. */
+export function streamServer(tls: TlsMaterial, onStream: (socket: TLSSocket) => void): Server {
+  const server = createServer({
+    ...streamContext(tls),
+    requestCert: true,
+    rejectUnauthorized: true,
+    handshakeTimeout: rpcHandshakeTimeoutMs,
+  });
+  return server.on("secureConnection", onStream);
+}
+
+/** Shows this certificate and trusts these roots on connections from now on. */
+export function updateStreamServer(server: Server, tls: TlsMaterial): void {
+  server.setSecureContext(streamContext(tls));
+}
+
+function streamContext({ roots, key, certificate }: TlsMaterial) {
+  // Nobody resumes a session: each connection begins with a look at the certificates.
+  return { ca: roots, key, cert: certificate, secureOptions: constants.SSL_OP_NO_TICKET };
 }
 
 /**

@@ -4,15 +4,18 @@
  * Raft bears loss, so nothing is kept while the stream is down: messages are dropped and the peer is reported
  * unreachable. Addresses are hints, tried in turn; who answers is decided by the certificate alone.
  */
-import { Client, type ClientDuplexStream, type ServiceError, status } from "@grpc/grpc-js";
 import {
   RaftFrame,
   RaftFrameReply,
   type RaftHello,
   type RaftMember,
-  RaftTransportService,
 } from "../../src/common/api/generated/api.ts";
-import { errorText } from "../../src/common/errors/cluster-error.ts";
+import {
+  ClusterError,
+  type ErrorCode,
+  errorText,
+  hasCode,
+} from "../../src/common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../../src/common/identity/types.ts";
 import {
   peerDialPauseMaxMs,
@@ -24,7 +27,8 @@ import type { Log } from "../../src/common/log/log.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import type { Message } from "./core/types.ts";
 import type { FrameWriter } from "./frame-writer.ts";
-import { dialCredentials, peerDialOptions } from "./peer-tls.ts";
+import { framed, PeerStream } from "./peer-stream.ts";
+import { dialStream } from "./peer-tls.ts";
 import { messageBytes } from "./wire.ts";
 
 /** What a peer needs of the transport around it. */
@@ -45,9 +49,6 @@ export interface PeerContext {
   readonly log: Log;
 }
 
-/** Frames are written as bytes: those of entries are shared with other peers. */
-type Stream = ClientDuplexStream<Buffer, RaftFrameReply>;
-
 /** The first reply must come within this; a connection that hangs is given up and dialled again. */
 const answerTimeoutMs = 3_000;
 
@@ -64,8 +65,7 @@ export class Peer {
   #queue: Message[] = [];
   #queuedBytes = 0;
   #newsTimer: NodeJS.Timeout | undefined;
-  #client: Client | undefined;
-  #stream: Stream | undefined;
+  #stream: PeerStream | undefined;
   #answered = false;
   #blocked = false;
   #failures = 0;
@@ -194,25 +194,28 @@ export class Peer {
     const { clusterId, tls, hello } = this.#context;
     const expected = { clusterId, nodeId: this.nodeId };
     this.#dialled = this.address;
-    this.#client = new Client(this.#dialled, dialCredentials(tls(), expected), peerDialOptions);
-    const stream = this.#client.makeBidiStreamRequest(
-      RaftTransportService.stream.path,
-      (frame: Buffer) => frame,
-      decodeReply,
-    );
+    const stream = new PeerStream(dialStream(this.#dialled, tls(), expected), "dialling", {
+      onFrame: (bytes) => {
+        if (stream === this.#stream) this.#take(RaftFrameReply.decode(bytes));
+      },
+      onDrain: () => {
+        if (stream !== this.#stream) return;
+        this.#blocked = false;
+        this.flush();
+      },
+      onEnd: (error) => {
+        if (stream === this.#stream) this.#failed(error);
+      },
+    });
     this.#stream = stream;
-    this.#answerTimer = setTimeout(() => this.#failed(stream, undefined), answerTimeoutMs);
-    stream.on("data", (reply: RaftFrameReply) => {
-      if (stream === this.#stream && reply.hello !== undefined) this.#connected(reply.hello);
-    });
-    stream.on("drain", () => {
-      if (stream !== this.#stream) return;
-      this.#blocked = false;
-      this.flush();
-    });
-    stream.on("error", (error: ServiceError) => this.#failed(stream, error));
-    stream.on("end", () => this.#failed(stream, undefined));
-    stream.write(asBuffer(RaftFrame.encode(RaftFrame.create({ hello: hello(this.raftId) }))));
+    this.#answerTimer = setTimeout(() => this.#failed(undefined), answerTimeoutMs);
+    stream.write(framed(RaftFrame.encode(RaftFrame.create({ hello: hello(this.raftId) }))));
+  }
+
+  #take({ hello, refusal }: RaftFrameReply): void {
+    if (refusal !== undefined) {
+      this.#failed(new ClusterError(refusal.code as ErrorCode, refusal.text));
+    } else if (hello !== undefined) this.#connected(hello);
   }
 
   #connected(hello: RaftHello): void {
@@ -227,8 +230,8 @@ export class Peer {
     this.#context.onOthers(hello.others);
   }
 
-  #failed(stream: Stream, error: ServiceError | undefined): void {
-    if (stream !== this.#stream || this.#closed) return;
+  #failed(error: Error | undefined): void {
+    if (this.#closed) return;
     const wasUp = this.#answered;
     this.#drop();
     if (wasUp) {
@@ -245,7 +248,7 @@ export class Peer {
         err,
       });
     }
-    if (error?.code === status.NOT_FOUND) this.#context.onRemoved();
+    if (hasCode(error, "not-found")) this.#context.onRemoved();
     if (!wasUp && this.address === this.#dialled)
       this.#addresses.push(...this.#addresses.splice(0, 1));
     const longest = Math.min(
@@ -265,17 +268,8 @@ export class Peer {
     this.#blocked = false;
     this.#queue = [];
     this.#queuedBytes = 0;
-    stream?.on("error", () => {
-      // Cancelled by ourselves; the reason was handled where it was decided.
-    });
-    stream?.cancel();
-    this.#client?.close();
-    this.#client = undefined;
+    stream?.destroy();
   }
-}
-
-function decodeReply(bytes: Buffer): RaftFrameReply {
-  return RaftFrameReply.decode(bytes);
 }
 
 /** The same bytes as a Buffer, without a copy. */

@@ -1,25 +1,27 @@
 /**
- * Messages between members: a stream of our own to every peer, and the streams of peers that dialled us.
+ * Messages between members: a stream of our own to every peer, and the streams of peers that dialled us. Snapshots and the
+ * rarer calls go over gRPC.
  *
  * In the Raft worker. `front.ts` hands over the connections of peers; who they are is decided by their certificate
  * (node id, manager, cluster) together with the hello that opens each stream. Removed members are refused with
- * `NOT_FOUND`, which tells them so. Addresses are learned from whoever dials in.
+ * `not-found`, which tells them so. Addresses are learned from whoever dials in.
  */
 import type { Socket } from "node:net";
+import type { PeerCertificate, TLSSocket, Server as TlsServer } from "node:tls";
 import {
   type ConnectionInjector,
   Server,
-  type ServerDuplexStream,
   type ServerReadableStream,
   type ServerUnaryCall,
   type sendUnaryData,
 } from "@grpc/grpc-js";
 import {
   type MethodDescriptor,
-  type RaftFrame,
+  RaftFrame,
   RaftFrameReply,
   type RaftHello,
   type RaftMember,
+  type RaftRefusal,
   type RaftRejoinRequest,
   RaftRejoinResponse,
   type RaftSnapshotChunk,
@@ -35,7 +37,14 @@ import { statusFromError } from "../../src/common/rpc/status.ts";
 import type { Message } from "./core/types.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import { asBuffer, Peer } from "./peer.ts";
-import { acceptCredentials, callerNodeId, peerChannelOptions } from "./peer-tls.ts";
+import { framed, PeerStream } from "./peer-stream.ts";
+import {
+  acceptCredentials,
+  callerNodeId,
+  peerChannelOptions,
+  streamServer,
+  updateStreamServer,
+} from "./peer-tls.ts";
 import { widenReceiveWindow } from "./receive-window.ts";
 import { coreMessage } from "./wire.ts";
 
@@ -73,6 +82,9 @@ export interface TransportOptions {
 export class Transport {
   readonly #options: TransportOptions;
   readonly #server: Server;
+  readonly #streamServer: TlsServer;
+  /** Streams of peers that dialled. */
+  readonly #streams = new Set<PeerStream>();
   readonly #peers = new Map<number, Peer>();
   readonly #frames = new FrameWriter();
   #tls: TlsMaterial;
@@ -83,6 +95,9 @@ export class Transport {
     this.#tls = options.tls;
     this.#server = new Server(peerChannelOptions);
     addHandlers(this.#server, options);
+    this.#streamServer = streamServer(options.tls, (socket) => {
+      serveStream(socket, options, this.#streams);
+    });
     this.#acceptWith(options.tls);
   }
 
@@ -90,9 +105,14 @@ export class Transport {
     return this.#tls;
   }
 
-  /** Serves a connection that asked for the Raft server name. */
+  /** Serves a connection that asked for the server name of calls. */
   accept(socket: Socket): void {
     this.#injectors.at(-1)?.injectConnection(socket);
+  }
+
+  /** Serves a connection that asked for the server name of streams. */
+  acceptStream(socket: Socket): void {
+    this.#streamServer.emit("connection", socket);
   }
 
   /** Dials those that are new, drops those that are gone. */
@@ -146,6 +166,7 @@ export class Transport {
   /** Uses new certificates for connections from now on; those that stand stay. */
   updateTls(tls: TlsMaterial): void {
     this.#tls = tls;
+    updateStreamServer(this.#streamServer, tls);
     this.#acceptWith(tls);
     // Older injectors still own the connections made through them; a few generations are plenty.
     for (const old of this.#injectors.splice(0, this.#injectors.length - 3)) old.destroy();
@@ -154,6 +175,8 @@ export class Transport {
   close(): void {
     for (const peer of this.#peers.values()) peer.close();
     this.#peers.clear();
+    for (const stream of this.#streams) stream.destroy();
+    this.#streams.clear();
     this.#server.forceShutdown();
   }
 
@@ -194,14 +217,12 @@ export function helloTo(
 }
 
 function addHandlers(server: Server, options: TransportOptions): void {
-  const { stream, snapshot, rejoin } = RaftTransportService;
+  const { snapshot, rejoin } = RaftTransportService;
   const definition = {
-    stream: grpcMethod(stream),
     snapshot: grpcMethod(snapshot),
     rejoin: grpcMethod(rejoin),
   };
   server.addService(definition, {
-    stream: (call: ServerDuplexStream<RaftFrame, RaftFrameReply>) => serveStream(call, options),
     snapshot: (
       call: ServerReadableStream<RaftSnapshotChunk, RaftSnapshotReply>,
       reply: sendUnaryData<RaftSnapshotReply>,
@@ -235,34 +256,51 @@ function grpcMethod<Q, R>(method: MethodDescriptor<Q, R>) {
   };
 }
 
-function serveStream(
-  call: ServerDuplexStream<RaftFrame, RaftFrameReply>,
-  options: TransportOptions,
-): void {
+/** Takes the messages of a peer that dialled, until either side ends it. */
+function serveStream(socket: TLSSocket, options: TransportOptions, streams: Set<PeerStream>): void {
+  const { handler, log } = options;
+  const caller: Caller = {
+    certificate: socket.getPeerCertificate(),
+    address: `${socket.remoteAddress}:${socket.remotePort}`,
+  };
   let raftId = 0;
-  call.on("data", (frame: RaftFrame) => {
-    try {
-      if (raftId !== 0) checkNotRemoved(raftId, options);
-      else {
-        const hello = checkHello(frame.hello, call, options);
-        raftId = hello.from?.raftId ?? 0;
-        options.handler.onHello(hello, addressesOf(hello, call.getPeer()));
-        options.handler.onOthers(hello.others);
-        call.write(RaftFrameReply.create({ hello: helloTo(options, raftId) }));
+  const greet = (hello: RaftHello | undefined) => {
+    const checked = checkHello(hello, caller, options);
+    raftId = checked.from?.raftId ?? 0;
+    handler.onHello(checked, addressesOf(checked, caller.address));
+    handler.onOthers(checked.others);
+    stream.write(reply({ hello: helloTo(options, raftId) }));
+  };
+  const stream = new PeerStream(socket, "accepting", {
+    onFrame: (bytes) => {
+      const frame = RaftFrame.decode(bytes);
+      try {
+        if (raftId === 0) greet(frame.hello);
+        else checkNotRemoved(raftId, options);
+      } catch (error) {
+        log.info("raft peer refused", { peer: caller.address, err: error });
+        stream.end(reply({ refusal: refusalOf(error) }));
+        streams.delete(stream);
+        return;
       }
       // Nobody speaks for another member, a removed one perhaps.
       const own = frame.messages.filter((message) => message.from === raftId);
-      if (own.length > 0) options.handler.onMessages(own.map(coreMessage));
-    } catch (error) {
-      options.log.info("raft peer refused", { peer: call.getPeer(), err: error });
-      call.emit("error", statusFromError(error));
-      call.removeAllListeners("data");
-    }
+      if (own.length > 0) handler.onMessages(own.map(coreMessage));
+    },
+    onDrain: () => {},
+    // Its owner dials again.
+    onEnd: () => streams.delete(stream),
   });
-  call.on("end", () => call.end());
-  call.on("error", () => {
-    // The stream is gone; its owner dials again.
-  });
+  streams.add(stream);
+}
+
+function reply(content: Partial<RaftFrameReply>): Buffer {
+  return framed(RaftFrameReply.encode(RaftFrameReply.create(content)));
+}
+
+function refusalOf(error: unknown): RaftRefusal {
+  const code = error instanceof ClusterError ? error.code : "internal";
+  return { code, text: errorText(error) };
 }
 
 async function serveSnapshot(
@@ -274,7 +312,7 @@ async function serveSnapshot(
   if (first.done || first.value.message === undefined) {
     throw new ClusterError("invalid-argument", "a snapshot begins with its message");
   }
-  checkHello(first.value.hello, call, options);
+  checkHello(first.value.hello, callerOf(call), options);
   try {
     const message = coreMessage(first.value.message);
     await options.handler.onSnapshot(message, snapshotData(chunks));
@@ -307,16 +345,27 @@ async function serveRejoin(
   await handler.onRejoin(call.request);
 }
 
-type AnyCall = Pick<ServerDuplexStream<unknown, unknown>, "getAuthContext" | "getPeer">;
+/** Who is at the other end. */
+interface Caller {
+  readonly certificate: PeerCertificate | undefined;
+  /** IP address and port. */
+  readonly address: string;
+}
+
+function callerOf(
+  call: Pick<ServerReadableStream<unknown, unknown>, "getAuthContext" | "getPeer">,
+): Caller {
+  return { certificate: call.getAuthContext().sslPeerCertificate, address: call.getPeer() };
+}
 
 /** Checks who opened a stream and whether it means this member. */
 function checkHello(
   hello: RaftHello | undefined,
-  call: AnyCall,
+  caller: Caller,
   options: TransportOptions,
 ): RaftHello {
   const { clusterId, handler } = options;
-  const nodeId = callerNodeId(call.getAuthContext().sslPeerCertificate, { clusterId });
+  const nodeId = callerNodeId(caller.certificate, { clusterId });
   if (hello?.from === undefined || hello.clusterId !== clusterId) {
     throw new ClusterError("permission-denied", "the stream is not of this cluster");
   }

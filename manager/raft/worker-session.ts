@@ -204,6 +204,7 @@ export class WorkerSession {
       listen: this.#start.listen,
       relayPath: this.#start.relayPath,
       onRaft: (socket) => this.#transport.accept(socket),
+      onRaftStream: (socket) => this.#transport.acceptStream(socket),
       log: this.#log,
     });
     const { host, port } = this.#front.address;

@@ -30,8 +30,11 @@ export interface Identity {
 /** What the cluster says of a node now, whatever its certificate says: "unknown" where the tables do not have it (yet). */
 export type Standing = NodeRole | "removed" | "unknown";
 
-/** Server name that sends a TLS connection to the Raft transport instead of the manager's services. */
+/** Server name that sends a TLS connection to the Raft transport's calls instead of the manager's services. */
 export const raftServerName = "skep-raft";
+
+/** Server name of the streams of messages between Raft members. */
+export const raftStreamServerName = "skep-raft-stream";
 
 /** Server name of every other call; all manager certificates carry it. */
 export const managerServerName = "swarm-manager";

@@ -55,6 +55,10 @@ export const peerFrameBytesMax = 1 * mib;
 export const peerWindowBytes = 4 * mib;
 /** One frame on the wire: the largest proposal fits several times. */
 export const peerMessageBytesMax = 16 * mib;
+/** How often the dialling end of a connection between peers asks for a sign of life; without one until the next it is lost. */
+export const peerProbeMs = 3_000;
+/** How long a peer that is refused has to read why. */
+export const peerLingerMs = 1_000;
 /** Pause before a lost peer is dialled again; doubles up to `peerDialPauseMaxMs`. */
 export const peerDialPauseMs = 100;
 /** Longest such pause: a peer that is back is found within 2 s. */

@@ -1,16 +1,16 @@
 /** Facts about streams of managers that claim to be another member, or to speak for one. */
 import assert from "node:assert/strict";
-import { Client, type ServiceError, status } from "@grpc/grpc-js";
 import { message } from "../../../../manager/raft/core/message.ts";
-import { dialCredentials, peerDialOptions } from "../../../../manager/raft/peer-tls.ts";
+import { framed, PeerStream } from "../../../../manager/raft/peer-stream.ts";
+import { dialStream } from "../../../../manager/raft/peer-tls.ts";
 import { wireMessage } from "../../../../manager/raft/wire.ts";
 import {
   RaftFrame,
   RaftFrameReply,
-  RaftTransportService,
+  type RaftWireMessage,
 } from "../../../../src/common/api/generated/api.ts";
-import type { TlsMaterial } from "../../../../src/common/identity/types.ts";
 import { TestGroup, type TestMember } from "../../../support/raft-members.ts";
+import { type TestNode, testCluster } from "../../../support/test-cluster.ts";
 
 describe("manager/raft (intruders)", function () {
   this.timeout(30_000);
@@ -30,60 +30,61 @@ describe("manager/raft (intruders)", function () {
   });
   after(() => group.close());
 
-  /** Opens a stream to the follower; `end` gives the status it ends with once the frame was taken. */
-  function stream(tls: TlsMaterial) {
+  /** Sends one frame to the follower; resolves with what it answers: the code of its refusal, or "hello". */
+  async function answerTo(
+    stranger: TestNode,
+    { as, messages = [] }: { readonly as: number; readonly messages?: readonly RaftWireMessage[] },
+  ): Promise<string> {
     const { clusterId } = group.cluster;
-    const client = new Client(
-      follower.member.address,
-      dialCredentials(tls, { clusterId, nodeId: follower.nodeId }),
-      peerDialOptions,
-    );
-    const call = client.makeBidiStreamRequest(
-      RaftTransportService.stream.path,
-      (frame: RaftFrame) => Buffer.from(RaftFrame.encode(frame)),
-      (bytes: Buffer) => RaftFrameReply.decode(bytes),
-    );
-    const ended = new Promise<number>((resolve) => {
-      call.on("data", () => call.end());
-      call.on("error", (error: ServiceError) => resolve(error.code));
-      call.on("end", () => resolve(status.OK));
-    });
-    return {
-      call,
-      ended: ended.finally(() => client.close()),
-      hello: (raftId: number, nodeId: string) => ({
-        clusterId,
-        from: { raftId, nodeId, address: "127.0.0.1:1" },
-        toRaftId: follower.member.raftId,
-        featureLevel: 1,
-        leaderTerm: 0,
-        match: 0,
-        others: [],
-      }),
+    const expected = { clusterId, nodeId: follower.nodeId };
+    const hello = {
+      clusterId,
+      from: { raftId: as, nodeId: stranger.nodeId, address: "127.0.0.1:1" },
+      toRaftId: follower.member.raftId,
+      featureLevel: 1,
+      leaderTerm: 0,
+      match: 0,
+      others: [],
     };
+    return new Promise((resolve, reject) => {
+      const socket = dialStream(follower.member.address, stranger.tls, expected);
+      const stream = new PeerStream(socket, "dialling", {
+        onFrame: (bytes) => {
+          resolve(RaftFrameReply.decode(bytes).refusal?.code ?? "hello");
+          stream.destroy();
+        },
+        onDrain: () => {},
+        onEnd: (error) => reject(error ?? new Error("the stream ended without an answer")),
+      });
+      stream.write(framed(RaftFrame.encode(RaftFrame.create({ hello, messages }))));
+    });
   }
 
   it("refuses a manager that takes the id of another one", async () => {
     const stranger = await group.cluster.node("manager");
-    const { call, ended, hello } = stream(stranger.tls);
-    call.write(RaftFrame.create({ hello: hello(other.member.raftId, stranger.nodeId) }));
-    assert.equal(await ended, status.PERMISSION_DENIED);
+    assert.equal(await answerTo(stranger, { as: other.member.raftId }), "permission-denied");
+  });
+
+  it("refuses a worker, and hears nothing of a manager of another cluster", async () => {
+    const worker = await group.cluster.node("worker");
+    assert.equal(await answerTo(worker, { as: 4711 }), "permission-denied");
+    const elsewhere = await (await testCluster()).node("manager");
+    // It is told to trust this cluster; this cluster does not trust it.
+    const tls = { ...elsewhere.tls, roots: group.cluster.root.certificate };
+    await assert.rejects(answerTo({ ...elsewhere, tls }, { as: 4711 }));
   });
 
   it("hears nobody who speaks for another member", async () => {
     const stranger = await group.cluster.node("manager");
     const { term } = follower.host.leadership();
-    const { call, ended, hello } = stream(stranger.tls);
     const spoken = message({
       type: "app",
       to: follower.member.raftId,
       from: other.member.raftId,
       term: term + 100,
     });
-    call.write(
-      RaftFrame.create({ hello: hello(4711, stranger.nodeId), messages: [wireMessage(spoken)] }),
-    );
-    assert.equal(await ended, status.OK);
+    const messages = [wireMessage(spoken)];
+    assert.equal(await answerTo(stranger, { as: 4711, messages }), "hello");
     await (await group.leader()).put("after");
     await group.same("after");
     assert.equal(follower.host.leadership().term, term);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { message } from "../../../../manager/raft/core/message.ts";
 import type { Entry } from "../../../../manager/raft/core/types.ts";
 import { FrameWriter } from "../../../../manager/raft/frame-writer.ts";
+import { frameLengthBytes } from "../../../../manager/raft/peer-stream.ts";
 import { coreMessage, wireMessage } from "../../../../manager/raft/wire.ts";
 import { RaftFrame } from "../../../../src/common/api/generated/api.ts";
 
@@ -15,7 +16,11 @@ const entry = (index: number, fields: Partial<Entry> = {}): Entry => ({
 });
 const append = (to: number, entries: readonly Entry[]) =>
   message({ type: "app", to, from: 1, term: 3, logTerm: 2, index: 6, entries, commit: 5 });
-const read = (frame: Uint8Array) => RaftFrame.decode(frame).messages.map(coreMessage);
+const decoded = (bytes: Uint8Array) => RaftFrame.decode(bytes).messages.map(coreMessage);
+const read = (frame: Buffer) => {
+  assert.equal(frame.readUInt32BE(0), frame.length - frameLengthBytes);
+  return decoded(frame.subarray(frameLengthBytes));
+};
 
 describe("manager/raft/frame-writer", () => {
   it("writes what the generated code reads", () => {
@@ -29,7 +34,7 @@ describe("manager/raft/frame-writer", () => {
       message({ type: "vote", to: 2, from: 1, term: 4, index: 9, context: Buffer.from("c") }),
       append(2, []),
     ];
-    const plain = read(
+    const plain = decoded(
       RaftFrame.encode(RaftFrame.create({ messages: messages.map((one) => wireMessage(one)) })),
     );
     assert.deepEqual(read(new FrameWriter().frame(messages)), plain);

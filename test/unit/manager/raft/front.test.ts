@@ -36,6 +36,7 @@ describe("manager/raft/front", () => {
         raft.push(socket);
         relay.emit("raft", socket);
       },
+      onRaftStream: (socket) => relay.emit("stream", socket),
       log: silentLog,
       helloTimeoutMs: 50,
     });
@@ -58,6 +59,13 @@ describe("manager/raft/front", () => {
     socket.resume();
     const [data] = (await once(socket, "data")) as [Buffer];
     assert.equal(data[0], 22);
+    socket.destroy();
+  });
+
+  it("tells their streams from their calls", async () => {
+    client("skep-raft-stream");
+    const [socket] = (await once(relay, "stream")) as [Socket];
+    assert.deepEqual(raft, []);
     socket.destroy();
   });
 
@@ -139,6 +147,7 @@ describe("manager/raft/front", () => {
         listen: { host: "127.0.0.1", port: front.address.port },
         relayPath: "",
         onRaft: () => {},
+        onRaftStream: () => {},
         log: silentLog,
       }),
       (e) => hasCode(e, "unavailable"),
