@@ -1,13 +1,14 @@
 /**
  * The folder of the Raft log's segments: every call on the file system that `log-database.ts` makes.
  *
- * What is created or written is durable when the promise resolves: files are opened with O_DSYNC, so that one trip through the
- * thread pool writes and syncs. Tests put a failing or crashing one in its place.
+ * What is created or written is durable when the promise resolves: files are opened with O_DSYNC, so that one call
+ * writes and syncs. Small writes are made at once while the disk is fast (`write-pace.ts`). Tests put a failing or crashing one in its place.
  */
-import { constants, write } from "node:fs";
+import { constants, write, writeSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type FolderLock, lockFolder } from "./log-lock.ts";
+import { WritePace } from "./write-pace.ts";
 
 /** A segment that is being written. */
 export interface SegmentFile {
@@ -62,6 +63,7 @@ const writeFlags = constants.O_WRONLY | constants.O_DSYNC;
 class FolderFiles implements LogFiles {
   readonly #path: string;
   readonly #lock: FolderLock;
+  readonly #pace = new WritePace();
 
   constructor(path: string, lock: FolderLock) {
     this.#path = path;
@@ -79,7 +81,7 @@ class FolderFiles implements LogFiles {
   async create(name: string, bytes: Uint8Array): Promise<SegmentFile> {
     const beside = join(this.#path, name + unfinishedSuffix);
     const flags = writeFlags | constants.O_CREAT | constants.O_TRUNC;
-    const file = new OpenSegment(await open(beside, flags, 0o600));
+    const file = new OpenSegment(await open(beside, flags, 0o600), this.#pace);
     try {
       await file.write(bytes, 0);
       await rename(beside, join(this.#path, name));
@@ -93,7 +95,7 @@ class FolderFiles implements LogFiles {
   }
 
   async open(name: string): Promise<SegmentFile> {
-    return new OpenSegment(await open(join(this.#path, name), writeFlags));
+    return new OpenSegment(await open(join(this.#path, name), writeFlags), this.#pace);
   }
 
   remove(name: string): Promise<void> {
@@ -111,21 +113,38 @@ class FolderFiles implements LogFiles {
 
 class OpenSegment implements SegmentFile {
   readonly #file: FileHandle;
+  readonly #pace: WritePace;
 
-  constructor(file: FileHandle) {
+  constructor(file: FileHandle, pace: WritePace) {
     this.#file = file;
+    this.#pace = pace;
   }
 
   async write(bytes: Uint8Array, at: number): Promise<void> {
     // A write that stops short was stopped by something: the next one says by what.
     for (let done = 0; done < bytes.length; ) {
-      const written = await writeAt(this.#file.fd, bytes, { from: done, at: at + done });
+      const left = { from: done, at: at + done };
+      const written = this.#pace.isDirect(bytes.length - done)
+        ? this.#writeNow(bytes, left)
+        : await writeAt(this.#file.fd, bytes, left);
       if (written === 0) {
         throw Object.assign(new Error("no space left on device: nothing was written"), {
           code: "ENOSPC",
         });
       }
       done += written;
+    }
+  }
+
+  #writeNow(
+    bytes: Uint8Array,
+    { from, at }: { readonly from: number; readonly at: number },
+  ): number {
+    const start = performance.now();
+    try {
+      return writeSync(this.#file.fd, bytes, from, bytes.length - from, at);
+    } finally {
+      this.#pace.took(performance.now() - start);
     }
   }
 

@@ -1,0 +1,66 @@
+/** Facts about who writes the log: the Raft thread on a fast disk, the thread pool on a slow one. */
+import assert from "node:assert/strict";
+import {
+  directAverageMsMax,
+  directBytesMax,
+  pauseWritesMax,
+  pauseWritesMin,
+  WritePace,
+} from "../../../../manager/raft/write-pace.ts";
+
+const slow = 20;
+
+/** Writes that the pool makes before the next direct one. */
+function pooled(pace: WritePace): number {
+  let count = 0;
+  while (!pace.isDirect(1)) count++;
+  return count;
+}
+
+describe("manager/raft/write-pace", () => {
+  it("writes directly while that is quick, a late one now and then included", () => {
+    const pace = new WritePace();
+    for (let n = 0; n < 10_000; n++) {
+      assert.ok(pace.isDirect(300));
+      pace.took(n % 100 === 50 ? slow : 0.06);
+    }
+  });
+
+  it("leaves large writes to the pool", () => {
+    const pace = new WritePace();
+    assert.ok(!pace.isDirect(directBytesMax + 1));
+    assert.ok(pace.isDirect(directBytesMax));
+  });
+
+  it("leaves a slow disk to the pool after its first write, and tries ever more rarely", () => {
+    const pace = new WritePace();
+    const pauses: number[] = [];
+    for (let n = 0; n < 9; n++) {
+      assert.ok(pace.isDirect(1));
+      pace.took(slow);
+      pauses.push(pooled(pace));
+    }
+    assert.deepEqual(pauses, [16, 32, 64, 128, 256, 512, 1_024, 1_024, 1_024]);
+    assert.equal(pauses[0], pauseWritesMin);
+    assert.equal(pauses.at(-1), pauseWritesMax);
+  });
+
+  it("leaves a disk that becomes slow to the pool within some writes", () => {
+    const pace = new WritePace();
+    for (let n = 0; n < 5_000; n++) pace.took(0.06);
+    let count = 0;
+    for (; pace.isDirect(1); count++) pace.took(2 * directAverageMsMax);
+    assert.ok(count < 16, `${count}`);
+  });
+
+  it("is soon tried again when it had been quick for long", () => {
+    const pace = new WritePace();
+    for (let n = 0; n < 3; n++) {
+      pace.took(slow);
+      pooled(pace);
+    }
+    for (let n = 0; n < 5_000; n++) pace.took(0.06);
+    for (let n = 0; n < 2; n++) pace.took(slow);
+    assert.equal(pooled(pace), pauseWritesMin);
+  });
+});
