@@ -197,7 +197,7 @@ export class RaftStorage {
     this.#snapshotSource = source;
   }
 
-  /** Makes `write` durable, then shows it in the tail. Commit alone is kept until the next write or `settle`. */
+  /** Makes `write` durable, then shows it in the tail. How far is committed is kept until `settle` or a write without entries. */
   write(write: LogWrite): Promise<void> {
     return this.#exclusive(() => this.#write(write));
   }
@@ -278,7 +278,11 @@ export class RaftStorage {
       this.#hardState = hard;
       return;
     }
-    const operations: LogOperation[] = [this.#putHardState(hard)];
+    const operations: LogOperation[] = [];
+    // How far is committed is found again, and sealing it costs as much as sealing a small entry: with entries alone it is
+    // left to `settle`.
+    const putsHard = voteChanged || write.entries.length === 0 || write.snapshot !== undefined;
+    if (putsHard) operations.push(this.#putHardState(hard));
     if (write.config) operations.push(this.#put("config", RaftSnapshotMeta.encode(write.config)));
     const after = write.snapshot
       ? await this.#restoreOperations(write.snapshot, operations)
@@ -291,7 +295,7 @@ export class RaftStorage {
         throw error;
       });
     this.#hardState = hard;
-    this.#writtenCommit = hard.commit;
+    if (putsHard) this.#writtenCommit = hard.commit;
     this.#records = records;
     this.#anchorChain = after.anchorChain;
     if (write.config) this.#loaded = { ...this.#loaded, config: write.config };

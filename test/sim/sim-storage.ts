@@ -126,7 +126,10 @@ export class SimStorage implements MemberStorage {
     const floor = this.#disk.floor.place.index;
     if (write.snapshot !== undefined) await this.#lowerFloor(this.tail.firstIndex() - 1);
     else if (first !== undefined && first.index <= floor) await this.#lowerFloor(first.index - 1);
-    await this.#put({ database: "log", apply: () => this.#store(write, hard) }).catch(
+    // With entries alone, how far is committed is left to `settle`.
+    const putsHard = voteChanged || first === undefined || write.snapshot !== undefined;
+    const stored = () => (putsHard ? hard : this.#disk.log.hardState);
+    await this.#put({ database: "log", apply: () => this.#store(write, stored()) }).catch(
       (error: unknown) => {
         this.#isBroken = true;
         throw error;

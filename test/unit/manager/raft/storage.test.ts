@@ -185,6 +185,23 @@ describe("manager/raft/storage", () => {
     assert.deepEqual((await open()).hardState, { term: 2, vote: 9, commit: 2 });
   });
 
+  it("writes how far is committed once a period, not with every entry", async () => {
+    const storage = await begun();
+    const hardState = (commit: number) => ({ term: 1, vote: 0, commit });
+    await storage.write({ entries: entries(2, 2), hardState: hardState(2) });
+    await storage.settle();
+    await storage.write({ entries: entries(3, 3), hardState: hardState(3) });
+    assert.deepEqual(storage.hardState, hardState(3));
+    await mkdir(join(dir, "crashed"));
+    for (const name of ["log", "floor"]) {
+      await cp(join(dir, name), join(dir, "crashed", name), { recursive: true });
+    }
+    const again = await open({ dir: join(dir, "crashed") });
+    assert.equal(again.loss, undefined);
+    assert.deepEqual(again.hardState, hardState(2));
+    assert.deepEqual(texts(again), ["2/1 entry 2", "3/1 entry 3"]);
+  });
+
   it("reseals everything under a new key", async () => {
     const storage = await begun();
     await storage.write({ entries: entries(2, 9) });
