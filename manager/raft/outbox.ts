@@ -15,7 +15,8 @@ const delayMs = 5;
 /** The outbox. */
 export class Outbox {
   readonly #send: PostToMain;
-  #later: ToMain[] = [];
+  #later: { readonly message: ToMain; readonly transfer?: readonly ArrayBuffer[] | undefined }[] =
+    [];
   #timed = false;
 
   constructor(send: PostToMain) {
@@ -29,8 +30,8 @@ export class Outbox {
   }
 
   /** Posts this with the next message, or a little later. */
-  postLater(message: ToMain): void {
-    this.#later.push(message);
+  postLater(message: ToMain, transfer?: readonly ArrayBuffer[]): void {
+    this.#later.push({ message, transfer });
     if (this.#timed) return;
     this.#timed = true;
     setTimeout(() => {
@@ -43,6 +44,6 @@ export class Outbox {
     if (this.#later.length === 0) return;
     const messages = this.#later;
     this.#later = [];
-    for (const message of messages) this.#send(message);
+    for (const { message, transfer } of messages) this.#send(message, transfer);
   }
 }

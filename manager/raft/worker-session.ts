@@ -62,6 +62,9 @@ export class WorkerSession {
   #front: Front | undefined;
   #self: RaftMember;
   #appliedIndex: number;
+  #leads = false;
+  /** The highest index that a reader on the main thread waits for, or has waited for. */
+  #readPoint = 0;
   /** Why the log cannot be written, while it cannot. */
   #stalled: string | undefined;
   /** How little room there is, while there is too little. */
@@ -146,7 +149,10 @@ export class WorkerSession {
         return;
       case "read":
         this.#node.readIndex().then(
-          (index) => this.#post({ type: "read-point", id: message.id, index }),
+          (index) => {
+            this.#readPoint = Math.max(this.#readPoint, index);
+            this.#post({ type: "read-point", id: message.id, index });
+          },
           (error) => this.#post({ type: "read-failed", id: message.id, error: errorData(error) }),
         );
         return;
@@ -343,7 +349,8 @@ export class WorkerSession {
       sendSnapshot: (message) => this.#snapshotter.send(message),
       committed: (batch) => this.#postCommitted(batch),
       leadership: ({ term, leader, role, readyIndex }) => {
-        this.#post({ type: "leadership", term, leader, leads: role === "leader", readyIndex });
+        this.#leads = role === "leader";
+        this.#post({ type: "leadership", term, leader, leads: this.#leads, readyIndex });
         this.#report.update(this.#node, this.#transport, this.#storage);
       },
       membership: (membership) => this.#membersChanged(membership),
@@ -452,7 +459,11 @@ export class WorkerSession {
       at += data?.length ?? 0;
     }
     const message = { type: "committed", lastIndex: batch.lastIndex, meta, bytes } as const;
-    this.#post(message, [meta.buffer, bytes.buffer]);
+    const transfer = [meta.buffer, bytes.buffer];
+    // Of a follower nobody waits for it but readers; to wake the main thread now would delay what the leader waits for.
+    const isAwaited = this.#leads || (batch.entries[0]?.index ?? 0) <= this.#readPoint;
+    if (isAwaited) this.#post(message, transfer);
+    else this.#outbox.postLater(message, transfer);
   }
 
   /** Gives up the log that lost entries and begins anew under another id. */
