@@ -3,15 +3,8 @@
  * wanted. Answers the messages of its parent.
  */
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
-import { Manager } from "../manager/manager.ts";
-import { ManagerState } from "../manager/manager-state.ts";
-import { seedObjects } from "../manager/seed.ts";
 import {
-  ClusterSpec,
   ContainerSpec,
   ControlService,
   CreateServiceRequest,
@@ -21,15 +14,12 @@ import {
   ServiceSpec as ServiceSpecCodec,
   TaskSpec,
 } from "../src/common/api/generated/api.ts";
-import { systemClock } from "../src/common/clock/clock.ts";
-import { type Issuer, issueNodeCertificate } from "../src/common/identity/certificate.ts";
-import { createKey, publicKeyOf } from "../src/common/identity/key.ts";
-import { createRequest } from "../src/common/identity/request.ts";
-import { createRootCa, rootDigest } from "../src/common/identity/root.ts";
-import { newId, newRaftId } from "../src/common/ids/ids.ts";
-import { newLog } from "../src/common/log/log.ts";
+import type { Issuer } from "../src/common/identity/certificate.ts";
+import { newId } from "../src/common/ids/ids.ts";
 import { systemRandom } from "../src/common/random/random.ts";
 import { freePort } from "../test/support/test-nodes.ts";
+import { type BenchManager, startBenchManager } from "./bench-manager.ts";
+import { answerParent } from "./child.ts";
 
 /** What the manager is asked. */
 export type ManagerRequest =
@@ -63,12 +53,8 @@ export interface ServiceRun {
   readonly tookMs: number;
 }
 
-const dayMs = 24 * 3600_000;
-
-class BenchManager {
-  #folder = "";
-  #manager: Manager | undefined;
-  #state: ManagerState | undefined;
+class DispatchManager {
+  #bench: BenchManager | undefined;
   #cpuBefore = process.cpuUsage();
   readonly #delay: IntervalHistogram = monitorEventLoopDelay({ resolution: 2 });
 
@@ -86,51 +72,11 @@ class BenchManager {
   }
 
   async #start(nodes: number): Promise<StartedManager> {
-    this.#folder = await mkdtemp(join(tmpdir(), "skep-dispatch-"));
-    const port = await freePort();
-    const member = { raftId: newRaftId(systemRandom), nodeId: newId(systemRandom) };
-    const address = `127.0.0.1:${port}`;
-    const clusterId = newId(systemRandom);
-    const root = await createRootCa({ nowMs: Date.now() - dayMs, random: systemRandom });
-    const log = newLog((line) => process.stderr.write(`${line}\n`), { level: "warn" });
-    const tools = { clock: systemClock, random: systemRandom, log };
-    const folder = join(this.#folder, "raft");
-    const keysPath = join(this.#folder, "keys.json");
-    const nodeKey = systemRandom.bytes(32);
-    this.#state = await ManagerState.open({ folder, keysPath, nodeKey, ...tools });
-    const key = await createKey();
-    const issued = issueNodeCertificate({
-      issuer: root,
-      publicKey: publicKeyOf(key),
-      nodeId: member.nodeId,
-      role: "manager",
-      clusterId,
-      nowMs: Date.now(),
-      lifeMs: dayMs,
-      serial: systemRandom.bytes(16),
-    });
-    this.#manager = await Manager.start({
-      state: this.#state,
-      folder,
-      member: { ...member, address },
-      clusterId,
-      listen: { host: "127.0.0.1", port },
-      relayPath: join(this.#folder, "relay.sock"),
-      tls: { key, certificate: issued.certificate, roots: root.certificate },
-      start: {
-        kind: "bootstrap",
-        seed: seed({ root, clusterId, address, key, ...member, issued }),
-      },
-      profile: "normal",
-      registry: { resolve: async () => ({ digest: `sha256:${"0".repeat(64)}`, platforms: [] }) },
-      onKeys: async () => {},
-      onRemoved: () => {},
-      ...tools,
-    });
-    await this.#manager.ready(AbortSignal.timeout(20_000));
+    this.#bench = await startBenchManager({ host: "127.0.0.1", port: await freePort() });
+    const { address, nodeId, clusterId, root } = this.#bench;
     const nodeIds = await this.#addNodes(nodes);
     this.#delay.enable();
-    return { address, nodeId: member.nodeId, clusterId, root, nodeIds };
+    return { address, nodeId, clusterId, root, nodeIds };
   }
 
   async #addNodes(count: number): Promise<string[]> {
@@ -142,7 +88,7 @@ class BenchManager {
         description: NodeDescription.create({ hostname: `hollow${i}` }),
       }),
     );
-    await this.#state?.store.batch(nodes, (tx, node) => tx.create("node", node));
+    await this.#bench?.store.batch(nodes, (tx, node) => tx.create("node", node));
     return nodes.map(({ id }) => id);
   }
 
@@ -162,14 +108,14 @@ class BenchManager {
 
   /** Makes a service; resolves once all its tasks run, as the tables have it. */
   async #service(replicas: number): Promise<ServiceRun> {
-    const { store } = this.#state ?? {};
-    if (store === undefined || this.#manager === undefined) throw new Error("not started");
+    if (this.#bench === undefined) throw new Error("not started");
+    const { store, manager } = this.#bench;
     const begin = performance.now();
     const spec = serviceSpec(replicas);
     const running = new Set<string>();
     const stop = new AbortController();
     const watch = store.watch({ table: "task" }, { signal: stop.signal });
-    await this.#manager.call(
+    await manager.call(
       ControlService.createService,
       CreateServiceRequest.create({ spec, id: newId(systemRandom) }),
       AbortSignal.timeout(20_000),
@@ -191,51 +137,12 @@ class BenchManager {
   }
 
   async #stop(): Promise<void> {
-    await this.#manager?.stop({ transfer: false });
-    await rm(this.#folder, { recursive: true, force: true });
+    await this.#bench?.stop();
   }
 }
 
 function cpuMs({ user, system }: NodeJS.CpuUsage): number {
   return (user + system) / 1000;
-}
-
-function seed(o: {
-  readonly root: Issuer;
-  readonly clusterId: string;
-  readonly address: string;
-  readonly key: string;
-  readonly raftId: number;
-  readonly nodeId: string;
-  readonly issued: { readonly certificate: string; readonly notAfterMs: number };
-}): ReturnType<typeof seedObjects> {
-  return seedObjects({
-    clusterId: o.clusterId,
-    spec: ClusterSpec.create({}),
-    rootCa: {
-      key: o.root.key,
-      certificate: o.root.certificate,
-      digest: rootDigest(o.root.certificate),
-    },
-    joinTokens: { worker: "", manager: "" },
-    unlockKey: undefined,
-    defaultAddressPool: [],
-    subnetSize: 24,
-    dataPathPort: 0,
-    node: {
-      id: o.nodeId,
-      // Tasks are for the hollow agents: the manager's own node has none.
-      availability: "drain",
-      description: NodeDescription.create({ hostname: "manager" }),
-      address: "127.0.0.1",
-      dataPathAddress: "127.0.0.1",
-      raftId: o.raftId,
-      managerAddress: o.address,
-      csr: createRequest(o.key),
-      ...o.issued,
-    },
-    networkIds: [newId(systemRandom), newId(systemRandom), newId(systemRandom)],
-  });
 }
 
 function serviceSpec(replicas: number): ServiceSpec {
@@ -252,10 +159,5 @@ function serviceSpec(replicas: number): ServiceSpec {
   });
 }
 
-const manager = new BenchManager();
-process.on("message", ({ id, request }: { id: number; request: ManagerRequest }) => {
-  manager.handle(request).then(
-    (answer) => process.send?.({ id, answer }),
-    (error: unknown) => process.send?.({ id, error: String(error) }),
-  );
-});
+const manager = new DispatchManager();
+answerParent((request: ManagerRequest) => manager.handle(request));

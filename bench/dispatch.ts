@@ -2,9 +2,8 @@
  * Measures the dispatcher (issue B6): thousands of hollow agents, in processes of their own, with real sessions on one
  * manager; then a service of many tasks from its creation to the last RUNNING in the manager's tables.
  */
-import { type ChildProcess, fork } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { Child } from "./child.ts";
 import type { AgentsRequest } from "./dispatch-agents.ts";
 import type { ManagerRequest, Sample, ServiceRun, StartedManager } from "./dispatch-manager.ts";
 import type { BenchOptions, BenchResult } from "./main.ts";
@@ -19,10 +18,10 @@ const settleMs = 10_000;
 /** Runs the benchmark. */
 export async function run(options: BenchOptions): Promise<BenchResult> {
   const count = options.quick ? 200 : 5_000;
-  const manager = new Child<ManagerRequest>("dispatch-manager", ["--expose-gc"]);
+  const manager = new Child<ManagerRequest>("dispatch-manager", { flags: ["--expose-gc"] });
   const agents = Array.from(
     { length: agentProcesses },
-    () => new Child<AgentsRequest>("dispatch-agents", []),
+    () => new Child<AgentsRequest>("dispatch-agents"),
   );
   try {
     const started = await manager.ask<StartedManager>({ type: "start", nodes: count });
@@ -59,42 +58,5 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   } finally {
     for (const child of agents) child.end();
     await manager.ask({ type: "stop" }).finally(() => manager.end());
-  }
-}
-
-/** A process that answers requests. */
-class Child<Q> {
-  readonly #process: ChildProcess;
-  readonly #waiting = new Map<
-    number,
-    { resolve: (answer: unknown) => void; reject: (error: Error) => void }
-  >();
-  #next = 1;
-
-  constructor(name: string, execArgv: readonly string[]) {
-    const path = fileURLToPath(new URL(`./${name}.js`, import.meta.url));
-    this.#process = fork(path, { execArgv: [...execArgv] });
-    this.#process.on("message", (message) => {
-      const { id, answer, error } = message as { id: number; answer: unknown; error?: string };
-      const waiter = this.#waiting.get(id);
-      this.#waiting.delete(id);
-      if (error === undefined) waiter?.resolve(answer);
-      else waiter?.reject(new Error(`${name}: ${error}`));
-    });
-    this.#process.once("exit", (code) => {
-      for (const { reject } of this.#waiting.values()) reject(new Error(`${name} ended: ${code}`));
-    });
-  }
-
-  ask<R>(request: Q): Promise<R> {
-    const id = this.#next++;
-    return new Promise<R>((resolve, reject) => {
-      this.#waiting.set(id, { resolve: (answer) => resolve(answer as R), reject });
-      this.#process.send({ id, request });
-    });
-  }
-
-  end(): void {
-    this.#process.kill("SIGKILL");
   }
 }

@@ -35,7 +35,7 @@ const names = [
 const parts: Readonly<Record<string, readonly string[]>> = {
   raft: ["raft", "etcd"],
   containers: ["containers", "service"],
-  network: ["network", "network-rules"],
+  network: ["network", "network-change", "network-plan", "network-rules"],
 };
 
 const { values, positionals } = parseArgs({
