@@ -56,6 +56,8 @@ export interface SessionIdentity {
   readonly nodeId: string;
   readonly advertiseAddress: string;
   readonly dataPathAddress: string;
+  /** Of the node's devices, as far as they are known. */
+  readonly ownAddresses?: readonly string[];
 }
 
 /** Until a manager has said otherwise, milliseconds; Docker's default. */
@@ -190,7 +192,7 @@ export class Session {
       end = resolve;
     });
     try {
-      const { advertiseAddress, dataPathAddress } = this.#ports.identity();
+      const { advertiseAddress, dataPathAddress, ownAddresses = [] } = this.#ports.identity();
       stream.send(
         AgentMessage.create({
           hello: {
@@ -198,6 +200,7 @@ export class Session {
             advertiseAddress,
             dataPathAddress,
             seenIndex: this.#seenIndex,
+            ownAddresses: [...ownAddresses],
           },
         }),
       );

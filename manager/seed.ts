@@ -79,11 +79,16 @@ function seedCluster(seed: ClusterSeed): Cluster {
     featureLevel: 1,
     defaultAddressPool: seed.defaultAddressPool,
     subnetSize: seed.subnetSize,
-    vxlanUdpPort: seed.dataPathPort === 0 ? dataPathPortDefault : seed.dataPathPort,
+    vxlanUdpPort: vxlanPortOf(seed),
   });
 }
 
-function seedNode({ node, rootCa }: ClusterSeed): Node {
+function vxlanPortOf({ dataPathPort }: ClusterSeed): number {
+  return dataPathPort === 0 ? dataPathPortDefault : dataPathPort;
+}
+
+function seedNode(seed: ClusterSeed): Node {
+  const { node, rootCa } = seed;
   return Node.create({
     id: node.id,
     spec: {
@@ -107,6 +112,7 @@ function seedNode({ node, rootCa }: ClusterSeed): Node {
     role: "manager",
     membership: "accepted",
     number: 1,
+    vxlanUdpPort: vxlanPortOf(seed),
     dataPathAddress: node.dataPathAddress,
   });
 }

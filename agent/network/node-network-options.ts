@@ -17,6 +17,8 @@ export interface NodeNetworkOptions {
   readonly host?: string;
   /** Where this node's key for encrypted networks is kept. */
   readonly keyFile: string;
+  /** From when the managers tell of the node's next key until it is used, milliseconds. */
+  readonly keyHoldMs?: number;
   /** Networks of the node itself. */
   readonly local: Pick<
     LocalNetworks,

@@ -19,9 +19,9 @@ import {
 } from "../../src/common/limits/network.ts";
 import { apply, type Failure } from "./apply.ts";
 import { asksNames } from "./asks-names.ts";
-import type { ClusterState } from "./cluster-state.ts";
 import { diff, isNothing } from "./diff.ts";
 import { drain } from "./drain/drain.ts";
+import { isEncrypted } from "./encrypted.ts";
 import { look } from "./explain/look.ts";
 import { GatewayPool } from "./gateway-pool.ts";
 import { HostSettings } from "./host-settings.ts";
@@ -37,12 +37,12 @@ import { containerNameServer, NodeNames } from "./node-names.ts";
 import type { NodeNetworkOptions } from "./node-network-options.ts";
 import { type NodeRules, newNodeRules, ownTables, type RulesInput } from "./node-rules.ts";
 import { localInput, type SwarmJoin, sandboxOf, servicePorts, swarmPlaces } from "./places.ts";
-import { type PlanInput, plan } from "./plan.ts";
-import { wireguardAddress } from "./pools.ts";
+import { plan } from "./plan.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { SandboxStore } from "./sandbox-store.ts";
 import { SwarmJoins } from "./swarm-joins.ts";
 import { SwarmMembers } from "./swarm-members.ts";
+import { Tunnel } from "./tunnel.ts";
 import { Wireguard } from "./wireguard.ts";
 
 /** The data path. */
@@ -55,6 +55,7 @@ export class NodeNetwork implements DataPath {
   readonly #rules: NodeRules;
   readonly #names: NodeNames;
   readonly #wireguard: Wireguard;
+  readonly #tunnel: Tunnel;
   readonly #joins: SwarmJoins;
   readonly #members: SwarmMembers;
   readonly #pool: GatewayPool;
@@ -73,8 +74,6 @@ export class NodeNetwork implements DataPath {
   /** When nothing needed the data path any more, monotonic; undefined while something does. */
   #idleSince: number | undefined;
   #isUp = false;
-  /** Whether there may be a tunnel. */
-  #isSecure = true;
   readonly #stopping = new AbortController();
   /** What the last pass began with. */
   #input: RulesInput | undefined;
@@ -111,6 +110,7 @@ export class NodeNetwork implements DataPath {
         this.#kick();
       },
     });
+    this.#tunnel = new Tunnel(this.#wireguard, options.log);
     this.#names = new NodeNames({
       ...options,
       source: options.cluster,
@@ -145,6 +145,16 @@ export class NodeNetwork implements DataPath {
     return this.#wireguard.publicKey();
   }
 
+  /** The key that will follow; empty unless it is about to change. */
+  nextPublicKey(): Uint8Array {
+    return this.#wireguard.nextPublicKey();
+  }
+
+  /** Begins to change the key with which others reach this node in encrypted networks. */
+  rotateKey(): void {
+    this.#wireguard.rotate();
+  }
+
   /** Keeps the kernel as it should be until the signal aborts. Never rejects. */
   async run(signal: AbortSignal): Promise<void> {
     const { cluster, clock } = this.#o;
@@ -168,6 +178,7 @@ export class NodeNetwork implements DataPath {
       retryMs = isWell ? networkRetryMs : Math.min(2 * retryMs, networkLookMs);
       const now = clock.monotonic();
       const pauses = [lookAt - now, isWell ? Infinity : retryMs, this.#idleLeftMs(now)];
+      pauses.push(this.#wireguard.dueMs());
       await this.#pause(Math.min(...pauses), signal);
       if (clock.monotonic() < lookAt) continue;
       lookAt = clock.monotonic() + networkLookMs;
@@ -241,7 +252,7 @@ export class NodeNetwork implements DataPath {
     try {
       const joins = await this.#joins.of(container, signal);
       const sandbox = this.#placed(container, joins, local);
-      if (sandbox.overlays.some(({ encrypted }) => encrypted)) this.#wireguard.check();
+      if (joins.some(({ network }) => isEncrypted(network))) this.#wireguard.check();
       await this.#add(sandbox);
       const hasNames = this.#names.place !== undefined && asksNames(sandbox);
       return {
@@ -474,10 +485,12 @@ export class NodeNetwork implements DataPath {
     const state = cluster.current();
     const sandboxes = [...this.#sandboxes.values()];
     const known = await this.#kernel.facts(state.self?.address ?? "", this.#applied === undefined);
+    const { secure, isNew } = await this.#tunnel.place(state, sandboxes, known.underlay.mtu);
+    if (isNew) this.#applied = undefined;
     return {
       instance,
       ...known,
-      secure: await this.#secure(state, known.underlay.mtu),
+      secure,
       cluster: state,
       sandboxes,
       ...localInput(local.list(), sandboxes, known.underlay.mtu),
@@ -485,32 +498,6 @@ export class NodeNetwork implements DataPath {
       ports: local.ports(),
       dns: this.#names.place,
     };
-  }
-
-  /** The tunnel of encrypted networks, while a container is in one. Without it nothing of theirs leaves the node. */
-  async #secure(state: ClusterState, mtu: number): Promise<PlanInput["secure"]> {
-    const { self, peers } = state;
-    const isUsed = [...this.#sandboxes.values()].some(({ overlays }) =>
-      overlays.some(({ encrypted }) => encrypted),
-    );
-    if (!isUsed) {
-      if (this.#isSecure) await this.#wireguard.remove();
-      this.#isSecure = false;
-      return undefined;
-    }
-    this.#isSecure = true;
-    // After a start it is as it was, until the managers are heard.
-    if (self === undefined) return undefined;
-    try {
-      const others = [...peers.values()].filter(({ nodeId }) => nodeId !== self.nodeId);
-      const isNew = await this.#wireguard.ensure(self, others, mtu);
-      // The kernel took away what led through the one before.
-      if (isNew) this.#applied = undefined;
-      return { device: this.#wireguard.device, address: wireguardAddress(self.number) };
-    } catch (error) {
-      this.#o.log.error("encrypted networks reach no other node", { err: errorText(error) });
-      return undefined;
-    }
   }
 
   /** Namespaces that are to be there and are not; what was in them has to be made anew. */

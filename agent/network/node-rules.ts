@@ -13,6 +13,7 @@ import { ForwardKeeper } from "./nft/forward-keeper.ts";
 import {
   indexState,
   meshPorts,
+  meshPrefixes,
   peerAddresses,
   peerNumbers,
   publishedPorts,
@@ -24,7 +25,7 @@ import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
 import { PortWatch } from "./nft/port-watch.ts";
 import type { Table } from "./nft/table.ts";
 import { TaskTables } from "./nft/task-tables.ts";
-import { hasMesh, type LocalBridge, type PlanInput } from "./plan.ts";
+import { hasMesh, hasMeshLink, type LocalBridge, type PlanInput, portsOf } from "./plan.ts";
 import { Relays } from "./relay/relays.ts";
 import { wantedRelays } from "./relay/wanted.ts";
 import type { Sandbox } from "./sandbox.ts";
@@ -233,6 +234,7 @@ export class NodeRules {
       name: tables.guard(instance).name,
       uplink: uplinkDevice(instance),
       wireguard: secure?.device,
+      ports: portsOf(cluster),
       peers: peerAddresses(cluster),
     });
   }
@@ -287,7 +289,7 @@ function taskPlace(sandbox: Sandbox, input: RulesInput) {
 
 function meshRules(input: RulesInput, index: StateIndex): MeshRules {
   const { cluster, uplink, bridges, sandboxes, internalBridges, dns } = input;
-  const isMesh = hasMesh(cluster);
+  const isMesh = hasMeshLink(input);
   return {
     names: { mesh: tables.mesh.name, return: tables.return.name },
     devices: {
@@ -301,7 +303,8 @@ function meshRules(input: RulesInput, index: StateIndex): MeshRules {
     },
     entrance: { address: uplink.swarm, address6: uplink.swarm6 },
     peers: isMesh ? peerNumbers(cluster) : [],
-    ports: isMesh ? meshPorts(index) : [],
+    ports: hasMesh(cluster) ? meshPorts(index) : [],
+    inner: meshPrefixes(cluster),
     outward: sandboxes.flatMap(({ gateway: place }) =>
       place?.outward === true ? [place.address, place.address6] : [],
     ),

@@ -12,6 +12,7 @@ import type { Container, NetworkJoin } from "../../src/common/container/types.ts
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { contains, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { ClusterState } from "./cluster-state.ts";
+import { isEncrypted, optionsOf } from "./encrypted.ts";
 import type { TakenPort } from "./local/host-ports.ts";
 import type { Address } from "./model.ts";
 import { localBridge, localDevice } from "./names.ts";
@@ -86,10 +87,7 @@ function withoutGateway(place: BridgePlace): BridgePlace {
 }
 
 function overlayPlace(join: NetworkJoin, network: Network): OverlayPlace {
-  const options = {
-    ...network.spec?.driver?.options,
-    ...network.driverState?.options,
-  };
+  const options = optionsOf(network);
   const addresses = join.addresses.map((text) => placed(text, network));
   return {
     networkId: network.id,
@@ -97,7 +95,7 @@ function overlayPlace(join: NetworkJoin, network: Network): OverlayPlace {
     addresses,
     mac: join.macAddress || endpointMac(addresses.map(({ address }) => address)),
     mtu: Number(options["com.docker.network.driver.mtu"] ?? 0) || 0,
-    encrypted: options["encrypted"] !== undefined && options["encrypted"] !== "false",
+    encrypted: isEncrypted(network),
   };
 }
 

@@ -5,6 +5,7 @@
 import type { Network, NetworkEndpoint, NetworkPeer } from "../../src/common/api/generated/api.ts";
 import { parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { ClusterState } from "./cluster-state.ts";
+import { isEncrypted } from "./encrypted.ts";
 import {
   type Address,
   hostSpace,
@@ -36,14 +37,15 @@ import {
   gateway,
   ingress6Of,
   meshVni,
-  secureVxlanPort,
   transitAddress,
   transitAddress6,
   transitMac,
   transitPrefixLength,
   type Uplink,
   uplinkSlotOf,
-  vxlanPort,
+  type VxlanPorts,
+  vxlanPortsOf,
+  wireguardAddress,
 } from "./pools.ts";
 import { type ReachedNetwork, remoteEndpoints } from "./remote-endpoints.ts";
 import type { OverlayPlace, Sandbox } from "./sandbox.ts";
@@ -112,6 +114,23 @@ export function hasMesh({ self, services }: ClusterState): boolean {
     if (ports.some(({ publishMode }) => publishMode === "ingress")) return true;
   }
   return false;
+}
+
+/** Whether it leads to other nodes: an encrypted one does not while there is no tunnel, and then nothing of it leaves. */
+export function hasMeshLink({ cluster, secure }: Pick<PlanInput, "cluster" | "secure">): boolean {
+  return hasMesh(cluster) && (secure !== undefined || !isMeshEncrypted(cluster));
+}
+
+/** Whether what nodes pass on to each other for published ports travels inside WireGuard. */
+export function isMeshEncrypted({ networks }: ClusterState): boolean {
+  return [...networks.values()].some(
+    (network) => network.spec?.ingress === true && isEncrypted(network),
+  );
+}
+
+/** UDP ports of VXLAN in the cluster. */
+export function portsOf({ self }: ClusterState): VxlanPorts {
+  return vxlanPortsOf(self?.vxlanPort ?? 0);
 }
 
 function isNeeded({ sandboxes, bridges, cluster }: PlanInput): boolean {
@@ -259,6 +278,7 @@ function overlays({ sandboxes, underlay, secure, cluster }: PlanInput): Part {
       });
     }
   }
+  const ports = portsOf(cluster);
   const bridges: Link[] = [];
   const tunnels: Link[] = [];
   const reached = new Map<string, ReachedNetwork>();
@@ -270,8 +290,8 @@ function overlays({ sandboxes, underlay, secure, cluster }: PlanInput): Part {
     if (encrypted && secure === undefined) continue;
     const settings =
       encrypted && secure !== undefined
-        ? { id: vni, local: secure.address, port: secureVxlanPort, through: secure.device }
-        : { id: vni, local: underlay.address, port: vxlanPort, through: "" };
+        ? { id: vni, local: secure.address, port: ports.secure, through: secure.device }
+        : { id: vni, local: underlay.address, port: ports.plain, through: "" };
     const device = overlayTunnel(vni);
     const link = plainLink(device, "vxlan", mtu);
     tunnels.push({ ...link, master: overlayBridge(vni), vxlan: settings });
@@ -281,8 +301,13 @@ function overlays({ sandboxes, underlay, secure, cluster }: PlanInput): Part {
   return { links: [...bridges, ...tunnels, ...links], keyed };
 }
 
-/** The routed network between nodes that carries connections to published ports (network.md 5.2). */
+/** The published tasks of this node, and the way to those of others. */
 function mesh(input: PlanInput): Part {
+  return hasMeshLink(input) ? meshBetween(input) : { routes: ownMeshRoutes(input) };
+}
+
+/** The routed network between nodes that carries connections to published ports (network.md 5.2). */
+function meshBetween(input: PlanInput): Part {
   const { cluster, ipv6 } = input;
   const device = swarmDevices.mesh;
   const self = cluster.self as NetworkPeer;
@@ -304,10 +329,12 @@ function mesh(input: PlanInput): Part {
   return {
     links: [link],
     addresses,
-    forwarding: others.map(({ number, address }) => ({
+    forwarding: others.map((peer) => ({
       device,
-      mac: transitMac(number),
-      destination: canonical(address),
+      mac: transitMac(peer.number),
+      destination: isMeshEncrypted(cluster)
+        ? wireguardAddress(peer.number)
+        : canonical(peer.address),
     })),
     neighbours: [
       ...others.flatMap(({ number }) => [
@@ -317,7 +344,7 @@ function mesh(input: PlanInput): Part {
       ...(back.neighbours ?? []),
     ],
     rules: back.rules ?? [],
-    routes: [...(back.routes ?? []), ...meshRoutes(cluster, ipv6)],
+    routes: [...(back.routes ?? []), ...ownMeshRoutes(input), ...farMeshRoutes(cluster, ipv6)],
   };
 }
 
@@ -336,11 +363,16 @@ function vxlanOverhead({ address }: Underlay): number {
   return address.includes(":") ? 70 : 50;
 }
 
-function meshLink({ cluster, underlay }: PlanInput): Link {
+function meshLink({ cluster, underlay, secure }: PlanInput): Link {
+  const ports = portsOf(cluster);
+  const isSecure = isMeshEncrypted(cluster) && secure !== undefined;
+  const overhead = isSecure ? secureOverhead : vxlanOverhead(underlay);
   return {
-    ...plainLink(swarmDevices.mesh, "vxlan", underlay.mtu - vxlanOverhead(underlay)),
+    ...plainLink(swarmDevices.mesh, "vxlan", underlay.mtu - overhead),
     mac: transitMac(cluster.self?.number ?? 0),
-    vxlan: { id: meshVni, local: underlay.address, port: vxlanPort, through: "" },
+    vxlan: isSecure
+      ? { id: meshVni, local: secure.address, port: ports.secure, through: secure.device }
+      : { id: meshVni, local: underlay.address, port: ports.plain, through: "" },
   };
 }
 
@@ -387,25 +419,38 @@ function manyWaysBack(ipv6: boolean): Part {
   };
 }
 
-/** Where the published tasks are: each has one address in the whole mesh. */
-function meshRoutes(cluster: ClusterState, ipv6: boolean): Route[] {
-  const routes: Route[] = [];
-  for (const endpoint of cluster.endpoints.values()) {
-    const address = meshAddressOf(endpoint, cluster.networks);
-    if (address === undefined) continue;
-    const address6 = canonical(ingress6Of(address));
-    if (endpoint.nodeId === cluster.self?.nodeId) {
-      routes.push(route(swarmDevices.gateway, address));
-      if (ipv6) routes.push(route(swarmDevices.gateway, address6));
-      continue;
+/** Where the published tasks of other nodes are: each has one address in the whole mesh. */
+function farMeshRoutes(cluster: ClusterState, ipv6: boolean): Route[] {
+  return [...meshAddresses(cluster, false)].flatMap(([address, nodeId]) => {
+    const number = cluster.peers.get(nodeId)?.number ?? 0;
+    if (number === 0) return [];
+    const device = swarmDevices.mesh;
+    const far = [route(device, address, { via: transitAddress(number) })];
+    if (ipv6) {
+      const address6 = canonical(ingress6Of(address));
+      far.push(route(device, address6, { via: transitAddress6(number) }));
     }
-    const number = cluster.peers.get(endpoint.nodeId)?.number ?? 0;
-    if (number === 0) continue;
-    routes.push(route(swarmDevices.mesh, address, { via: transitAddress(number) }));
-    if (!ipv6) continue;
-    routes.push(route(swarmDevices.mesh, address6, { via: transitAddress6(number) }));
+    return far;
+  });
+}
+
+/** Those of this node. */
+function ownMeshRoutes({ cluster, ipv6 }: PlanInput): Route[] {
+  return [...meshAddresses(cluster, true).keys()].flatMap((address) => {
+    const own = [address, ...(ipv6 ? [canonical(ingress6Of(address))] : [])];
+    return own.map((one) => route(swarmDevices.gateway, one));
+  });
+}
+
+/** Addresses of published tasks with their nodes. @param own Of this node, or of the others. */
+function meshAddresses(cluster: ClusterState, own: boolean): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const endpoint of cluster.endpoints.values()) {
+    if ((endpoint.nodeId === cluster.self?.nodeId) !== own) continue;
+    const address = meshAddressOf(endpoint, cluster.networks);
+    if (address !== undefined) found.set(address, endpoint.nodeId);
   }
-  return routes;
+  return found;
 }
 
 /** The address of a task in the routing mesh; undefined when it publishes nothing there. */

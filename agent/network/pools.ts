@@ -58,10 +58,23 @@ export const ingress6Prefix = "fd55::";
 
 /** VXLAN network id of the routing mesh. */
 export const meshVni = 4096;
-/** UDP port of VXLAN between nodes. */
+/** UDP port of VXLAN between nodes, unless the cluster was made with another. */
 export const vxlanPort = 4789;
 /** UDP port of VXLAN inside WireGuard: its own, so that a filter can tell it. */
 export const secureVxlanPort = 4790;
+
+/** UDP ports of VXLAN of a cluster: in clear, and inside WireGuard. */
+export interface VxlanPorts {
+  readonly plain: number;
+  readonly secure: number;
+}
+
+/** @param chosen As the cluster was made; 0 for the default. */
+export function vxlanPortsOf(chosen: number): VxlanPorts {
+  const plain = chosen === 0 ? vxlanPort : chosen;
+  return { plain, secure: plain === secureVxlanPort ? vxlanPort : secureVxlanPort };
+}
+
 /** UDP port of WireGuard between nodes. */
 export const wireguardPort = 51820;
 

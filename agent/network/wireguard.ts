@@ -5,28 +5,37 @@
  * One device per node in its own network. Like everything of the data path it outlives the daemon.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-} from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import { wireguardStartMs } from "../../src/common/limits/network.ts";
+import {
+  wireguardHoldMs,
+  wireguardLookMs,
+  wireguardStartMs,
+} from "../../src/common/limits/network.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { wireguardDevice } from "./names.ts";
 import { command, within } from "./namespace.ts";
 import { wireguardAddress } from "./pools.ts";
-import { type TunnelPeer, wireguardConf } from "./wireguard-conf.ts";
+import {
+  keptEndpoints,
+  type SeenPeer,
+  seenPeers,
+  type TunnelEntry,
+  type TunnelPeer,
+  tunnelEntries,
+  wireguardConf,
+} from "./wireguard-conf.ts";
+import { WireguardKeys } from "./wireguard-keys.ts";
 
 /** What it is made with. */
 export interface WireguardOptions {
   readonly instance: string;
   /** Where the private key is kept. */
   readonly keyFile: string;
+  /** From when the managers tell of the node's next key until it is used, milliseconds. */
+  readonly keyHoldMs?: number;
   /** For a moment what the device is told is in it; best in memory. */
   readonly confFile: string;
   /** File of the node's own network; the daemon's when undefined. */
@@ -39,6 +48,8 @@ export interface WireguardOptions {
 
 /** Bytes of WireGuard around a packet, over IPv6 at worst. */
 const overhead = 80;
+/** How long others are spoken to first after the key has changed: a handshake is tried again after five seconds. */
+const speakMs = 12_000;
 /** How often a device that comes up is looked for, milliseconds. */
 const lookMs = 20;
 
@@ -47,13 +58,21 @@ export class Wireguard {
   readonly device: string;
   readonly #o: WireguardOptions;
   #way: "kernel" | "program" | "none" | undefined;
-  #key: KeyObject | undefined;
-  #conf = "";
+  readonly #keys: WireguardKeys;
+  /** What the device was last made from; empty when that is not known. */
+  #said = "";
+  /** Endpoints that were told, by key. */
+  #told = new Map<string, string>();
+  /** Until when all others are spoken to first, monotonic: they are to hear the new key. */
+  #speaksUntil = -Infinity;
+  /** Whether the key of another node is about to change. */
+  #watches = false;
   #child: ChildProcess | undefined;
 
   constructor(options: WireguardOptions) {
     this.#o = options;
     this.device = wireguardDevice(options.instance);
+    this.#keys = new WireguardKeys(options.keyFile, options.keyHoldMs ?? wireguardHoldMs);
   }
 
   /** Finds out what this node can do. Never rejects. */
@@ -63,9 +82,32 @@ export class Wireguard {
 
   /** Public key, 32 bytes; empty on a node that cannot encrypt. */
   publicKey(): Uint8Array {
-    if (this.#way === undefined || this.#way === "none") return new Uint8Array(0);
-    const { x = "" } = createPublicKey(this.#privateKey()).export({ format: "jwk" });
-    return new Uint8Array(Buffer.from(x, "base64url"));
+    return this.#isAble() ? this.#keys.publicKey : new Uint8Array(0);
+  }
+
+  /** The public key that will follow; empty unless it is about to change. */
+  nextPublicKey(): Uint8Array {
+    return this.#isAble() ? this.#keys.nextPublicKey : new Uint8Array(0);
+  }
+
+  /** Begins to change the key. */
+  rotate(): void {
+    if (this.#isAble()) this.#keys.rotate();
+  }
+
+  /** Goes over to the next key when it is time. @param told That of this node, as the managers tell it. */
+  turn(told: Uint8Array): void {
+    const { clock, log } = this.#o;
+    if (!this.#keys.turn(told, clock.monotonic())) return;
+    this.#speaksUntil = clock.monotonic() + speakMs;
+    log.info("key for encrypted networks changed");
+  }
+
+  /** Milliseconds until there is something to do or to look at; infinite while there is not. */
+  dueMs(): number {
+    const now = this.#o.clock.monotonic();
+    const speaks = this.#speaksUntil > now ? this.#speaksUntil - now : Infinity;
+    return Math.min(this.#keys.dueMs(now), speaks, this.#watches ? wireguardLookMs : Infinity);
   }
 
   /** @throws ClusterError failed-precondition on a node that cannot encrypt, saying what it lacks. */
@@ -73,7 +115,7 @@ export class Wireguard {
     if (this.#way !== "none") return;
     throw new ClusterError(
       "failed-precondition",
-      "this node cannot encrypt: install wireguard-tools and, unless its kernel has WireGuard, wireguard-go",
+      "this node cannot encrypt: install wireguard-tools and, unless its kernel has WireGuard, wireguard-go (which needs /dev/net/tun); then restart the daemon",
     );
   }
 
@@ -86,30 +128,43 @@ export class Wireguard {
     this.check();
     const { code, stdout } = await this.#run(["ip", "link", "show", this.device]);
     const isNew = code !== 0;
-    if (!/[<,]UP[,>]/.test(stdout)) this.#conf = "";
+    if (!/[<,]UP[,>]/.test(stdout)) this.#said = "";
     if (isNew) await this.#make();
-    const { d = "" } = this.#privateKey().export({ format: "jwk" });
-    const privateKey = Buffer.from(d, "base64url").toString("base64");
-    const conf = wireguardConf(privateKey, others);
-    const said = `${self.number} ${mtu} ${conf}`;
-    if (said === this.#conf) return isNew;
-    await this.#configure(conf);
+    this.#watches = others.some(({ nextWireguardPublicKey: next }) => next.length > 0);
+    const { clock } = this.#o;
+    const seen = this.#watches || this.#said === "" ? await this.#seen() : undefined;
+    const entries = tunnelEntries({
+      self,
+      others,
+      seen: seen ?? new Map(),
+      speaksFirst: clock.monotonic() < this.#speaksUntil,
+    });
+    const { privateKey } = this.#keys;
+    const said = JSON.stringify([self.number, mtu, privateKey, entries]);
+    if (said === this.#said) return isNew;
+    await this.#configure(privateKey, entries, seen ?? (await this.#seen()));
     const lines = [
       `addr replace ${wireguardAddress(self.number)}/16 dev ${this.device}`,
       `link set ${this.device} mtu ${mtu - overhead} up`,
     ];
     await this.#must(["ip", "-batch", "-"], `${lines.join("\n")}\n`);
-    this.#conf = said;
+    this.#said = said;
     return isNew;
   }
 
   /** Removes the device; a program that served it ends with it. Fine when there is none. */
   async remove(): Promise<void> {
-    this.#conf = "";
+    this.#said = "";
+    this.#told.clear();
+    this.#watches = false;
     const child = this.#child;
     this.#child = undefined;
     if (await this.#exists()) await this.#run(["ip", "link", "del", this.device]);
     child?.kill();
+  }
+
+  #isAble(): boolean {
+    return this.#way !== undefined && this.#way !== "none";
   }
 
   async #findWay(): Promise<"kernel" | "program" | "none"> {
@@ -124,6 +179,7 @@ export class Wireguard {
       await this.#run(["ip", "link", "del", this.device]);
       return "kernel";
     }
+    if (!existsSync("/dev/net/tun")) return "none";
     return (await command(["wireguard-go", "--version"])).code === 0 ? "program" : "none";
   }
 
@@ -180,13 +236,27 @@ export class Wireguard {
     return child;
   }
 
-  async #configure(conf: string): Promise<void> {
-    const { confFile } = this.#o;
+  /** What the device knows of its peers. */
+  async #seen(): Promise<ReadonlyMap<string, SeenPeer>> {
+    const { code, stdout } = await this.#run(["wg", "show", this.device, "dump"]);
+    return code === 0 ? seenPeers(stdout) : new Map();
+  }
+
+  async #configure(
+    privateKey: string,
+    entries: readonly TunnelEntry[],
+    seen: ReadonlyMap<string, SeenPeer>,
+  ): Promise<void> {
+    const { confFile, clock } = this.#o;
+    const nowS = clock.now() / 1000;
+    const kept = keptEndpoints({ entries, seen, told: this.#told, nowS });
+    const conf = wireguardConf(privateKey, entries, kept);
     mkdirSync(dirname(confFile), { recursive: true, mode: 0o711 });
     // `wg` cannot read it from a socket, which is what Node makes of standard input.
     writeFileSync(confFile, conf, { mode: 0o600 });
     try {
       await this.#must(["wg", "syncconf", this.device, confFile]);
+      this.#told = new Map(entries.map(({ key, endpoint }) => [key, endpoint]));
     } finally {
       rmSync(confFile, { force: true });
     }
@@ -201,28 +271,4 @@ export class Wireguard {
     if (code === 0) return;
     throw new ClusterError("unavailable", `${words[0]} ${words[1]}: ${stderr.trim()}`);
   }
-
-  #privateKey(): KeyObject {
-    this.#key ??= readKey(this.#o.keyFile) ?? makeKey(this.#o.keyFile);
-    return this.#key;
-  }
-}
-
-function readKey(file: string): KeyObject | undefined {
-  try {
-    return createPrivateKey(readFileSync(file));
-  } catch {
-    // None was made yet, or it cannot be read: another one does.
-    return undefined;
-  }
-}
-
-function makeKey(file: string): KeyObject {
-  const { privateKey } = generateKeyPairSync("x25519");
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-  writeFileSync(`${file}.new`, privateKey.export({ type: "pkcs8", format: "pem" }), {
-    mode: 0o600,
-  });
-  renameSync(`${file}.new`, file);
-  return privateKey;
 }

@@ -68,7 +68,8 @@ export class IssueDesk {
     if (again !== undefined) {
       await this.#store.update((tx) => replaceCertificate(tx, again.id, certificate), { signal });
     } else {
-      await this.#createNode(subject, q, certificate, signal);
+      const made = { subject, certificate, vxlanUdpPort: cluster.vxlanUdpPort };
+      await this.#createNode(made, q, signal);
       this.#log.info("node joined", { "node.id": subject.nodeId, role });
     }
     return responseOf(subject, issued, cluster);
@@ -162,11 +163,15 @@ export class IssueDesk {
   }
 
   async #createNode(
-    subject: CertificateSubject,
+    o: {
+      readonly subject: CertificateSubject;
+      readonly certificate: NodeCertificate;
+      readonly vxlanUdpPort: number;
+    },
     q: IssueNodeCertificateRequest,
-    certificate: NodeCertificate,
     signal: AbortSignal,
   ): Promise<void> {
+    const { subject, certificate, vxlanUdpPort } = o;
     const base = Node.create({
       id: subject.nodeId,
       spec: NodeSpec.create({
@@ -178,6 +183,7 @@ export class IssueDesk {
       role: subject.role,
       membership: "accepted",
       certificate,
+      vxlanUdpPort,
     });
     let number = 0;
     try {

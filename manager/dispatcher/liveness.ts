@@ -132,15 +132,21 @@ export function nodeAfterReport(node: Node, report: PartialReport, nowMs: number
     report.dataPathAddress === undefined || report.dataPathAddress === ""
       ? node.dataPathAddress
       : report.dataPathAddress;
+  const outerAddress =
+    report.outerAddress === undefined || report.outerAddress === ""
+      ? node.outerAddress
+      : report.outerAddress.replace(/^-$/, "");
   const same =
     status.state === node.status?.state &&
     status.message === node.status.message &&
     status.address === node.status.address &&
     dataPathAddress === node.dataPathAddress &&
+    outerAddress === node.outerAddress &&
     sameDescription(description, node.description);
   if (same) return node;
   const downSinceMs = status.state === "down" ? node.downSinceMs || nowMs : 0;
-  return NodeCodec.create({ ...node, status, description, dataPathAddress, downSinceMs });
+  const addresses = { dataPathAddress, outerAddress };
+  return NodeCodec.create({ ...node, status, description, ...addresses, downSinceMs });
 }
 
 function sameDescription(a: NodeDescription | undefined, b: NodeDescription | undefined): boolean {

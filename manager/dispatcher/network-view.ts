@@ -26,6 +26,9 @@ export function peerOf(node: Node): NetworkPeer | undefined {
     address: node.dataPathAddress || (node.status?.address ?? ""),
     wireguardPublicKey: node.description?.wireguardPublicKey ?? new Uint8Array(0),
     hostname: node.description?.hostname ?? "",
+    vxlanPort: node.vxlanUdpPort,
+    nextWireguardPublicKey: node.description?.nextWireguardPublicKey ?? new Uint8Array(0),
+    outerAddress: node.outerAddress,
   });
 }
 

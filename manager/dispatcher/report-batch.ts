@@ -97,5 +97,6 @@ export function mergeReports(
     address: newer.address === "" ? older.address : newer.address,
     description: newer.description ?? older.description,
     dataPathAddress: newer.dataPathAddress === "" ? older.dataPathAddress : newer.dataPathAddress,
+    outerAddress: newer.outerAddress === "" ? older.outerAddress : newer.outerAddress,
   };
 }

@@ -29,6 +29,7 @@ import { type AssignmentSource, concernsAgent, isAssigned } from "./assignments.
 import { missedHeartbeatsMax } from "./heartbeat.ts";
 import { NetworkFlow } from "./network-flow.ts";
 import type { NetworkIndex } from "./network-index.ts";
+import { outerAddressOf } from "./outer-address.ts";
 
 /** What sessions need of their manager. */
 export interface SessionsPorts {
@@ -282,9 +283,11 @@ export class Sessions {
     if (description !== undefined) checkSize(description);
     this.#ports.alive(session.call.nodeId);
     if (hello !== undefined) {
-      const { advertiseAddress, dataPathAddress } = hello;
+      const { advertiseAddress, dataPathAddress, ownAddresses } = hello;
+      const outerAddress = outerAddressOf(session.call.address, ownAddresses);
       const address = advertiseAddress === "" ? session.call.address : hostOf(advertiseAddress);
-      this.#report(session, { state: "ready", address, description, dataPathAddress });
+      const seen = { address, dataPathAddress, outerAddress };
+      this.#report(session, { state: "ready", description, ...seen });
       session.hasHello = true;
       void this.#welcomeFrom(session, hello.seenIndex);
     } else if (description !== undefined) {

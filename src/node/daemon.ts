@@ -123,6 +123,8 @@ async function assemble(config: DaemonConfig, log: Log) {
     ...tools,
     config,
     interfaces,
+    // The key of its data path is as old as the certificate.
+    renewed: () => runtime.rotateNetworkKey(),
     network,
     executor: containerExecutor({
       ...tools,
@@ -133,7 +135,7 @@ async function assemble(config: DaemonConfig, log: Log) {
           labels: config.engineLabels,
           generic: config.genericResources,
           warnings: runtime.facts().warnings,
-          wireguardPublicKey: runtime.wireguardPublicKey(),
+          ...runtime.wireguardPublicKeys(),
         }),
       loaded: runtime.loaded,
       drain: (container, signal) => runtime.drain(container, signal),

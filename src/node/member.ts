@@ -33,6 +33,7 @@ import type { ReceivedIdentity } from "../common/rpc/ca-client.ts";
 import { dial } from "../common/rpc/client.ts";
 import { RpcClients } from "../common/rpc/clients.ts";
 import { isReached } from "../common/rpc/probe.ts";
+import type { InterfaceAddress } from "./address.ts";
 import { parseHostPort } from "./address.ts";
 import { attachmentsOf } from "./attachments.ts";
 import { saveCredentials } from "./credentials.ts";
@@ -61,6 +62,10 @@ export interface MemberOptions {
   readonly start: ManagerStart;
   /** Takes the requests a manager sends through a tunnel. */
   readonly serveTunnel: (stream: Duplex) => void;
+  /** Addresses of this machine. */
+  readonly interfaces: () => readonly InterfaceAddress[];
+  /** The node has a new certificate; other keys that get old with it may follow. */
+  readonly renewed?: () => void;
   /** Something `SwarmStatus` shows may have changed. */
   readonly onChange: () => void;
   /** The life cannot go on. */
@@ -115,7 +120,10 @@ export class Member {
     this.#start = options.start;
     const { clock, random, log } = options;
     this.#agent = new Agent({
-      identity: () => this.#state,
+      identity: () => ({
+        ...this.#state,
+        ownAddresses: options.interfaces().map(({ address }) => address),
+      }),
       managers: options.state.managers,
       executor: options.executor,
       network: options.network,
@@ -311,6 +319,7 @@ export class Member {
     await this.#saveCredentials();
     this.#manager?.updateTls(tls);
     this.#clients.updateTls(tls);
+    this.#o.renewed?.();
     if (before !== identity.role) {
       this.#own(
         this.#changeRole(() =>

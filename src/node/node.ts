@@ -45,6 +45,8 @@ import { discardTasks } from "./task-leftovers.ts";
 export interface NodeOptions {
   readonly config: DaemonConfig;
   readonly interfaces: () => readonly InterfaceAddress[];
+  /** The node has a new certificate. */
+  readonly renewed?: () => void;
   /** Runs tasks. */
   readonly executor: Executor;
   /** The cluster's data path on this node. */

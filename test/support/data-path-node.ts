@@ -22,8 +22,12 @@ import { fakeHost, networksOn } from "./local-networks.ts";
 export interface DataPathNodeOptions {
   /** A folder of the test's own. */
   readonly dir: string;
-  /** 1 to 9; the node is `n` and this, its address 10.99.0. and this. */
+  /** 1 to 9; the node is `n` and this. */
   readonly number: number;
+  /** 10.99.0. and its number when undefined. */
+  readonly address?: string;
+  /** Where others see it, if that is not its address. */
+  readonly outerAddress?: string;
   /** Where its container is. */
   readonly places: readonly NetworkAttachment[];
 }
@@ -48,7 +52,7 @@ export class DataPathNode {
     const { dir, number } = options;
     this.folder = join(dir, `netns${number}`);
     this.host = join(dir, `host${number}`);
-    this.address = `10.99.0.${number}`;
+    this.address = options.address ?? `10.99.0.${number}`;
   }
 
   get container(): Container {
@@ -94,6 +98,7 @@ export class DataPathNode {
       instance: this.instance,
       host: this.host,
       keyFile: join(dir, `key${number}`),
+      keyHoldMs: 300,
       local: networksOn(fakeHost()),
       cluster: {
         current: () => this.#state,
@@ -114,13 +119,15 @@ export class DataPathNode {
 
   /** This node as the managers tell of it. */
   peer(): NetworkPeer {
-    const { number } = this.#o;
-    const wireguardPublicKey = this.network?.publicKey() ?? new Uint8Array(0);
+    const { number, outerAddress = "" } = this.#o;
+    const none = new Uint8Array(0);
     return NetworkPeer.create({
       nodeId: `n${number}`,
       number,
       address: this.address,
-      wireguardPublicKey,
+      outerAddress,
+      wireguardPublicKey: this.network?.publicKey() ?? none,
+      nextWireguardPublicKey: this.network?.nextPublicKey() ?? none,
     });
   }
 

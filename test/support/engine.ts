@@ -239,6 +239,7 @@ export function testNode(
       platforms: [],
       warnings: [],
       wireguardPublicKey: new Uint8Array(0),
+      nextWireguardPublicKey: new Uint8Array(0),
     },
     status: { state: "ready", message: "", address: "127.0.0.1" },
     role,

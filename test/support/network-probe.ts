@@ -122,9 +122,14 @@ function connected({ host, port, localPort }: ProbeCall): Promise<Socket> {
 
 function lineOf(socket: Socket, line: string): Promise<string> {
   return new Promise((resolve, reject) => {
+    const closed = () => reject(new Error("closed"));
     socket.once("error", reject);
-    socket.once("close", () => reject(new Error("closed")));
-    socket.once("data", (data) => resolve(data.toString().trim()));
+    socket.once("close", closed);
+    socket.once("data", (data) => {
+      socket.off("error", reject);
+      socket.off("close", closed);
+      resolve(data.toString().trim());
+    });
     socket.write(line);
   });
 }

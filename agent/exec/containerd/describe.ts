@@ -31,6 +31,8 @@ export interface EngineFacts {
   readonly warnings: readonly string[];
   /** Empty on a node that cannot encrypt. */
   readonly wireguardPublicKey?: Uint8Array;
+  /** The key that will follow; empty unless it is about to change. */
+  readonly nextWireguardPublicKey?: Uint8Array;
 }
 
 /** What services may ask for by name, as Docker lists it; the scheduler's plugin filter goes by it. */
@@ -85,6 +87,7 @@ export function describeNode(host: HostFacts, engine: EngineFacts): NodeDescript
     },
     warnings: engine.warnings,
     wireguardPublicKey: engine.wireguardPublicKey ?? new Uint8Array(0),
+    nextWireguardPublicKey: engine.nextWireguardPublicKey ?? new Uint8Array(0),
   });
 }
 

@@ -158,9 +158,20 @@ export class NodeRuntime implements Runtime {
     return runtime;
   }
 
-  /** With which other nodes reach this one in encrypted networks; empty where it cannot encrypt. */
-  wireguardPublicKey(): Uint8Array {
-    return this.#network.publicKey();
+  /** With which other nodes reach this one in encrypted networks, now and soon; empty where it cannot encrypt. */
+  wireguardPublicKeys(): {
+    readonly wireguardPublicKey: Uint8Array;
+    readonly nextWireguardPublicKey: Uint8Array;
+  } {
+    return {
+      wireguardPublicKey: this.#network.publicKey(),
+      nextWireguardPublicKey: this.#network.nextPublicKey(),
+    };
+  }
+
+  /** Begins to change the node's key for encrypted networks. */
+  rotateNetworkKey(): void {
+    this.#network.rotateKey();
   }
 
   /** Resolves when the containers of earlier lives of the daemon are known. */

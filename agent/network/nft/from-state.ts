@@ -4,7 +4,7 @@
  */
 import type { NetworkEndpoint, NetworkService } from "../../../src/common/api/generated/api.ts";
 import type { ClusterState } from "../cluster-state.ts";
-import { ingress6Of } from "../pools.ts";
+import { ingress6Of, ingress6Prefix } from "../pools.ts";
 import { ofFamily } from "./balance.ts";
 import type { PublishedPort } from "./host-tables.ts";
 import type { MeshPort } from "./mesh-table.ts";
@@ -78,6 +78,16 @@ export function meshPorts(index: StateIndex): MeshPort[] {
     }
   }
   return found;
+}
+
+/** Where the mesh's tasks have their addresses; none while nothing is published. */
+export function meshPrefixes({ networks }: ClusterState): string[] {
+  for (const { spec, ipam } of networks.values()) {
+    if (spec?.ingress !== true) continue;
+    const subnets = (ipam ?? spec.ipam)?.configs.map(({ subnet }) => subnet) ?? [];
+    return [...ofFamily(subnets, 4), `${ingress6Prefix}/64`];
+  }
+  return [];
 }
 
 /** The ports of the routing mesh as the host has them, with or without ready tasks. */

@@ -3,7 +3,7 @@
  * out of overlays and containers (network.md 3 and 5.2). Pure.
  */
 import { isIPv4, isIPv6 } from "node:net";
-import { secureVxlanPort, vxlanPort } from "../pools.ts";
+import type { VxlanPorts } from "../pools.ts";
 import { ofFamily } from "./balance.ts";
 import type { Table, TableChain, TableSet } from "./table.ts";
 
@@ -45,6 +45,7 @@ export interface GuardRules {
   readonly uplink: string;
   /** WireGuard device; undefined where there is none, and then no packet of an encrypted network passes. */
   readonly wireguard: string | undefined;
+  readonly ports: VxlanPorts;
   /** Addresses of the data paths of nodes that this one has to do with; none in no cluster, where no overlay is to guard. */
   readonly peers: readonly string[];
 }
@@ -101,10 +102,10 @@ export function portTable(rules: PortRules): Table {
 
 /** The filter; it must be there before the first VXLAN device is. */
 export function guardTable(rules: GuardRules): Table {
-  const { uplink, wireguard } = rules;
-  const overlays = `udp dport { ${vxlanPort}, ${secureVxlanPort} }`;
+  const { uplink, wireguard, ports } = rules;
+  const overlays = `udp dport { ${ports.plain}, ${ports.secure} }`;
   const secure = (way: "iifname" | "oifname") =>
-    `${wireguard === undefined ? "" : `${way} != "${wireguard}" `}udp dport ${secureVxlanPort} counter drop`;
+    `${wireguard === undefined ? "" : `${way} != "${wireguard}" `}udp dport ${ports.secure} counter drop`;
   const addresses = (type: string, family: 4 | 6): TableSet => ({
     kind: "set",
     header: `type ${type}`,
@@ -136,8 +137,8 @@ export function guardTable(rules: GuardRules): Table {
               : [
                   // In clear nothing enters an encrypted network, and strangers enter none.
                   secure("iifname"),
-                  `ip saddr != @peers udp dport ${vxlanPort} counter drop`,
-                  `ip6 saddr != @peers6 udp dport ${vxlanPort} counter drop`,
+                  `ip saddr != @peers udp dport ${ports.plain} counter drop`,
+                  `ip6 saddr != @peers6 udp dport ${ports.plain} counter drop`,
                   `iifname "${uplink}" ${overlays} counter drop`,
                 ],
         },

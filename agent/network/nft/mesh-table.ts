@@ -45,6 +45,8 @@ export interface MeshRules {
   readonly ports: readonly MeshPort[];
   /** Gateway addresses of local tasks and containers that may reach the outside; others only answer. */
   readonly outward: readonly string[];
+  /** Prefixes of the tasks' mesh addresses, which nobody outside knows. */
+  readonly inner: readonly string[];
   readonly dns: { readonly address: string; readonly port: number } | undefined;
 }
 
@@ -52,6 +54,8 @@ export interface MeshRules {
 export const routedPeersMax = 100;
 /** In the rewriting variant: set in every mark, so that one routing rule does. */
 export const rewriteMark = 0x10000;
+/** What of a mark tells a node. */
+const nodeMarks = "0x0001ffff";
 /** Mark of connections whose source is to be translated. */
 const sourceNatMark = "0x40000000";
 
@@ -187,7 +191,7 @@ function natChains({ devices, entrance }: MeshRules): [string, TableChain][] {
 }
 
 /** What may pass between devices, and what may come to the namespace itself. */
-function filterChains({ devices, dns }: MeshRules): [string, TableChain][] {
+function filterChains({ devices, dns, inner }: MeshRules): [string, TableChain][] {
   const { uplink, gateway, mesh } = devices;
   const names =
     dns === undefined
@@ -209,6 +213,12 @@ function filterChains({ devices, dns }: MeshRules): [string, TableChain][] {
       {
         hook: "type filter hook forward priority filter; policy accept;",
         rules: [
+          // While there is no way between nodes, what belongs there goes nowhere else.
+          ...inner.map(
+            (prefix) =>
+              `oifname "${uplink}" ${prefix.includes(":") ? "ip6" : "ip"} daddr ${prefix} drop`,
+          ),
+          `oifname "${uplink}" meta mark & ${nodeMarks} != 0 drop`,
           ...ofMesh,
           // A mesh connection's answer leaves by the way it came, also when its first packet was another node's.
           "ct direction reply accept",

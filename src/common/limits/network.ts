@@ -20,6 +20,10 @@ export const sandboxLooksMax = 8;
 export const relayConnectionsMax = 1024;
 /** How long such a connection waits for the container to answer. */
 export const relayConnectMs = 10_000;
+/** From when the managers tell of a node's next key until it uses that: all others have heard of it by then. */
+export const wireguardHoldMs = 10_000;
+/** How often the tunnel is looked at while the key of another node changes: it may have gone over to the next one. */
+export const wireguardLookMs = 500;
 /** From the start of wireguard-go to its device; a loaded machine takes a second. */
 export const wireguardStartMs = 10_000;
 /** How long a probe waits for an answer: a round over a slow line takes a tenth of it, and a person waits for the whole. */

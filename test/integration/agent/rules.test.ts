@@ -20,7 +20,14 @@ import {
   type TaskTable,
   taskTable,
 } from "../../../agent/network/nft/task-table.ts";
-import { ingress6Of, macOf, meshVni, transitMac, vxlanPort } from "../../../agent/network/pools.ts";
+import {
+  ingress6Of,
+  macOf,
+  meshVni,
+  transitMac,
+  vxlanPort,
+  vxlanPortsOf,
+} from "../../../agent/network/pools.ts";
 import { hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { newLog, silentLog } from "../../../src/common/log/log.ts";
 import {
@@ -465,6 +472,7 @@ describe("agent/network/nft in a kernel", () => {
       peers: [...lab.hosts.map((one) => one.number).filter((n) => n !== host.number), ...o.others],
       ports: o.ports,
       outward: [host.mesh, ingress6Of(host.mesh)],
+      inner: ["10.255.0.0/16", "fd55::/64"],
       dns: undefined,
     };
   }
@@ -493,7 +501,9 @@ describe("agent/network/nft in a kernel", () => {
 
   function guard(): GuardRules & { family: "inet" } {
     const peers = lab.hosts.map((host) => host.address);
-    return { family: "inet", name: "skep_t_guard", uplink: "sw-up", wireguard: undefined, peers };
+    const name = "skep_t_guard";
+    const none = { wireguard: undefined, ports: vxlanPortsOf(0) };
+    return { family: "inet", name, uplink: "sw-up", ...none, peers };
   }
 
   async function services(rules: TaskRules): Promise<void> {

@@ -131,6 +131,7 @@ describe("agent/session", () => {
       advertiseAddress: "n:1",
       dataPathAddress: "d",
       seenIndex: 0,
+      ownAddresses: [],
     });
     assert.deepEqual(bench.connected, []);
   });

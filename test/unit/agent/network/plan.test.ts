@@ -7,8 +7,9 @@ import { diff, isNothing, type Steps } from "../../../../agent/network/diff.ts";
 import { emptySpace, type Plan, swarmSpace } from "../../../../agent/network/model.ts";
 import { type PlanInput, plan } from "../../../../agent/network/plan.ts";
 import { uplinkOf } from "../../../../agent/network/pools.ts";
-import type { Sandbox } from "../../../../agent/network/sandbox.ts";
+import type { OverlayPlace, Sandbox } from "../../../../agent/network/sandbox.ts";
 import {
+  Driver,
   Network,
   NetworkAttachment,
   NetworkEndpoint,
@@ -248,6 +249,56 @@ describe("agent/network/plan", () => {
     const more = new Map(cluster.endpoints).set("t3", endpoint("t3", "n2", "10.0.1.7/24"));
     const after = swarmOf(plan({ ...input, cluster: { ...cluster, endpoints: more } }));
     equal(after.neighbours.get(key) === entry && entry !== undefined, true);
+  });
+
+  describe("with an encrypted mesh", () => {
+    const encrypted = Driver.create({ name: "overlay", options: { encrypted: "" } });
+    const spec = NetworkSpec.create({ ingress: true, driver: encrypted });
+    const networks = new Map(cluster.networks);
+    networks.set("ing", Network.create({ id: "ing", networkNumber: 4096, spec }));
+    const secured = { ...input, cluster: { ...cluster, networks } };
+    const secure = { device: "sk0123-wg", address: "10.253.0.1" };
+    const about = (what: PlanInput, pattern: RegExp) =>
+      text(steps(new Map(), plan(what)))
+        .flat()
+        .filter((line) => pattern.test(line));
+
+    it("passes on inside WireGuard alone", () => {
+      deepEqual(about({ ...secured, secure }, /link add vx-ing|fdb.*vx-ing/), [
+        "link add vx-ing netns /ns/swarm mtu 1370 address 02:42:0a:fe:00:01 type vxlan id 4096 local 10.253.0.1 dev sk0123-wg dstport 4790 nolearning proxy",
+        "fdb replace 02:42:0a:fe:00:02 dev vx-ing dst 10.253.0.2 self permanent",
+      ]);
+    });
+
+    it("passes nothing on without a tunnel, and reaches its own tasks all the same", () => {
+      deepEqual(about(secured, /vx-ing|10\.254/), []);
+      deepEqual(
+        about(secured, /10\.255/),
+        about(input, /10\.255.* gw0|10\.255.* ethg|src 10\.255/),
+      );
+    });
+  });
+
+  it("takes the cluster's port of VXLAN, and keeps that of encrypted networks apart from it", () => {
+    const [plain] = sandbox.overlays;
+    const hidden = { ...plain, networkId: "sec", vni: 4098, encrypted: true } as OverlayPlace;
+    const portsWith = (vxlanPort: number) =>
+      text(
+        steps(
+          new Map(),
+          plan({
+            ...input,
+            cluster: { ...cluster, self: { ...peer("n1", 1), vxlanPort } },
+            sandboxes: [{ ...sandbox, overlays: [...sandbox.overlays, hidden] }],
+            secure: { device: "sk0123-wg", address: "10.253.0.1" },
+          }),
+        ),
+      )
+        .flat()
+        .flatMap((line) => /link add (vx\S+).* dstport (\d+)/.exec(line)?.slice(1).join(" ") ?? []);
+    deepEqual(portsWith(0), ["vx4097 4789", "vx4098 4790", "vx-ing 4789"]);
+    deepEqual(portsWith(7789), ["vx4097 7789", "vx4098 4790", "vx-ing 7789"]);
+    deepEqual(portsWith(4790), ["vx4097 4790", "vx4098 4789", "vx-ing 4790"]);
   });
 
   it("puts devices of macvlan networks on those of the node", () => {

@@ -241,6 +241,7 @@ describe("manager/dispatcher/liveness nodeAfterReport", () => {
     ],
     ["another description", { description: description("i") }, { description: description("i") }],
     ["another data path address", { dataPathAddress: "e" }, { dataPathAddress: "e" }],
+    ["where it is seen", { outerAddress: "o" }, { outerAddress: "o" }],
   ];
   for (const [fact, fields, expected] of news) {
     it(`takes over ${fact} and keeps the rest`, () => {

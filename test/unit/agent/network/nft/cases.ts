@@ -62,6 +62,7 @@ export const meshRules: MeshRules = {
       sourceNat: false,
     },
   ],
+  inner: ["10.255.0.0/16", "fd55::/64"],
   outward: ["10.255.0.3", "172.18.0.7", "fd55::aff:3"],
   dns: { address: "172.18.0.1", port: 5353 },
 };
@@ -115,6 +116,7 @@ export const guardRules: GuardRules = {
   name: "skep_0a1b_guard",
   uplink: "sk0a1b-up",
   wireguard: "sk0a1b-wg",
+  ports: { plain: 4789, secure: 4790 },
   peers: ["10.77.0.1", "10.77.0.2", "fd77::3"],
 };
 
