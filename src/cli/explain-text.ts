@@ -23,7 +23,7 @@ export interface Explanation {
     readonly Name: string;
     readonly Encrypted: boolean;
     readonly VirtualIPs: readonly string[];
-    readonly Names: readonly string[];
+    readonly Names: readonly { readonly Name: string; readonly Addresses: readonly string[] }[];
   }[];
   readonly Ports: readonly {
     readonly Protocol: string;
@@ -91,20 +91,20 @@ function serviceLines({ Service: s }: Explanation): string[] {
   return [`service ${s.Name} (${s.Mode}): ${s.Ready} of ${s.Wanted} tasks ready`];
 }
 
-function networkLines({ Networks, Service, Tasks }: Explanation): string[] {
-  return Networks.flatMap(({ Name, Encrypted, VirtualIPs, Names }) => {
-    const backends = Tasks.flatMap(({ Name: task, Ready, Addresses }) =>
-      Ready
-        ? Addresses.filter(({ Network }) => Network === Name).map(({ Address }) => [Address, task])
-        : [],
-    );
-    const tasks = backends.map(([address, task]) => `${address} (${task})`).join(", ") || "nothing";
-    const own = VirtualIPs.length > 0 ? `${VirtualIPs.join(", ")} -> ` : "";
+/** Names that lead to the service's address are followed to its tasks. */
+function networkLines({ Networks, Tasks }: Explanation): string[] {
+  return Networks.flatMap(({ Name: network, Encrypted, VirtualIPs, Names }) => {
     const how = Encrypted ? " (encrypted)" : "";
-    return [
-      `network ${Name}${how}: ${Names.join(", ")} -> ${own}${tasks}`,
-      `network ${Name}${how}: tasks.${Service.Name} -> ${backends.map(([address]) => address).join(", ") || "nothing"}`,
-    ];
+    const backends = Tasks.flatMap(({ Name, Ready, Addresses }) =>
+      Addresses.flatMap(({ Network, Address }) =>
+        Ready && Network === network ? [`${Address} (${Name})`] : [],
+      ),
+    );
+    return Names.map(({ Name, Addresses }) => {
+      const isOwn = VirtualIPs.length > 0 && Addresses.join() === VirtualIPs.join();
+      const end = isOwn ? ` -> ${backends.join(", ") || "nothing: refused"}` : "";
+      return `network ${network}${how}: ${Name} -> ${Addresses.join(", ") || "nothing"}${end}`;
+    });
   });
 }
 
@@ -165,7 +165,10 @@ function nodeLines({ Nodes, NodesLeftOut }: Explanation): string[] {
 function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
   for (const row of rows) {
-    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length);
+    // What ends a line needs no room.
+    for (const [at, cell] of row.slice(0, -1).entries()) {
+      widths[at] = Math.max(widths[at] ?? 0, cell.length);
+    }
   }
   return rows.map((row) =>
     row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join("  "),

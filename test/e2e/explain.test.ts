@@ -2,7 +2,7 @@
  * `skep explain` on a manager and two workers: nothing found while all is well, and then what was broken on purpose, named
  * with the node it is on and with what helps.
  */
-import { equal, match, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { runExplain } from "../../src/cli/explain.ts";
 import { enter } from "../../src/playground/host.ts";
@@ -76,10 +76,42 @@ describe("skep explain", function () {
 
   it("finds nothing while all is well, and shows the way", async () => {
     const out = await becomes(0, "service", "web");
-    match(out, /^service web: no fault found: 1 of 1 task ready, 3 nodes as planned, \d+ probes/);
-    match(out, /network net-x: web -> 10\.0\.\d+\.\d+ -> 10\.0\.\d+\.\d+ \(web\.1\)/);
+    const verdict =
+      /^service web: no fault found: 1 of 1 task ready, 3 nodes as planned, \d+ probes/;
+    match(out, verdict);
+    match(out, /answered, 4 names right\n/);
+    match(out, /network net-x: web -> (10\.[\d.]+) -> 10\.[\d.]+ \(web\.1\)/);
+    match(out, /network net-x: tasks\.web -> 10\.[\d.]+\n/);
     match(out, /port 8080\/tcp: every address of m1, w1, w2 -> 10\.255\.0\.\d+:80 \(web\.1\)/);
     match(out, /mesh: 8080\/tcp -> 10\.255\.0\.\d+/);
+    match(out, /asks\.1\.\w+: 10\.[\d.]+ -> 10\.[\d.]+\n/);
+  });
+
+  it("explains a task by its names, and a port, as JSON, too", async () => {
+    const { code, out } = await explain("task", "web.1");
+    equal(code, 0, out);
+    match(out, /^task web\.1\.\w{25}: no fault found: 1 of 1 task ready/);
+    match(out, /network net-x: web\.1\.\w{25} -> 10\.[\d.]+\n/);
+    const port = JSON.parse((await explain("--json", "port", "8080")).out);
+    deepEqual(port.Subject, { Kind: "port", Name: "8080/tcp", ID: "" });
+    deepEqual([port.Faults, port.Service.Name, port.Networks], [0, "web", []]);
+    const listens = port.Nodes.map((node: { Listens: string[] }) => node.Listens.join());
+    deepEqual(listens, ["8080/tcp", "8080/tcp", "8080/tcp"]);
+  });
+
+  it("refuses what is not there, and workers, in Docker's words", async () => {
+    const daemon = "Error response from daemon: ";
+    const refused = async (node: string, ...words: string[]) => {
+      const { code, out, failure } = await explainOn(node, ...words);
+      deepEqual([code, out], [2, ""]);
+      return failure;
+    };
+    equal(await refused("m1", "service", "nobody"), `${daemon}service nobody not found\n`);
+    equal(await refused("m1", "task", "nobody.1"), `${daemon}task nobody.1 not found\n`);
+    const port = `${daemon}port 9 not found: no service publishes it\n`;
+    equal(await refused("m1", "port", "9"), port);
+    match(await refused("m1", "port", "http"), /invalid port http: a number from 1 to 65535/);
+    match(await refused("w1", "service", "web"), /This node is not a swarm manager\. Worker nodes/);
   });
 
   it("names the rules of others that keep packets between nodes back", async () => {
@@ -103,18 +135,39 @@ describe("skep explain", function () {
 
   it("names the program that holds a published port", async () => {
     const pid = lab.swarm.playground.node("w2").hostPid ?? 0;
-    const script = `require("net").createServer().listen(${port}, () => console.log("listens")); process.stdin.on("end", () => process.exit()).resume()`;
+    const script = `require("net").createServer().listen(${port}, "0.0.0.0", () => console.log("listens")); process.stdin.on("end", () => process.exit()).resume()`;
     const [program = "", ...args] = [...enter(pid), process.execPath, "-e", script];
     const squatter: ChildProcess = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
     const ended = new Promise((resolve) => squatter.once("close", resolve));
     try {
-      await new Promise((resolve) => squatter.stdout?.once("data", resolve));
+      await Promise.race([ended, new Promise((resolve) => squatter.stdout?.once("data", resolve))]);
       const { code, out } = await explain("service", "web");
       equal(code, 1);
-      match(out, /^service web: 1 fault: on w2, node \(\d+\) listens at ::, port 8080\/tcp/);
+      match(
+        out,
+        /^service web: 1 fault: on w2, node \(\d+\) listens at 0\.0\.0\.0, port 8080\/tcp/,
+      );
     } finally {
       squatter.stdin?.end();
       await ended;
+    }
+    await becomes(0, "service", "web");
+  });
+
+  it("says of a node that is cut off that it does not answer, and of the others what they have", async () => {
+    const { playground } = lab.swarm;
+    await playground.partition(["w1"]);
+    try {
+      const { code, out } = await explain("service", "web");
+      equal(code, 1);
+      match(
+        out,
+        /^service web: .*(node w1 \(10\.77\.0\.\d+\) does not answer|its node w1 is down)/,
+      );
+      match(out, /connections to (web\.1 there|it) are lost/);
+      match(out, /\n {2}w2 +10\.77\.0\.\d+ +kernel as planned/);
+    } finally {
+      await playground.heal();
     }
     await becomes(0, "service", "web");
   });

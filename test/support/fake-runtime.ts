@@ -396,6 +396,7 @@ export const plainLook: NodeLook = {
   barriers: [],
   foreign: [],
   tunnels: [],
+  names: [],
   probes: [],
 };
 

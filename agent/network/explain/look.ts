@@ -7,12 +7,13 @@ import type {
   Difference,
   LedTo,
   LookRequest,
+  NameAnswer,
+  NameQuestion,
   NodeLook,
   PortName,
   Probe,
   ProbeResult,
 } from "../../../src/common/container/data-path.ts";
-import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import {
   differencesMax,
   lookAgainMs,
@@ -32,6 +33,7 @@ import { observe } from "../observe.ts";
 import { hasMesh, plan } from "../plan.ts";
 import { canonical } from "../pools.ts";
 import type { Sandbox } from "../sandbox.ts";
+import { askName } from "./ask-name.ts";
 import { compareSpace, whoseIn } from "./differences.ts";
 import { foreignChains } from "./foreign.ts";
 import { probe } from "./probe.ts";
@@ -61,11 +63,15 @@ export async function look(
   const wantedProbes = request.probes.slice(0, probesMax);
   const sandboxes = input?.sandboxes ?? [];
   const probing = Promise.all(wantedProbes.map((one) => probeFrom(one, sandboxes, tools)));
-  const [kernel, others, programs, probes] = await Promise.all([
+  const asking = Promise.all(
+    request.names.slice(0, probesMax).map((one) => nameFrom(one, sandboxes, tools)),
+  );
+  const [kernel, others, programs, probes, names] = await Promise.all([
     input === undefined ? undefined : kernelOf(request, tools, signal),
     input === undefined ? undefined : othersOf(tools),
     usedPorts(request.ports.flatMap(watched)),
     probing,
+    asking,
   ]);
   const cluster = tools.cluster();
   return {
@@ -81,6 +87,7 @@ export async function look(
     barriers: others?.barriers ?? [],
     foreign: others?.foreign ?? [],
     tunnels: kernel?.tunnels ?? [],
+    names,
     probes,
   };
 }
@@ -277,12 +284,12 @@ function addressLeadsTo(address: string, { elements, addresses }: ListedTable): 
   return [...new Set([...(backendsIn(slots).get(address) ?? []), ...kept])].sort();
 }
 
-/** Ports that the rules of the node's own network lead to the mesh, be they bound to an address or not. */
+/** Ports that the rules of the node's own network lead to the mesh or to containers, at one address or at all. */
 function listensOf({ ports }: LookRequest, tables: readonly FoundTable[]): PortName[] {
   const keys = tables
     .filter(({ where }) => where === "host")
     .flatMap(({ listed }) => [...(listed?.elements ?? [])])
-    .filter(([set]) => set.startsWith("published"))
+    .filter(([set]) => set.startsWith("published") || set.startsWith("bound"))
     .flatMap(([, elements]) => [...elements.keys()]);
   return ports.filter(({ protocol, port }) =>
     keys.some((key) => key === `${protocol} . ${port}` || key.endsWith(` . ${protocol} . ${port}`)),
@@ -344,16 +351,34 @@ async function probeFrom(
   const unmade = (error: string): ProbeResult => ({ ...wanted, outcome: "unmade", ms: 0, error });
   if (wanted.from === "host") return probe(fileOf(hostSpace), wanted);
   if (wanted.from === "mesh") return probe(fileOf(swarmSpace), wanted);
-  const from = sandboxes.find(({ overlays }) =>
+  const from = sandboxAt(sandboxes, wanted);
+  return from === undefined ? unmade(notHere(wanted)) : probe(fileOf(from.id), wanted);
+}
+
+async function nameFrom(
+  question: NameQuestion,
+  sandboxes: readonly Sandbox[],
+  { fileOf }: LookTools,
+): Promise<NameAnswer> {
+  const from = sandboxAt(sandboxes, question);
+  const file = from === undefined ? undefined : fileOf(from.id);
+  if (file === undefined) return { ...question, addresses: [], error: notHere(question) };
+  return askName(file, question);
+}
+
+/** The container with an address in a network. */
+function sandboxAt(
+  sandboxes: readonly Sandbox[],
+  { networkId, from }: { readonly networkId: string; readonly from: string },
+): Sandbox | undefined {
+  return sandboxes.find(({ overlays }) =>
     overlays.some(
-      ({ networkId, addresses }) =>
-        networkId === wanted.networkId && addresses.some(({ address }) => address === wanted.from),
+      (place) =>
+        place.networkId === networkId && place.addresses.some(({ address }) => address === from),
     ),
   );
-  if (from === undefined) return unmade(`no container here has the address ${wanted.from}`);
-  try {
-    return await probe(fileOf(from.id), wanted);
-  } catch (error) {
-    return unmade(errorText(error));
-  }
+}
+
+function notHere({ from }: { readonly from: string }): string {
+  return `no container here has the address ${from}`;
 }

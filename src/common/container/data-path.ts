@@ -32,13 +32,30 @@ export interface ProbeResult extends Probe {
   readonly error: string;
 }
 
+/** A question to the name server of a container, for addresses of IPv4. */
+export interface NameQuestion {
+  /** Address of the container in `networkId`. */
+  readonly from: string;
+  readonly networkId: string;
+  readonly name: string;
+}
+
+/** What the name server of a container said. */
+export interface NameAnswer extends NameQuestion {
+  /** Ascending; empty for names that lead nowhere. */
+  readonly addresses: readonly string[];
+  /** Why there was no answer; empty when there was one. */
+  readonly error: string;
+}
+
 /** What is to be looked at. */
 export interface LookRequest {
   /** Overlay networks. */
   readonly networkIds: readonly string[];
   readonly serviceIds: readonly string[];
-  /** Ports published in the mesh. */
+  /** Ports published in the mesh, or on this node. */
   readonly ports: readonly PortName[];
+  readonly names: readonly NameQuestion[];
   readonly probes: readonly Probe[];
 }
 
@@ -103,7 +120,7 @@ export interface NodeLook {
     readonly addresses: readonly string[];
   }[];
   readonly ledTo: readonly LedTo[];
-  /** Ports of the request that the kernel of the node takes for the mesh. */
+  /** Ports of the request that the kernel of the node takes for the mesh or for containers. */
   readonly listens: readonly PortName[];
   /** Programs of the node at ports of the request. */
   readonly programs: readonly ListeningProgram[];
@@ -111,6 +128,7 @@ export interface NodeLook {
   readonly barriers: readonly string[];
   readonly foreign: readonly ForeignChain[];
   readonly tunnels: readonly TunnelState[];
+  readonly names: readonly NameAnswer[];
   readonly probes: readonly ProbeResult[];
 }
 

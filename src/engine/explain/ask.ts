@@ -133,6 +133,11 @@ export async function lookRequestOf(request: EngineRequest): Promise<LookRequest
       protocol: protocols.find((word) => word === one.string("protocol")) ?? "tcp",
       port: one.natural("port"),
     })),
+    names: body.objects("names").map((one) => ({
+      from: one.string("from"),
+      networkId: one.string("networkId"),
+      name: one.string("name"),
+    })),
     probes: body.objects("probes").map((one) => ({
       from: one.string("from"),
       networkId: one.string("networkId"),

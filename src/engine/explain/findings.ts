@@ -8,7 +8,14 @@ import type { NodeLook, PortName } from "../../common/container/data-path.ts";
 import type { NodeAnswer } from "./ask.ts";
 import { type Finding, fault, warning } from "./finding.ts";
 import type { Known } from "./known.ts";
-import { addressesIn, type NodeFacts, type Picture, type TaskFacts } from "./picture.ts";
+import { nameFindings } from "./name-findings.ts";
+import {
+  addressesIn,
+  type NodeFacts,
+  type Picture,
+  type TaskFacts,
+  tasksInQuestion,
+} from "./picture.ts";
 import { probeFindings } from "./probe-findings.ts";
 
 /** All findings, the one to act on first. */
@@ -17,7 +24,7 @@ export function findingsOf(known: Known): Finding[] {
   const perNode = picture.nodes.map((node) => ({ node, look: lookOf(answers.get(node.id)) }));
   const all = [
     ...serviceFindings(picture),
-    ...picture.tasks.flatMap((task) => taskFindings(task, picture)),
+    ...tasksInQuestion(picture).flatMap((task) => taskFindings(task, picture)),
     ...picture.nodes.flatMap((node) => silentFindings(node, known)),
     ...perNode.flatMap(({ node, look }) =>
       look === undefined ? [] : kernelFindings(node, look, picture),
@@ -26,6 +33,7 @@ export function findingsOf(known: Known): Finding[] {
       look === undefined ? [] : portFindings(node, look, picture),
     ),
     ...probeFindings(known),
+    ...nameFindings(known),
   ];
   return [
     ...all.filter(({ severity }) => severity === "fault"),
@@ -181,17 +189,21 @@ function staleFindings(node: NodeFacts, look: NodeLook, picture: Picture): Findi
 }
 
 function portFindings(node: NodeFacts, look: NodeLook, picture: Picture): Finding[] {
-  const { name, isEntry } = node;
-  const mesh = picture.ports.filter(({ publishMode }) => publishMode === "ingress");
+  const { name, isEntry, id } = node;
+  const { serviceName } = picture;
+  const hasTasks = picture.tasks.some((task) => task.nodeId === id && task.ready);
+  const ports = picture.ports.filter(({ publishMode }) =>
+    publishMode === "ingress" ? isEntry : hasTasks,
+  );
   const found: Finding[] = [];
-  for (const { protocol, publishedPort: port } of isEntry ? mesh : []) {
-    if (has(look.listens, { protocol, port })) continue;
+  for (const { protocol, publishedPort: port } of ports) {
+    if (port === 0 || has(look.listens, { protocol, port })) continue;
     const what = `node ${name} does not take connections to published port ${port}/${protocol}`;
     found.push({ ...fault(name, what, repairRemedy), mayPass: true });
   }
-  for (const { protocol, port, address, program } of isEntry ? look.programs : []) {
-    const what = `on ${name}, ${program} listens at ${address}, port ${port}/${protocol}, which service ${picture.serviceName} publishes: whoever calls it from outside gets the service`;
-    const remedy = `stop ${program} on ${name}, or: docker service update --publish-rm ${port} ${picture.serviceName}, and publish another port`;
+  for (const { protocol, port, address, program } of look.programs) {
+    const what = `on ${name}, ${program} listens at ${address}, port ${port}/${protocol}, which service ${serviceName} publishes: whoever calls it from outside gets the service`;
+    const remedy = `stop ${program} on ${name}, or: docker service update --publish-rm ${port} ${serviceName}, and publish another port`;
     found.push(fault(name, what, remedy));
   }
   return found;

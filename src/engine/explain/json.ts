@@ -5,7 +5,14 @@ import type { LedTo, ProbeResult } from "../../common/container/data-path.ts";
 import type { Json } from "../translate/common.ts";
 import type { Finding } from "./finding.ts";
 import { isLost, type Known, lookOf, madeProbes } from "./known.ts";
-import { addressesIn, type NodeFacts, type Picture, type TaskFacts } from "./picture.ts";
+import { namesIn } from "./names.ts";
+import {
+  addressesIn,
+  type NodeFacts,
+  type Picture,
+  type TaskFacts,
+  tasksInQuestion,
+} from "./picture.ts";
 
 /** The whole of it; `Verdict` is what a person reads first. */
 export function explanationToJson(known: Known, findings: readonly Finding[]): Json {
@@ -31,12 +38,15 @@ export function explanationToJson(known: Known, findings: readonly Finding[]): J
       Wanted: picture.wanted,
       Ready: picture.tasks.filter(({ ready }) => ready).length,
     },
-    Networks: picture.networks.map(({ id, name, encrypted, virtualIps, names }) => ({
-      ID: id,
-      Name: name,
-      Encrypted: encrypted,
-      VirtualIPs: virtualIps,
-      Names: names,
+    Networks: picture.networks.map((network) => ({
+      ID: network.id,
+      Name: network.name,
+      Encrypted: network.encrypted,
+      VirtualIPs: network.virtualIps,
+      Names: namesIn(network, picture).map(({ name, addresses }) => ({
+        Name: name,
+        Addresses: addresses,
+      })),
     })),
     Ports: picture.ports.map((port) => ({
       Protocol: port.protocol,
@@ -45,7 +55,7 @@ export function explanationToJson(known: Known, findings: readonly Finding[]): J
       PublishMode: port.publishMode,
       BoundTo: picture.boundTo,
     })),
-    Tasks: picture.tasks.map((task) => taskToJson(task, picture)),
+    Tasks: tasksInQuestion(picture).map((task) => taskToJson(task, picture)),
     Nodes: picture.nodes.map((node) => nodeToJson(node, known)),
     NodesLeftOut: picture.nodesLeftOut,
   };
@@ -53,7 +63,9 @@ export function explanationToJson(known: Known, findings: readonly Finding[]): J
 
 function verdict(known: Known, findings: readonly Finding[]): string {
   const { picture } = known;
-  const { subject, tasks, wanted } = picture;
+  const { subject, focusId } = picture;
+  const tasks = tasksInQuestion(picture);
+  const wanted = focusId === "" ? picture.wanted : 1;
   const title = `${subject.kind} ${subject.name}`;
   const faults = findings.filter(({ severity }) => severity === "fault");
   const [first] = faults;
@@ -65,8 +77,10 @@ function verdict(known: Known, findings: readonly Finding[]): string {
   const nodes = picture.nodes.filter(({ id }) => lookOf(known, id) !== undefined);
   const probes = nodes.flatMap(({ id }) => madeProbes(known, id));
   const answered = probes.filter(({ result }) => result.outcome !== "unmade").length;
+  const names = nodes.flatMap(({ id }) => lookOf(known, id)?.names ?? []).length;
+  const asked = names === 0 ? "" : `, ${counted(names, "name")} right`;
   const warnings = findings.length === 0 ? "" : `, ${counted(findings.length, "warning")}`;
-  return `${title}: no fault found: ${ready} of ${counted(wanted, "task")} ready, ${counted(nodes.length, "node")} as planned, ${counted(answered, "probe")} answered${warnings}`;
+  return `${title}: no fault found: ${ready} of ${counted(wanted, "task")} ready, ${counted(nodes.length, "node")} as planned, ${counted(answered, "probe")} answered${asked}${warnings}`;
 }
 
 function counted(count: number, word: string): string {
@@ -77,6 +91,7 @@ function taskToJson(task: TaskFacts, { networks, meshId }: Picture): Json {
   return {
     ID: task.id,
     Name: task.name,
+    Container: task.fullName,
     NodeID: task.nodeId,
     Node: task.node,
     State: task.state,
@@ -124,6 +139,12 @@ function nodeToJson(node: NodeFacts, known: Known): Json {
       NodeID: nodeId,
       Endpoint: endpoint,
       HandshakeAgeSeconds: handshakeAgeS ?? -1,
+    })),
+    Names: (look?.names ?? []).map(({ from, name, addresses, error }) => ({
+      From: from,
+      Name: name,
+      Addresses: addresses,
+      Err: error,
     })),
     Probes: madeProbes(known, node.id).map((made) => ({
       Way: made.planned.way,

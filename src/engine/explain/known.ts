@@ -3,6 +3,7 @@
  */
 import type { NodeLook, ProbeResult } from "../../common/container/data-path.ts";
 import type { NodeAnswer } from "./ask.ts";
+import type { PlannedName } from "./names.ts";
 import type { Picture } from "./picture.ts";
 import type { PlannedProbe } from "./probes.ts";
 
@@ -13,6 +14,8 @@ export interface Known {
   readonly answers: ReadonlyMap<string, NodeAnswer>;
   /** What each node was to probe. */
   readonly probes: ReadonlyMap<string, readonly PlannedProbe[]>;
+  /** What each node was to ask its name server. */
+  readonly names: ReadonlyMap<string, readonly PlannedName[]>;
 }
 
 /** A probe that was made. */

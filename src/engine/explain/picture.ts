@@ -16,6 +16,7 @@ import { formatAddress, parseAddress } from "../../common/spec/cidr.ts";
 import { isTerminal, stateRank } from "../../common/task/state.ts";
 import type { ObjectView } from "../ports.ts";
 import { modeName } from "../translate/service.ts";
+import { taskName } from "../translate/task.ts";
 
 /** What is explained. */
 export interface Subject {
@@ -41,6 +42,8 @@ export interface TaskFacts {
   readonly id: string;
   /** `web.1` */
   readonly name: string;
+  /** Name of its container, `web.1.<id>`: it leads to the task alone. */
+  readonly fullName: string;
   readonly nodeId: string;
   readonly node: string;
   readonly state: TaskState;
@@ -94,6 +97,8 @@ export interface Picture {
   /** An address or device of nodes to which published ports are bound; empty for all. */
   readonly boundTo: string;
   readonly tasks: readonly TaskFacts[];
+  /** The only task in question; empty when all are. */
+  readonly focusId: string;
   readonly nodes: readonly NodeFacts[];
   /** Nodes that take part and are not asked, as there are too many. */
   readonly nodesLeftOut: number;
@@ -138,9 +143,15 @@ export function pictureOf(question: Question, view: ObjectView): Picture {
     ports,
     boundTo: service.spec?.annotations?.labels["skep.publish.address"] ?? "",
     tasks: tasks.map((task) => taskFacts(task, all, view)).sort(byName),
+    focusId: question.task?.id ?? "",
     nodes,
     nodesLeftOut: leftOut,
   };
+}
+
+/** The tasks in question. */
+export function tasksInQuestion({ tasks, focusId }: Picture): readonly TaskFacts[] {
+  return focusId === "" ? tasks : tasks.filter(({ id }) => id === focusId);
 }
 
 /** Addresses of a task in a network. */
@@ -197,6 +208,7 @@ function taskFacts(task: Task, all: readonly Task[], view: ObjectView): TaskFact
   return {
     id: task.id,
     name: shortName(task, view),
+    fullName: taskName(task),
     nodeId: task.nodeId,
     node: task.nodeId === "" ? "" : nodeName(task.nodeId, view),
     state,

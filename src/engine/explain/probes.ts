@@ -2,7 +2,8 @@
  * Which probes each node is to make, so that every way the service's traffic takes is gone once, from both ends. Pure.
  *
  * In each network a container of each node calls the service's address and every ready task, and each task's node calls these
- * containers back. For published ports the mesh of each node calls the tasks, and each node calls itself and the next one.
+ * containers back. For published ports the mesh of each node calls the tasks, and each node calls itself and the next
+ * one.
  */
 import type { PortConfig } from "../../common/api/generated/api.ts";
 import type { Probe } from "../../common/container/data-path.ts";
@@ -14,6 +15,7 @@ import {
   type Picture,
   type Standpoint,
   type TaskFacts,
+  tasksInQuestion,
 } from "./picture.ts";
 
 /** A probe and what it is for. */
@@ -41,6 +43,7 @@ export function plannedProbes(picture: Picture): ReadonlyMap<string, readonly Pl
   const all = [
     ...picture.networks.flatMap((network) => networkProbes(network, picture)),
     ...meshProbes(picture),
+    ...hostProbes(picture),
   ];
   const found = new Map<string, PlannedProbe[]>();
   for (const one of all) {
@@ -80,7 +83,8 @@ function networkProbes(network: NetworkFacts, picture: Picture): PlannedProbe[] 
         mustListen: false,
       });
     }
-    if (backends.length === 0) continue;
+    // The service's address leads to any of its tasks.
+    if (backends.length === 0 || picture.focusId !== "") continue;
     for (const address of network.virtualIps) {
       const to = { toNodeId: "", toName: picture.serviceName, address };
       const mustListen = port !== undefined;
@@ -101,7 +105,7 @@ function begins(node: NodeFacts, standpoint: Standpoint, network: NetworkFacts) 
 }
 
 /** Who speaks for a node in a network: a client rather than a task of the service itself. */
-function speakerOf({ standpoints }: NodeFacts, networkId: string): Standpoint | undefined {
+export function speakerOf({ standpoints }: NodeFacts, networkId: string): Standpoint | undefined {
   const here = standpoints.filter((one) => one.networkId === networkId);
   return here.find(({ isBackend }) => !isBackend) ?? here[0];
 }
@@ -113,8 +117,10 @@ function standpointAt({ nodes }: Picture, nodeId: string, address: string) {
   return { node, standpoint };
 }
 
-function readyIn(networkId: string, { tasks }: Picture): TaskFacts[] {
-  return tasks.filter((task) => task.ready && addressesIn(task, networkId).length > 0);
+function readyIn(networkId: string, picture: Picture): TaskFacts[] {
+  return tasksInQuestion(picture).filter(
+    (task) => task.ready && addressesIn(task, networkId).length > 0,
+  );
 }
 
 /** One task of each node first, as many as are probed. */
@@ -127,21 +133,42 @@ function spread(tasks: readonly TaskFacts[]): TaskFacts[] {
 
 /** TCP only: whether a datagram arrived nobody says. The mesh's way to a task is the same for all. */
 function meshProbes(picture: Picture): PlannedProbe[] {
-  const { meshId, nodes, boundTo } = picture;
+  const { meshId, nodes } = picture;
   const ports = picture.ports.filter(({ publishMode }) => publishMode === "ingress");
-  const [first] = ports;
+  const port = ports.find(({ protocol }) => protocol === "tcp") ?? ports[0];
+  if (port === undefined) return [];
   const backends = spread(readyIn(meshId, picture));
   const entries = nodes.filter(({ isReady, isEntry }) => isReady && isEntry);
-  if (first === undefined) return [];
-  const port = ports.find(({ protocol }) => protocol === "tcp") ?? first;
-  return entries.flatMap((node, position) => {
-    const next = entries[(position + 1) % entries.length] ?? node;
-    return [
-      ...backends.map((task) => meshProbe(node, task, { port, meshId })),
-      ...(boundTo === "" && port.protocol === "tcp" && backends.length > 0
-        ? [...new Set([node, next])].map((to) => entryProbe(node, to, port))
-        : []),
-    ];
+  const toTasks = entries.flatMap((node) =>
+    backends.map((task) => meshProbe(node, task, { port, meshId })),
+  );
+  return [...toTasks, ...(backends.length > 0 ? entryProbes(entries, port, picture) : [])];
+}
+
+/** Ports that only nodes with tasks have. */
+function hostProbes(picture: Picture): PlannedProbe[] {
+  const withTasks = new Set(
+    tasksInQuestion(picture).flatMap(({ ready, nodeId }) => (ready ? [nodeId] : [])),
+  );
+  const nodes = picture.nodes.filter(({ id, isReady }) => isReady && withTasks.has(id));
+  return picture.ports
+    .filter(({ publishMode }) => publishMode === "host")
+    .flatMap((port) => entryProbes(nodes, port, picture));
+}
+
+/** Each node calls itself, and the next one. */
+function entryProbes(
+  nodes: readonly NodeFacts[],
+  port: PortConfig,
+  { boundTo, focusId }: Picture,
+): PlannedProbe[] {
+  const { protocol, publishedPort, publishMode } = port;
+  // What leads to any task says nothing of one.
+  const isOfOne = focusId !== "" && publishMode === "ingress";
+  if (boundTo !== "" || protocol !== "tcp" || publishedPort === 0 || isOfOne) return [];
+  return nodes.flatMap((node, position) => {
+    const next = nodes[(position + 1) % nodes.length] ?? node;
+    return [...new Set([node, next])].map((to) => entryProbe(node, to, port));
   });
 }
 

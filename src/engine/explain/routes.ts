@@ -14,10 +14,10 @@ import { type EngineRequest, param } from "../request.ts";
 import type { Route } from "../router.ts";
 import { taskName } from "../translate/task.ts";
 import { askNodes, lookPath, lookRequestOf } from "./ask.ts";
-import type { Finding } from "./finding.ts";
 import { findingsOf } from "./findings.ts";
 import { explanationToJson } from "./json.ts";
 import type { Known } from "./known.ts";
+import { plannedNames } from "./names.ts";
 import { type Picture, pictureOf, type Question } from "./picture.ts";
 import { plannedProbes } from "./probes.ts";
 
@@ -107,7 +107,7 @@ async function explain(
     known = await knownNow(context, request, questionOf);
     findings = findingsOf(known);
   }
-  return json(explanationToJson(known, findings as readonly Finding[]));
+  return json(explanationToJson(known, findings));
 }
 
 async function knownNow(
@@ -118,25 +118,33 @@ async function knownNow(
   const view = await readView(context, request);
   const picture = pictureOf(questionOf(request, view), view);
   const probes = plannedProbes(picture);
+  const names = plannedNames(picture);
   const asked = picture.nodes.filter(({ isReady }) => isReady);
   const questions = new Map(
-    asked.map(({ id }) => [id, lookRequest(picture, probes.get(id) ?? [])] as const),
+    asked.map(({ id }) => {
+      const plan = { probes: probes.get(id) ?? [], names: names.get(id) ?? [] };
+      return [id, lookRequest(picture, id, plan)] as const;
+    }),
   );
-  return { picture, probes, answers: await askNodes(context, questions, request.signal) };
+  return { picture, probes, names, answers: await askNodes(context, questions, request.signal) };
 }
 
-function lookRequest(picture: Picture, probes: LookRequest["probes"]): LookRequest {
+function lookRequest(
+  picture: Picture,
+  nodeId: string,
+  plan: Pick<LookRequest, "probes" | "names">,
+): LookRequest {
+  const hasTasks = picture.tasks.some((task) => task.nodeId === nodeId && task.ready);
   return {
     networkIds: picture.networks.map(({ id }) => id),
     serviceIds: [picture.serviceId],
     ports: picture.ports
-      .filter(({ publishMode }) => publishMode === "ingress")
+      .filter(({ publishMode }) => publishMode === "ingress" || hasTasks)
       .map(({ protocol, publishedPort }) => ({ protocol, port: publishedPort })),
-    probes: probes.map(({ from, networkId, address, port }) => ({
-      from,
-      networkId,
-      address,
-      port,
-    })),
+    names: plan.names.map(({ from, networkId, name }) => ({ from, networkId, name })),
+    // Without what they are for.
+    probes: plan.probes.map(({ from, networkId, address, port }) => {
+      return { from, networkId, address, port };
+    }),
   };
 }
