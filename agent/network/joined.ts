@@ -11,6 +11,8 @@ export interface Joined {
   readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
   /** Undefined: those of the node, or its own. */
   readonly nameserver: string | undefined;
+  /** Where it reaches programs of its node; undefined where it does not. */
+  readonly hostGateway?: string;
 }
 
 /** The container's own names at its addresses, as Docker writes them. */

@@ -259,11 +259,20 @@ export class NodeNetwork implements DataPath {
         path: this.#store.fileOf(id),
         hosts: hostsOf(container, sandbox),
         nameserver: hasNames ? containerNameServer : undefined,
+        ...(await this.#hostGateway(sandbox)),
       };
     } catch (error) {
       await this.leave(id);
       throw error;
     }
+  }
+
+  /** The node's end of the link between it and its containers, where the container has a way out to it. */
+  async #hostGateway({ bridges, gateway }: Sandbox): Promise<Pick<Joined, "hostGateway">> {
+    const isOutward = gateway?.outward === true || bridges.some((place) => place.gateway !== "");
+    if (!isOutward) return {};
+    const address = this.#o.cluster.current().self?.address ?? "";
+    return { hostGateway: (await this.#kernel.facts(address, false)).uplink.host };
   }
 
   /** Takes over a container that runs already. */

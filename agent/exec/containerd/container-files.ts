@@ -11,12 +11,12 @@ const publicNameServers = ["8.8.8.8", "8.8.4.4"];
 /**
  * Text of /etc/hosts.
  *
- * @param own The container's names at its addresses.
+ * @param own The container's names at its addresses, and where it reaches its node.
  * @throws ClusterError invalid-argument for an entry that is none.
  */
 export function hostsText(
   config: Pick<ContainerConfig, "extraHosts">,
-  own: JoinedNetworks["hosts"],
+  own: Partial<Pick<JoinedNetworks, "hosts" | "hostGateway">>,
 ): string {
   const lines = [
     "127.0.0.1\tlocalhost",
@@ -25,8 +25,8 @@ export function hostsText(
     "ff00::0\tip6-mcastprefix",
     "ff02::1\tip6-allnodes",
     "ff02::2\tip6-allrouters",
-    ...config.extraHosts.map(extraHost),
-    ...own.map(({ address, names }) => `${address}\t${names.join(" ")}`),
+    ...config.extraHosts.flatMap((entry) => extraHost(entry, own.hostGateway)),
+    ...(own.hosts ?? []).map(({ address, names }) => `${address}\t${names.join(" ")}`),
   ];
   return `${lines.join("\n")}\n`;
 }
@@ -36,17 +36,20 @@ export function hostsTextOfNode(
   nodeText: string,
   config: Pick<ContainerConfig, "extraHosts">,
 ): string {
-  const added = config.extraHosts.map((entry) => `${extraHost(entry)}\n`).join("");
+  const lines = config.extraHosts.flatMap((entry) => extraHost(entry, "127.0.0.1"));
+  const added = lines.map((line) => `${line}\n`).join("");
   return nodeText === "" || nodeText.endsWith("\n") ? nodeText + added : `${nodeText}\n${added}`;
 }
 
-function extraHost(entry: string): string {
+/** @param node Where the container reaches its node: without it there is no such line. */
+function extraHost(entry: string, node: string | undefined): string[] {
   const at = entry.search(/[:=]/);
   const [name, address] = [entry.slice(0, at), entry.slice(at + 1).replace(/^\[(.*)\]$/, "$1")];
   if (at < 1 || address === "") {
     throw new ClusterError("invalid-argument", `bad format for add-host: "${entry}"`);
   }
-  return `${address}\t${name}`;
+  const found = address === "host-gateway" ? node : address;
+  return found === undefined ? [] : [`${found}\t${name}`];
 }
 
 /**

@@ -125,6 +125,8 @@ export interface JoinedNetworks {
   readonly hosts: readonly { readonly address: string; readonly names: readonly string[] }[];
   /** Name server for /etc/resolv.conf; the node's own where undefined. */
   readonly nameserver: string | undefined;
+  /** Where the container reaches programs of its node; undefined where it does not. */
+  readonly hostGateway?: string;
 }
 
 /** The networks half: gives containers their network namespaces. Not asked for those with `host`, `none`, `container:`. */

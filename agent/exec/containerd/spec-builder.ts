@@ -277,7 +277,7 @@ export class SpecBuilder {
         () =>
           network === "host"
             ? hostsTextOfNode(readText("/etc/hosts"), config)
-            : hostsText(config, joined?.hosts ?? []),
+            : hostsText(config, joined ?? {}),
       ],
       [
         "resolv.conf",

@@ -4,6 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { dockerClients } from "../../../support/docker.ts";
 import { DockerSession } from "../../../support/docker-session.ts";
 import { busyboxArchive } from "../../../support/image-archive.ts";
@@ -107,6 +109,19 @@ describe("names of containers on a real daemon", function () {
     assert.match(text, /^10\.197\.1\.9\s+me$/m);
     assert.match(text, /^192\.0\.2\.5\s+db$/m);
   });
+
+  for (const network of ["bridge", "names", "host"]) {
+    it(`leads host-gateway to programs of the node, from ${network}`, async () => {
+      const program = createServer((socket) => socket.end("hello\n"));
+      program.listen(0, "0.0.0.0");
+      await once(program, "listening");
+      const { port } = program.address() as AddressInfo;
+      const flags = `--rm --network ${network} --add-host node:host-gateway`;
+      const said = await d.docker(`run ${flags} busybox:1 nc -w 5 node ${port}`);
+      program.close();
+      assert.equal(said, "hello");
+    });
+  }
 
   it("leaves containers in the default bridge to the resolvers of the host", async () => {
     const text = await d.docker("run --rm busybox:1 cat /etc/resolv.conf");
