@@ -28,7 +28,6 @@ import { HostSettings } from "./host-settings.ts";
 import { hostsOf, type Joined } from "./joined.ts";
 import { Kernel } from "./kernel.ts";
 import { watchKernel } from "./kernel-events.ts";
-import { joinsFromConfig } from "./local/joins.ts";
 import type { Plumbing } from "./local/local-networks.ts";
 import { hostSpace, type Plan, swarmSpace } from "./model.ts";
 import { isNamespace, makeNamespace, removeNamespace } from "./namespace.ts";
@@ -232,15 +231,13 @@ export class NodeNetwork implements DataPath {
     return look(request, tools, signal);
   }
 
-  /** @throws ClusterError for networks that cannot be had; before a container is made. */
+  /**
+   * Before a container is made: networks that are not there may be so when it starts, as with Docker, whose client takes a
+   * word of something that is not found for one of the image.
+   * @throws ClusterError for places in networks that cannot be had.
+   */
   check(config: Container["config"]): void {
     this.#o.local.check(config);
-    // In a cluster a manager says it, when the container starts.
-    if (config.task !== undefined || this.#o.cluster.current().self !== undefined) return;
-    for (const { network } of joinsFromConfig(config)) {
-      if (this.#o.local.lookUp(network) !== undefined) continue;
-      throw new ClusterError("not-found", `network ${network} not found`);
-    }
   }
 
   /** Makes the namespace of a container that is about to start. @throws ClusterError when it cannot be made. */

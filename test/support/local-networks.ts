@@ -41,6 +41,7 @@ export function networksOn(
     pools: [],
     takenPrefixes: () => host.routes.flatMap((text) => parsePrefix(text) ?? []),
     probe: async ({ protocol, hostPort }: TakenPort) => host.bound.get(`${protocol}/${hostPort}`),
+    hasDevice: (name) => name.startsWith("eth"),
     clock: systemClock,
     random: systemRandom,
     log: silentLog,

@@ -96,7 +96,19 @@ export class Creator {
         "can't create 'AutoRemove' container with restart policy",
       );
     }
+    this.#checkShared(config);
     this.#o.networks.check(config);
+  }
+
+  /** The client takes a word of something that is not found for one of the image, and pulls that. */
+  #checkShared({ networks }: ContainerConfig): void {
+    const [, reference] = /^container:(.+)$/.exec(networks[0] ?? "") ?? [];
+    if (reference === undefined) return;
+    try {
+      this.#o.table.find(reference);
+    } catch (error) {
+      throw new ClusterError("invalid-argument", errorText(error), { cause: error });
+    }
   }
 
   async #facts(o: {

@@ -24,7 +24,7 @@ import type { Registry } from "../../../src/common/registry/registry.ts";
 import { parsePrefix } from "../../../src/common/spec/cidr.ts";
 import { NodeImages } from "../../images/node-images.ts";
 import { bindProbe } from "../../network/local/host-ports.ts";
-import { hostRoutes } from "../../network/local/host-routes.ts";
+import { hasDevice, hostRoutes } from "../../network/local/host-routes.ts";
 import type { AddressPool } from "../../network/local/ipam.ts";
 import { LocalNetworks } from "../../network/local/local-networks.ts";
 import { LocalStore } from "../../network/local/store.ts";
@@ -344,6 +344,7 @@ function localNetworks(options: NodeRuntimeOptions): LocalNetworks {
     pools: defaultAddressPools,
     takenPrefixes: () => [...prefixes, ...hostRoutes((device) => /^sk[0-9a-f]{4}-/.test(device))],
     probe: bindProbe,
+    hasDevice,
     clock,
     random,
     log,

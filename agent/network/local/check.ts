@@ -83,6 +83,24 @@ export function checkNetwork(config: LocalNetworkConfig): void {
   }
 }
 
+/** @throws ClusterError invalid-argument for a device that this host does not have. */
+export function checkParent(
+  { configOnly, driver, options: given }: LocalNetworkConfig,
+  hasDevice: (name: string) => boolean,
+): void {
+  const parent = given["parent"] ?? "";
+  if (configOnly === true || driver === "bridge" || hasDevice(parent)) return;
+  const [, device, tag] = /^([^.]+)\.(\d+)$/.exec(parent) ?? [];
+  const fix =
+    device === undefined
+      ? "ip link shows those it has"
+      : `make it first, with ip link add link ${device} name ${parent} type vlan id ${tag}`;
+  throw new ClusterError(
+    "invalid-argument",
+    `the parent ${JSON.stringify(parent)} is no device of this host: ${fix}`,
+  );
+}
+
 function checkOption(name: string, value: string): void {
   const allowed = modes[name];
   if (allowed !== undefined && !allowed.includes(value)) throw invalid(name, value, allowed);

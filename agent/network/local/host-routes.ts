@@ -1,5 +1,5 @@
 /**
- * Which prefixes the host has routes for, from the kernel's tables below /proc. The default routes are left out.
+ * Which devices the host has, and which prefixes it has routes for, from the kernel's tables below /proc. The default routes are left out.
  */
 import { readFileSync } from "node:fs";
 import type { IpPrefix } from "../../../src/common/spec/cidr.ts";
@@ -10,6 +10,13 @@ export function hostRoutes(isOwn: (device: string) => boolean): readonly IpPrefi
     ...routes4(readTable("/proc/net/route"), isOwn),
     ...routes6(readTable("/proc/net/ipv6_route"), isOwn),
   ];
+}
+
+/** Whether the daemon's own network has a device of this name. */
+export function hasDevice(name: string): boolean {
+  return readTable("/proc/net/dev")
+    .split("\n")
+    .some((line) => line.trim().startsWith(`${name}:`));
 }
 
 /** Empty where the kernel has no such protocol. */

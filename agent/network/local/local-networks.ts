@@ -22,7 +22,7 @@ import { ClusterError, errorText } from "../../../src/common/errors/cluster-erro
 import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
 import { type IpPrefix, parsePrefix } from "../../../src/common/spec/cidr.ts";
-import { checkNetwork } from "./check.ts";
+import { checkNetwork, checkParent } from "./check.ts";
 import { checkUnused, configured } from "./configuration.ts";
 import { chooseHostPorts, type PortProbe, type TakenPort } from "./host-ports.ts";
 import { type AddressPool, type ChosenSubnet, chooseSubnets, defaultPools } from "./ipam.ts";
@@ -42,6 +42,8 @@ export interface LocalNetworksOptions {
   /** Prefixes the host has routes for, and those the data path has. */
   readonly takenPrefixes: () => readonly IpPrefix[];
   readonly probe: PortProbe;
+  /** Whether the host has a device of this name. */
+  readonly hasDevice: (name: string) => boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -134,6 +136,7 @@ export class LocalNetworks implements Networks {
     return this.#inTurn(async () => {
       const config = configured(asked, this.list());
       checkNetwork(config);
+      checkParent(config, this.#o.hasDevice);
       if (this.list().some(({ name }) => name === config.name)) {
         throw new ClusterError("already-exists", `network with name ${config.name} already exists`);
       }
@@ -331,6 +334,7 @@ export class LocalNetworks implements Networks {
       if (made === undefined || this.#networks.has(id)) continue;
       const config = configured(configOf(made), this.list());
       checkNetwork(config);
+      checkParent(config, this.#o.hasDevice);
       const network = { ...this.#made(id, config), ofSwarm: true };
       this.#networks.set(id, network);
       this.tell("create", network, {});

@@ -123,6 +123,19 @@ describe("names of containers on a real daemon", function () {
     });
   }
 
+  it("says at once that a network or container is not there", async () => {
+    // Docker's client pulls the image when it hears of something that is not found before the start.
+    for (const [network, message] of [
+      ["nosuch", /network nosuch not found/],
+      ["container:nosuch", /No such container: nosuch/],
+    ] as const) {
+      const { stderr, code } = await d.refused(`run --rm --network ${network} busybox:1 true`);
+      assert.match(stderr, message);
+      assert.doesNotMatch(stderr, /Unable to find image/);
+      assert.equal(code, 125);
+    }
+  });
+
   it("leaves containers in the default bridge to the resolvers of the host", async () => {
     const text = await d.docker("run --rm busybox:1 cat /etc/resolv.conf");
     assert.doesNotMatch(text, /127\.0\.0\.11/);

@@ -2,12 +2,16 @@
  * The kernel's route tables as prefixes.
  */
 import { deepEqual } from "node:assert/strict";
-import { routes4, routes6 } from "../../../../../agent/network/local/host-routes.ts";
+import { hasDevice, routes4, routes6 } from "../../../../../agent/network/local/host-routes.ts";
 import { formatPrefix } from "../../../../../src/common/spec/cidr.ts";
 
 const isOwn = (device: string) => device === "sk0001-up";
 
 describe("agent/network/local/host-routes", () => {
+  it("knows the devices of this machine", () => {
+    deepEqual(["lo", "l", "nosuch", ""].map(hasDevice), [true, false, false, false]);
+  });
+
   it("reads the routes of IPv4 but the default one and our own", () => {
     const table = [
       "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT",

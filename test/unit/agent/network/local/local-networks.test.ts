@@ -106,6 +106,14 @@ describe("agent/network/local/local-networks", () => {
       [config("n2", { options: { color: "red" } }), /invalid option "color"/],
       [config("n2", { options: { "com.docker.network.driver.mtu": "x" } }), /driver\.mtu/],
       [config("n2", { driver: "macvlan" }), /needs the option parent/],
+      [
+        config("n2", { driver: "macvlan", options: { parent: "nosuch" } }),
+        /the parent "nosuch" is no device of this host: ip link shows/,
+      ],
+      [
+        config("n2", { driver: "ipvlan", options: { parent: "lan.7" } }),
+        /with ip link add link lan name lan\.7 type vlan id 7/,
+      ],
       [config("n2", { ipam: subnet("10.1.0.0/25") }), /Pool overlaps/],
       [config("n2", { ipam: subnet("10.2.3.0/24") }), /Pool overlaps/],
     ];
