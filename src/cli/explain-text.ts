@@ -102,8 +102,8 @@ function networkLines({ Networks, Tasks }: Explanation): string[] {
     );
     return Names.map(({ Name, Addresses }) => {
       const isOwn = VirtualIPs.length > 0 && Addresses.join() === VirtualIPs.join();
-      const end = isOwn ? ` -> ${backends.join(", ") || "nothing: refused"}` : "";
-      return `network ${network}${how}: ${Name} -> ${Addresses.join(", ") || "nothing"}${end}`;
+      const end = isOwn ? ` -> ${someOf(backends) || "nothing: refused"}` : "";
+      return `network ${network}${how}: ${Name} -> ${someOf(Addresses) || "nothing"}${end}`;
     });
   });
 }
@@ -113,7 +113,7 @@ function portLines({ Ports, Nodes, Tasks }: Explanation): string[] {
     const port = `port ${PublishedPort}/${Protocol}`;
     if (PublishMode === "host") {
       const on = Tasks.filter(({ Ready }) => Ready).map(({ Node }) => Node);
-      return `${port}: on the nodes of its tasks only (${on.join(", ") || "none"}) -> port ${TargetPort}`;
+      return `${port}: on the nodes of its tasks only (${someOf(on) || "none"}) -> port ${TargetPort}`;
     }
     const name = `${PublishedPort}/${Protocol}`;
     const on = Nodes.filter(({ Listens }) => Listens.includes(name)).map(({ Name }) => Name);
@@ -121,7 +121,7 @@ function portLines({ Ports, Nodes, Tasks }: Explanation): string[] {
     const to = Tasks.filter(({ Ready }) => Ready).flatMap(({ MeshAddresses, Name }) =>
       MeshAddresses.map((address) => `${address}:${TargetPort} (${Name})`),
     );
-    return `${port}: ${where} of ${on.join(", ") || "no node"} -> ${to.join(", ") || "nothing: refused"}`;
+    return `${port}: ${where} of ${someOf(on) || "no node"} -> ${someOf(to) || "nothing: refused"}`;
   });
 }
 
@@ -154,12 +154,19 @@ function nodeLines({ Nodes, NodesLeftOut }: Explanation): string[] {
   const lines = Nodes.flatMap(({ LeadsTo }, position) => [
     table(rows)[position] ?? "",
     ...LeadsTo.map(
-      ({ Where, What, Addresses }) =>
-        `    ${Where}: ${What} -> ${Addresses.join(", ") || "refused"}`,
+      ({ Where, What, Addresses }) => `    ${Where}: ${What} -> ${someOf(Addresses) || "refused"}`,
     ),
   ]);
   return NodesLeftOut === 0 ? lines : [...lines, `and ${NodesLeftOut} more, which were not asked`];
 }
+
+/** A list as far as it is read; `--json` has all of it. */
+function someOf(words: readonly string[]): string {
+  const more = words.length - listedMax;
+  return `${words.slice(0, listedMax).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
+const listedMax = 12;
 
 /** Rows in columns of equal width. */
 function table(rows: readonly (readonly string[])[]): string[] {

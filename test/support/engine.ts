@@ -21,6 +21,7 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { noLeader } from "../../src/common/errors/no-leader.ts";
 import { createRootCa } from "../../src/common/identity/root.ts";
 import { createJoinToken } from "../../src/common/identity/token.ts";
 import { unlockKeyToText } from "../../src/common/identity/unlock-key.ts";
@@ -99,6 +100,8 @@ export interface TestEngine {
   readonly selfId: string;
   /** Sets what the node says of its swarm. */
   setStatus(status: Partial<SwarmStatus>): void;
+  /** From now on nobody leads: reads that have to be up to date are refused. */
+  loseLeader(): void;
   /** Sets the way to other nodes; without it none can be reached. */
   setTunnels(tunnels: TunnelsPort): void;
   /** Serves what a manager sends through a tunnel. */
@@ -120,11 +123,13 @@ export async function startEngine(): Promise<TestEngine> {
       throw new ClusterError("unavailable", `node ${nodeId} is not available`);
     },
   };
+  let hasLeader = true;
   const runtime = fakeRuntime();
   const ports = portsOver(store, selfId, {
     status: () => status,
     runtime,
     tunnels: { open: (nodeId, signal) => tunnels.open(nodeId, signal) },
+    hasLeader: () => hasLeader,
   });
   const server = new EngineServer({
     ports,
@@ -140,6 +145,9 @@ export async function startEngine(): Promise<TestEngine> {
     store,
     runtime,
     selfId,
+    loseLeader: () => {
+      hasLeader = false;
+    },
     setTunnels: (port) => {
       tunnels = port;
     },
@@ -255,9 +263,10 @@ function portsOver(
     readonly status: () => SwarmStatus;
     readonly runtime: FakeRuntime;
     readonly tunnels: TunnelsPort;
+    readonly hasLeader: () => boolean;
   },
 ): EnginePorts {
-  const { status, runtime, tunnels } = rest;
+  const { status, runtime, tunnels, hasLeader } = rest;
   const member = { raftId: 1, nodeId: selfId, reachable: true, learner: false };
   const control = new Control({
     store,
@@ -274,7 +283,10 @@ function portsOver(
     swarm: swarmPort(store, selfId, status),
     registry: loopbackRegistry(),
     objects: {
-      view: async () => viewOf(store),
+      view: async () => {
+        if (!hasLeader()) throw noLeader();
+        return viewOf(store);
+      },
       present: () => viewOf(store),
       call: (method, message, signal) => control.call(method, message, signal),
     },

@@ -3,6 +3,7 @@
  */
 import type { NetworkPeer } from "../../../src/common/api/generated/api.ts";
 import type { TunnelState } from "../../../src/common/container/data-path.ts";
+import { seenPeers } from "../wireguard-conf.ts";
 
 /** @param nowMs Wall clock, as handshakes are told. Nodes that the device does not have are left out. */
 export function tunnelStates(
@@ -10,25 +11,16 @@ export function tunnelStates(
   peers: Iterable<NetworkPeer>,
   nowMs: number,
 ): TunnelState[] {
-  const lines = new Map(
-    dump
-      .split("\n")
-      .slice(1)
-      .map((line) => line.split("\t"))
-      .filter((words) => words.length >= 5)
-      .map((words) => [words[0] ?? "", words]),
-  );
-  return [...peers].flatMap(({ nodeId, wireguardPublicKey }) => {
-    const words = lines.get(Buffer.from(wireguardPublicKey).toString("base64"));
-    if (words === undefined) return [];
-    const [, , endpoint = "", , handshake = "0"] = words;
-    const at = Number(handshake);
-    return [
-      {
-        nodeId,
-        endpoint: endpoint === "(none)" ? "" : endpoint,
-        handshakeAgeS: at > 0 ? Math.max(0, Math.round(nowMs / 1_000 - at)) : undefined,
-      },
-    ];
+  const seen = seenPeers(dump);
+  return [...peers].flatMap(({ nodeId, wireguardPublicKey, nextWireguardPublicKey }) => {
+    // While its key changes a node has two.
+    const found = [wireguardPublicKey, nextWireguardPublicKey]
+      .flatMap((key) => seen.get(Buffer.from(key).toString("base64")) ?? [])
+      .sort((a, b) => b.handshakeS - a.handshakeS);
+    const [last] = found;
+    if (last === undefined) return [];
+    const { endpoint, handshakeS } = last;
+    const age = Math.max(0, Math.round(nowMs / 1_000 - handshakeS));
+    return [{ nodeId, endpoint, handshakeAgeS: handshakeS > 0 ? age : undefined }];
   });
 }

@@ -197,5 +197,7 @@ export const explainAtOnce = 32;
 export const explainNodeMs = 6_000;
 /** What a node was not told yet is asked for again after this: a change is spread within a tenth of it. */
 export const explainAgainMs = 1_000;
+/** How long a leader is waited for before a service is explained without one: elections take a second. */
+export const explainLeaderMs = 2_000;
 /** Backends that are probed from one place; those beyond are no other in kind. */
 export const explainBackendsMax = 16;

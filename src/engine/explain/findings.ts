@@ -49,6 +49,17 @@ function serviceFindings(picture: Picture): Finding[] {
   const { serviceName, wanted, networks, ports, tasks, subject } = picture;
   const found: Finding[] = [];
   const ready = tasks.filter((task) => task.ready);
+  if (picture.isBehind) {
+    const what =
+      "the managers have no leader: nothing is changed or repaired, and what follows may be behind";
+    found.push(
+      fault(
+        "",
+        what,
+        "docker node ls: switch on managers until more than half of them are Reachable",
+      ),
+    );
+  }
   if (wanted === 0 && subject.kind !== "task") {
     const text = `service ${serviceName} is to have no tasks: whoever calls it is refused`;
     found.push(warning("", text, `docker service scale ${serviceName}=1`));
@@ -174,19 +185,28 @@ function staleFindings(node: NodeFacts, look: NodeLook, picture: Picture): Findi
     const told = look.told
       .filter((one) => one.networkId === networkId && one.serviceId === picture.serviceId)
       .flatMap(({ addresses }) => addresses);
-    const missing = should.filter((address) => !told.includes(address));
-    const extra = told.filter((address) => !should.includes(address));
+    const [known, right] = [new Set(told), new Set(should)];
+    const missing = should.filter((address) => !known.has(address));
+    const extra = told.filter((address) => !right.has(address));
     if (missing.length + extra.length === 0) return [];
     const network = picture.networks.find(({ id }) => id === networkId)?.name ?? "the routing mesh";
     const parts = [
-      ...(missing.length > 0 ? [`does not know of ${missing.join(", ")}`] : []),
-      ...(extra.length > 0 ? [`still leads to ${extra.join(", ")}`] : []),
+      ...(missing.length > 0 ? [`does not know of ${someOf(missing)}`] : []),
+      ...(extra.length > 0 ? [`still leads to ${someOf(extra)}`] : []),
     ];
     const what = `node ${node.name} is behind in ${network}: it ${parts.join(" and ")}`;
     const remedy = `on ${node.name}: restart "skep daemon"; containers run on`;
     return [{ ...fault(node.name, what, remedy), mayPass: true }];
   });
 }
+
+function someOf(addresses: readonly string[]): string {
+  const more = addresses.length - namedMax;
+  return `${addresses.slice(0, namedMax).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
+/** More addresses help nobody. */
+const namedMax = 5;
 
 function portFindings(node: NodeFacts, look: NodeLook, picture: Picture): Finding[] {
   const { name, isEntry, id } = node;

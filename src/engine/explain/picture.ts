@@ -92,6 +92,11 @@ export interface Picture {
   readonly networks: readonly NetworkFacts[];
   /** Network of the mesh; empty where there is none. */
   readonly meshId: string;
+  readonly meshEncrypted: boolean;
+  /** UDP port of the tunnels between nodes that are not encrypted. */
+  readonly tunnelPort: number;
+  /** The managers have no leader: what the tables say may be behind. */
+  readonly isBehind: boolean;
   /** As allocated, those that the question is about. */
   readonly ports: readonly PortConfig[];
   /** An address or device of nodes to which published ports are bound; empty for all. */
@@ -112,7 +117,12 @@ export interface Question {
   readonly port?: PortConfig;
   /** Shown though it may have ended. */
   readonly task?: Task;
+  /** The tables were read though there is no leader. */
+  readonly isBehind?: boolean;
 }
+
+/** Unless the cluster was made with another. */
+const vxlanPortDefault = 4789;
 
 /** Gathers what takes part. */
 export function pictureOf(question: Question, view: ObjectView): Picture {
@@ -121,7 +131,8 @@ export function pictureOf(question: Question, view: ObjectView): Picture {
   const current = all.filter(({ desiredState }) => !isTerminal(desiredState));
   const tasks = [...new Set([...(question.task === undefined ? [] : [question.task]), ...current])];
   const networks = port === undefined ? networksOf(service, tasks, view) : [];
-  const meshId = [...view.list("network")].find(({ spec }) => spec?.ingress === true)?.id ?? "";
+  const mesh = [...view.list("network")].find(({ spec }) => spec?.ingress === true);
+  const [cluster] = view.list("cluster");
   const ports = port === undefined ? (service.endpoint?.ports ?? []) : [port];
   const { nodes, leftOut } = nodesOf({
     view,
@@ -139,7 +150,10 @@ export function pictureOf(question: Question, view: ObjectView): Picture {
     endpointMode: service.spec?.endpoint?.mode ?? "vip",
     wanted: service.spec?.mode?.replicated?.replicas ?? running.length,
     networks,
-    meshId,
+    meshId: mesh?.id ?? "",
+    meshEncrypted: mesh !== undefined && isEncrypted(mesh),
+    tunnelPort: cluster?.vxlanUdpPort || vxlanPortDefault,
+    isBehind: question.isBehind === true,
     ports,
     boundTo: service.spec?.annotations?.labels["skep.publish.address"] ?? "",
     tasks: tasks.map((task) => taskFacts(task, all, view)).sort(byName),

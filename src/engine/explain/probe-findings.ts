@@ -90,7 +90,9 @@ function betweenFinding(
   const port = portsBetween(own, picture);
   const [first] = own;
   const example = first === undefined ? "" : `, such as from ${exampleText(first, picture)}`;
-  const what = `${own.length} of ${all.length} probes between containers of ${centre?.name} and those of ${namesOf(nodes)} (${port}) had no answer${example}`;
+  const heard =
+    port === tunnelPortSecure && centre !== undefined ? handshakeText(centre, nodes, known) : "";
+  const what = `${own.length} of ${all.length} probes between containers of ${centre?.name} and those of ${namesOf(nodes)} (${port}) had no answer${example}${heard}`;
   const hooks = ["prerouting", "input", "output", "postrouting"];
   const ends = centre === undefined ? nodes : [centre, ...nodes];
   const suspects = suspectsOf(ends, { hooks, port, known });
@@ -214,10 +216,26 @@ function exampleText({ planned, result }: MadeProbe, picture: Picture): string {
 }
 
 /** UDP ports of the tunnels that the probes went through. */
-function portsBetween(probes: readonly MadeProbe[], { networks }: Picture): string {
-  const secure = new Set(networks.filter(({ encrypted }) => encrypted).map(({ name }) => name));
-  const isSecure = probes.map(({ planned }) => secure.has(planned.network));
-  return isSecure.every((yes) => yes) ? "51820/udp" : "4789/udp";
+function portsBetween(probes: readonly MadeProbe[], picture: Picture): string {
+  const secure = new Set(
+    picture.networks.filter(({ encrypted }) => encrypted).map(({ name }) => name),
+  );
+  const isSecure = ({ planned: { way, network } }: MadeProbe) =>
+    way === "mesh" ? picture.meshEncrypted : secure.has(network);
+  return probes.every(isSecure) ? tunnelPortSecure : `${picture.tunnelPort}/udp`;
+}
+
+/** That of WireGuard. */
+const tunnelPortSecure = "51820/udp";
+
+/** When WireGuard last heard of these nodes; empty where it has no part. */
+function handshakeText(centre: NodeFacts, others: readonly NodeFacts[], known: Known): string {
+  const tunnels = lookOf(known, centre.id)?.tunnels ?? [];
+  const ages = others.map(({ id, name }) => {
+    const age = tunnels.find(({ nodeId }) => nodeId === id)?.handshakeAgeS;
+    return age === undefined ? `${name} was never heard of` : `${name} ${age} s ago`;
+  });
+  return `; WireGuard on ${centre.name}: last handshake: ${ages.join(", ")}`;
 }
 
 /** Chains of others on these nodes that may be what keeps packets back, with what lets them pass. */

@@ -3,9 +3,11 @@
  * whichever of them or of the nodes is in trouble; Docker has no such routes.
  */
 import type { PortConfig, PortProtocol, Service } from "../../common/api/generated/api.ts";
+import { aborting } from "../../common/clock/aborting.ts";
 import type { LookRequest } from "../../common/container/data-path.ts";
-import { ClusterError } from "../../common/errors/cluster-error.ts";
-import { explainAgainMs } from "../../common/limits/limits.ts";
+import { ClusterError, hasCode } from "../../common/errors/cluster-error.ts";
+import { noLeader } from "../../common/errors/no-leader.ts";
+import { explainAgainMs, explainLeaderMs } from "../../common/limits/limits.ts";
 import { type EngineContext, readView } from "../context.ts";
 import { findTask } from "../far-lookup.ts";
 import type { ObjectView } from "../ports.ts";
@@ -115,8 +117,8 @@ async function knownNow(
   request: EngineRequest,
   questionOf: (request: EngineRequest, view: ObjectView) => Question,
 ): Promise<Known> {
-  const view = await readView(context, request);
-  const picture = pictureOf(questionOf(request, view), view);
+  const { view, isBehind } = await viewOf(context, request);
+  const picture = pictureOf({ ...questionOf(request, view), isBehind }, view);
   const probes = plannedProbes(picture);
   const names = plannedNames(picture);
   const asked = picture.nodes.filter(({ isReady }) => isReady);
@@ -127,6 +129,35 @@ async function knownNow(
     }),
   );
   return { picture, probes, names, answers: await askNodes(context, questions, request.signal) };
+}
+
+/** Without a leader the tables as they are: then above all somebody wants to know. */
+async function viewOf(
+  context: EngineContext,
+  request: EngineRequest,
+): Promise<{ readonly view: ObjectView; readonly isBehind: boolean }> {
+  const { ports, clock } = context;
+  const stop = new AbortController();
+  const end = () => stop.abort(request.signal.reason);
+  request.signal.addEventListener("abort", end, { once: true });
+  const late = clock.sleep(explainLeaderMs, stop.signal).then(
+    () => stop.abort(noLeader()),
+    () => undefined, // There is a view, or the client has left.
+  );
+  try {
+    const view = readView(context, { ...request, signal: stop.signal });
+    return { view: await aborting(view, stop.signal), isBehind: false };
+  } catch (error) {
+    const isManager = ports.swarm.status().controlAvailable;
+    const present = isManager ? ports.objects.present() : undefined;
+    if (request.signal.aborted || present === undefined || !hasCode(error, "unavailable"))
+      throw error;
+    return { view: present, isBehind: true };
+  } finally {
+    request.signal.removeEventListener("abort", end);
+    stop.abort();
+    await late;
+  }
 }
 
 function lookRequest(

@@ -52,6 +52,9 @@ const picture: Picture = {
     { id: "net", name: "back", encrypted: false, virtualIps: ["10.0.1.2"], names: ["web"] },
   ],
   meshId: "mesh",
+  meshEncrypted: false,
+  tunnelPort: 4789,
+  isBehind: false,
   ports: [
     { name: "", protocol: "tcp", targetPort: 80, publishedPort: 8080, publishMode: "ingress" },
   ],
@@ -196,6 +199,30 @@ describe("src/engine/explain", () => {
     match(
       only,
       /is 4789\/udp let through between w. \(10\.77\.0\.1.\) and w. \(10\.77\.0\.1.\), both ways\?/,
+    );
+  });
+
+  it("names the port of WireGuard and its last handshakes where networks are encrypted", () => {
+    const networks = picture.networks.map((one) => ({ ...one, encrypted: true }));
+    const tunnels = [{ nodeId: "w1", endpoint: "10.77.0.14:51820", handshakeAgeS: 300 }];
+    const all = known({
+      picture: { networks },
+      looks: { w2: { tunnels }, w1: { tunnels: [] } },
+      probes: ({ way, fromNodeId, toNodeId }) => ({
+        outcome: (way === "task" || way === "back") && fromNodeId !== toNodeId ? "silent" : "open",
+      }),
+    });
+    match(told(all)[0] ?? "", /\(51820\/udp\) had no answer/);
+    match(
+      told(all)[0] ?? "",
+      /last handshake: (w1 300 s ago|w2 was never heard of)\. is 51820\/udp/,
+    );
+  });
+
+  it("says first that there is no leader", () => {
+    match(
+      told(known({ picture: { isBehind: true } }))[0] ?? "",
+      /^fault: the managers have no leader/,
     );
   });
 
