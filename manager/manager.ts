@@ -92,6 +92,8 @@ export interface ManagerOptions {
 
 /** Contact to the leader may be lost for this long before agents are sent elsewhere: two election times. */
 const leaderlessMs = 4000;
+/** What agents are given with their tasks; no loop of the leader looks at it. */
+const payloadTables = new Set(["secret", "config"] as const);
 /** Pause before the first objects of a cluster are tried again, milliseconds. */
 const seedRetryMs = 200;
 /** Pause until a manager that leaves looks for a leader again, milliseconds. */
@@ -468,7 +470,7 @@ export class Manager {
     const leadership = { store: state.store, term };
     const tools = { clock, random, log };
     const following = (follower: Follower) => (signal: AbortSignal) =>
-      follow(state.store, follower, { clock, log, signal });
+      follow(state.store, follower, { clock, log, signal, without: payloadTables });
     log.info("leading", { "raft.term": term });
     this.#loops.start(term, {
       seed: (signal) => this.#seed(term, signal),

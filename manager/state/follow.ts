@@ -11,6 +11,7 @@ import { idleMs, settleMs, workRetryMs } from "../../src/common/limits/orchestra
 import type { Log } from "../../src/common/log/log.ts";
 import type { Change } from "./change.ts";
 import type { Store } from "./store.ts";
+import type { TableKey } from "./tables.ts";
 
 /** A component that follows the store. */
 export interface Follower {
@@ -32,9 +33,15 @@ export interface Follower {
 export async function follow(
   store: Store,
   follower: Follower,
-  tools: { readonly clock: Clock; readonly log: Log; readonly signal: AbortSignal },
+  tools: {
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly signal: AbortSignal;
+    /** Tables the component does not look at: their changes do not wake it. */
+    readonly without?: ReadonlySet<TableKey>;
+  },
 ): Promise<void> {
-  const { clock, log, signal } = tools;
+  const { clock, log, signal, without } = tools;
   const alarm = new Alarm(clock);
   const ended = new AbortController();
   let isNoted = true;
@@ -47,7 +54,11 @@ export async function follow(
   const takeNote = async () => {
     for await (const item of watch) {
       if (item.resync) follower.lookAtAll();
-      else for (const change of item.changes) follower.changed(change);
+      else {
+        const changes = item.changes.filter(({ table }) => without?.has(table) !== true);
+        if (changes.length === 0) continue;
+        for (const change of changes) follower.changed(change);
+      }
       isNoted = true;
       alarm.ring();
     }

@@ -5,11 +5,12 @@ import assert from "node:assert/strict";
 import type { Change } from "../../../../manager/state/change.ts";
 import { type Follower, follow, Waiting } from "../../../../manager/state/follow.ts";
 import type { Store } from "../../../../manager/state/store.ts";
+import type { TableKey } from "../../../../manager/state/tables.ts";
 import { FakeClock } from "../../../../src/common/clock/clock.ts";
 import { silentLog } from "../../../../src/common/log/log.ts";
 import { localStore } from "../../../support/local-log.ts";
 import { settled } from "../../../support/message-queue.ts";
-import { config } from "../../../support/store-objects.ts";
+import { config, network } from "../../../support/store-objects.ts";
 
 class Probe implements Follower {
   readonly component = "probe";
@@ -56,8 +57,9 @@ describe("manager/state/follow", () => {
     });
   });
 
-  async function begin(): Promise<void> {
-    run = follow(store, probe, { clock, log: silentLog, signal: stop.signal });
+  async function begin(without?: ReadonlySet<TableKey>): Promise<void> {
+    const tools = { clock, log: silentLog, signal: stop.signal };
+    run = follow(store, probe, without === undefined ? tools : { ...tools, without });
     await pass(0);
   }
 
@@ -80,6 +82,20 @@ describe("manager/state/follow", () => {
     await pass(5);
     assert.deepEqual(probe.seen, ["create a", "create b"]);
     assert.equal(probe.works, 2);
+  });
+
+  it("is not woken by tables it does not look at", async () => {
+    await begin(new Set<TableKey>(["config"]));
+    await make("a");
+    await pass(5);
+    assert.deepEqual([probe.seen, probe.works], [[], 1]);
+    await store.update((tx) => {
+      tx.create("config", config("b"));
+      tx.create("network", network("n"));
+    });
+    await pass(0);
+    await pass(5);
+    assert.deepEqual([probe.seen, probe.works], [["create n"], 2]);
   });
 
   it("works again when something is due", async () => {
