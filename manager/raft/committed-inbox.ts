@@ -4,6 +4,7 @@
  * On the main thread. Nothing is taken before a taker is there; a batch that cannot be applied is a bug and ends the host.
  */
 import type { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { committedBytesMax } from "../../src/common/limits/limits.ts";
 import { ChunkReceiver } from "./chunk-stream.ts";
 import { errorData, errorFromData, type ToMain, type ToWorker } from "./host-messages.ts";
 
@@ -35,9 +36,9 @@ export interface InboxOptions {
   readonly onFailed: (error: unknown) => void;
 }
 
-/** Batches applied before the worker is told at once, and how long it may wait for fewer. */
-const untoldBatchesMax = 4;
-const tellDelayMs = 5;
+/** Bytes applied before the worker is told at once, a small part of what it hands over on credit; and how long it may wait for fewer. */
+const untoldBytesMax = committedBytesMax / 16;
+const tellDelayMs = 20;
 
 /** The inbox. */
 export class CommittedInbox {
@@ -52,7 +53,7 @@ export class CommittedInbox {
     readonly resolve: () => void;
     readonly reject: (e: unknown) => void;
   }[] = [];
-  #untoldBatches = 0;
+  #untoldBytes = 0;
   #tellTimer: NodeJS.Timeout | undefined;
   #running = false;
   #ended: ClusterError | undefined;
@@ -161,7 +162,7 @@ export class CommittedInbox {
         this.#queue.shift();
         const taken = this.#take(batchOf(next));
         if (taken !== undefined) await taken;
-        this.#applied(next.lastIndex);
+        this.#applied(next.lastIndex, next.bytes.length);
       } else {
         if (this.#install === undefined) return;
         this.#queue.shift();
@@ -170,21 +171,21 @@ export class CommittedInbox {
     }
   }
 
-  #applied(index: number): void {
+  #applied(index: number, bytes: number): void {
     if (this.#ended !== undefined) return;
     this.#appliedIndex = Math.max(this.#appliedIndex, index);
     this.#wake();
     this.#options.onApplied(index);
-    this.#untoldBatches++;
-    if (this.#untoldBatches >= untoldBatchesMax) this.#tell();
-    else if (this.#untoldBatches === 1)
-      this.#tellTimer = setTimeout(() => this.#tell(), tellDelayMs);
+    this.#untoldBytes += bytes;
+    if (this.#untoldBytes >= untoldBytesMax) this.#tell();
+    else this.#tellTimer ??= setTimeout(() => this.#tell(), tellDelayMs);
   }
 
   /** Tells the worker how far the state machine is; not for every batch, as each message wakes the other thread. */
   #tell(): void {
     clearTimeout(this.#tellTimer);
-    this.#untoldBatches = 0;
+    this.#tellTimer = undefined;
+    this.#untoldBytes = 0;
     if (this.#ended === undefined)
       this.#options.post({ type: "applied", index: this.#appliedIndex });
   }

@@ -10,7 +10,7 @@ import type { ToMain } from "./host-messages.ts";
 export type PostToMain = (message: ToMain, transfer?: readonly ArrayBuffer[]) => void;
 
 /** How long a message may wait for another one. */
-const delayMs = 5;
+const delayMs = 10;
 
 /** The outbox. */
 export class Outbox {

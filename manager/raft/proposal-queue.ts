@@ -66,8 +66,11 @@ export class ProposalQueue {
       this.#next.push({ data, resolve, reject });
       if (this.#scheduled) return;
       this.#scheduled = true;
-      // After all that runs in this turn, and before the loop looks for input again.
-      setImmediate(() => this.#send());
+      // After all that runs in this turn, and before the loop looks for input again. With nothing under way nobody else
+      // goes on in this turn: then after the promise reactions that are due.
+      const isIdle = this.#groups.size === 0 && this.#appended.length === 0;
+      if (isIdle) process.nextTick(() => this.#send());
+      else setImmediate(() => this.#send());
     });
   }
 
