@@ -25,7 +25,7 @@ export interface NodeNetworkOptions {
     "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing" | "tell"
   >;
   /** What the managers say. */
-  readonly cluster: Pick<NetworkState, "current" | "listen">;
+  readonly cluster: Pick<NetworkState, "current" | "listen" | "known">;
   /** How containers that are run by hand get into networks of the swarm. */
   readonly attachments: SwarmAttachments;
   readonly clock: Clock;

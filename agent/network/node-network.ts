@@ -171,6 +171,7 @@ export class NodeNetwork implements DataPath {
     signal.addEventListener("abort", wake, { once: true });
     let lookAt = clock.monotonic() + networkLookMs;
     let retryMs = networkRetryMs;
+    const isKnown = await this.#clusterKnown(signal);
     while (!signal.aborted) {
       this.#isKicked = false;
       const isWell = await this.#passAll();
@@ -188,13 +189,26 @@ export class NodeNetwork implements DataPath {
     stopListening();
     await glancing;
     // What nobody uses is not left behind.
-    if (this.#isKicked) await this.#passAll();
+    if (this.#isKicked && isKnown) await this.#passAll();
     this.#tell({ error: new ClusterError("unavailable", "the daemon is stopping"), failures: [] });
     if (this.#idleSince !== undefined && this.#mayClean) {
       await this.#teardown().catch((error) => this.#warn(error));
     }
     await this.#names.stop();
     await this.#rules.close();
+  }
+
+  /**
+   * Waits until it is known what the node takes part in. By less than that the rules of an earlier life of the daemon, under
+   * which connections go on, would be replaced by ones without peers, ports and services.
+   *
+   * @returns False when the signal aborted first.
+   */
+  async #clusterKnown(signal: AbortSignal): Promise<boolean> {
+    const aborted = new Promise<false>((resolve) => {
+      signal.addEventListener("abort", () => resolve(false), { once: true });
+    });
+    return Promise.race([this.#o.cluster.known.then(() => true), aborted]);
   }
 
   /** All containers of earlier lives and the state of the cluster are known: what nobody claimed goes. */

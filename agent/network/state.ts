@@ -65,6 +65,14 @@ export class NetworkState implements NetworkPort {
   #memory: NetworkMemory | undefined;
   #stop = new AbortController();
   #writing: Promise<void> | undefined;
+  #tellKnown: () => void = () => undefined;
+  /**
+   * Resolves once it is known what the node takes part in, be it nothing. What an earlier life of the daemon left in the kernel
+   * is not to be taken for wrong before that.
+   */
+  readonly known = new Promise<void>((resolve) => {
+    this.#tellKnown = resolve;
+  });
 
   constructor(tools: { readonly clock: Clock; readonly log: Log }) {
     this.#tools = tools;
@@ -92,6 +100,7 @@ export class NetworkState implements NetworkPort {
     } catch (error) {
       this.#tools.log.warn("networks are not remembered", { err: errorText(error) });
     }
+    this.#tellKnown();
   }
 
   sessionBegan(): void {
@@ -130,6 +139,7 @@ export class NetworkState implements NetworkPort {
     this.#nodeId = "";
     this.sessionBegan();
     this.#enter(replaceAll(this.#state, emptyClusterState, ""));
+    this.#tellKnown();
   }
 
   #takePiece(piece: NetworkUpdate): void {

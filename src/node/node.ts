@@ -37,6 +37,7 @@ import { createCluster, type Entry, joinCluster } from "./entry.ts";
 import { Member, type MemberOptions } from "./member.ts";
 import { mayPass } from "./passing.ts";
 import { followAddresses, newAddresses } from "./readdress.ts";
+import { recallNetworks } from "./recall.ts";
 import { isValidAt } from "./renewer.ts";
 import { type NodeState, StateFiles } from "./state-files.ts";
 import { discardTasks } from "./task-leftovers.ts";
@@ -110,6 +111,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     try {
       state = await this.#files.load();
       if (state === undefined) {
+        this.#o.network.left();
         void discardTasks(this.#o);
         return;
       }
@@ -117,11 +119,17 @@ export class SwarmNode implements SwarmPort, ManagerSource {
         // A node that was about to make a cluster when it stopped: nobody was told of it.
         this.#o.log.warn("remains of an init that was cut off are removed");
         await this.#clear();
-      } else if (managerStateKind(this.#files.keysPath) === "locked") {
+        this.#o.network.left();
+        return;
+      }
+      await recallNetworks(state.nodeId, { ...this.#o, agentFolder: this.#agentFolder });
+      if (managerStateKind(this.#files.keysPath) === "locked") {
         this.#lockedState = state;
         this.#o.log.warn('swarm locked: unlock it with "docker swarm unlock"');
       } else await this.#resume(state, { forceNewCluster: false });
     } catch (error) {
+      // Whatever it is in, it cannot be read.
+      if (state === undefined) this.#o.network.left();
       if (state !== undefined) this.#failedState = { state, isManager: this.#hasManagerState() };
       this.#fail(error);
       if (state !== undefined && mayPass(error)) void this.#takeUpLater();

@@ -46,6 +46,8 @@ export class DataPathNode {
   #stop = new AbortController();
   #running: Promise<void> | undefined;
   network: NodeNetwork | undefined;
+  /** Until then the next start waits to be told what the node takes part in. */
+  known: Promise<void> = Promise.resolve();
 
   constructor(options: DataPathNodeOptions) {
     this.#o = options;
@@ -106,6 +108,7 @@ export class DataPathNode {
           this.#listeners.add(listener);
           return () => this.#listeners.delete(listener);
         },
+        known: this.known,
       },
       attachments: { attach: () => Promise.reject(new Error("none")), detach: async () => {} },
       clock: systemClock,

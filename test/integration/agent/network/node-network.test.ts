@@ -18,7 +18,7 @@ import {
   NetworkSpec,
   PortConfig,
 } from "../../../../src/common/api/generated/api.ts";
-import { DataPathNode, inside, ping } from "../../../support/data-path-node.ts";
+import { DataPathNode, inside, meanwhileInside, ping } from "../../../support/data-path-node.ts";
 
 const never = new AbortController().signal;
 const port = PortConfig.create({ publishMode: "ingress", publishedPort: 8080, targetPort: 80 });
@@ -81,6 +81,10 @@ const askTwice = `
   socket.on("message", () => end("heard"));
   socket.connect(53, "127.0.0.11", () => ask(() => ask(() => end("heard nothing"))));`;
 
+function peersOf(...nodes: readonly DataPathNode[]): ClusterState["peers"] {
+  return new Map(nodes.map((node) => [node.peer().nodeId, node.peer()]));
+}
+
 describe("agent/network/node-network on two nodes", function () {
   this.timeout(20_000);
   const dir = mkdtempSync(join(tmpdir(), "skep-net-"));
@@ -97,11 +101,12 @@ describe("agent/network/node-network on two nodes", function () {
     for (const [position, node] of [one, two].entries()) {
       inside(node.host, "ip", "addr", "add", `10.99.0.${position + 1}/24`, "dev", "eth0");
       for (const device of ["lo", "eth0"]) inside(node.host, "ip", "link", "set", device, "up");
+      // A new namespace has the machine's setting.
+      inside(node.host, "sysctl", "-q", "-w", "net.ipv4.ip_forward=0");
       node.start().claimed();
       await node.network?.open();
     }
-    const peers = new Map([one, two].map((node) => [node.peer().nodeId, node.peer()]));
-    for (const node of [one, two]) node.take({ ...whole, peers });
+    for (const node of [one, two]) node.take({ ...whole, peers: peersOf(one, two) });
     for (const node of [one, two]) await node.network?.join(node.container, never);
   });
 
@@ -178,6 +183,31 @@ describe("agent/network/node-network on two nodes", function () {
     equal(inside(one.swarm, "ip", "-o", "link"), before);
     await ended;
     match(text, / 0% packet loss/);
+  });
+
+  it("changes nothing after a start until it is known what the node takes part in", async () => {
+    const rules = () =>
+      [one.host, one.swarm, one.sandbox].map((file) =>
+        inside(file, "nft", "--stateless", "list", "ruleset"),
+      );
+    const before = rules();
+    await one.stop();
+    let tell: () => void = () => undefined;
+    one.known = new Promise((resolve) => {
+      tell = resolve;
+    });
+    one.take(emptyClusterState);
+    const network = one.start();
+    await network.adopted(one.container);
+    const looked = network.inspect();
+    await meanwhileInside(one.sandbox, "busybox", "ping", "-c2", "-W2", "10.0.1.2");
+    deepEqual(rules(), before);
+    one.take({ ...whole, peers: peersOf(one, two) });
+    network.claimed();
+    tell();
+    await looked;
+    deepEqual(rules(), before);
+    ok(ping(one.sandbox, "10.0.1.2"));
   });
 
   it("leaves nothing when nothing is to be connected any more", async () => {

@@ -183,6 +183,29 @@ describe("agent/network/state", () => {
     await other.rest();
   });
 
+  it("tells once it knows what the node takes part in, be it nothing", async () => {
+    for (const learn of [
+      async (made: NetworkState) => made.left(),
+      (made: NetworkState) => made.nodeIs("me", memory),
+      (made: NetworkState) =>
+        made.nodeIs("me", {
+          load: () => Promise.reject(new Error("no disk")),
+          write: async () => {},
+        }),
+    ]) {
+      const made = new NetworkState({ clock, log: silentLog });
+      let isKnown = false;
+      const known = made.known.then(() => {
+        isKnown = true;
+      });
+      await settled();
+      equal(isKnown, false);
+      await learn(made);
+      await known;
+      await made.rest();
+    }
+  });
+
   it("knows nothing any more once the node has left, unless it is in another cluster by then", async () => {
     full(1, { services: [service("s")] });
     state.left();
