@@ -52,7 +52,17 @@ const packages = {
     ...[...runtime, ...networkTools, ...nodeNeeds],
   ],
   arm64: [
-    ...["bash", "coreutils", "util-linux", "mount", "grep", "sed", "kmod", "linux-image-arm64"],
+    ...[
+      "bash",
+      "dash",
+      "coreutils",
+      "util-linux",
+      "mount",
+      "grep",
+      "sed",
+      "kmod",
+      "linux-image-arm64",
+    ],
     "docker.io",
     ...[...runtime, ...networkTools, ...nodeNeeds],
   ],

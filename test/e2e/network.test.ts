@@ -14,11 +14,27 @@ const managers = ["m1", "m2", "m3"];
 const workers = ["w1", "w2"];
 const hosts = [...managers, ...workers];
 const port = 8080;
+/** What the data path changes on a node; IPv4 may have been forwarded before. */
+const signsOfUse = [
+  /device: sk\w+-up/,
+  /device: sk\w+-wg/,
+  /nft: table/,
+  /route: 172/,
+  /setting: net.ipv6.conf.all.forwarding = 1/,
+];
+/** A daemon takes away what it mounts for itself when it ends. */
+const isMountOfDaemon = (change: string) => /^gone mount: .*(\/volumes|\/run\/skep)/.test(change);
+/** Of the service whose connections stay. */
+const talkPort = 8090;
 
 describe("network", function () {
   this.timeout(120_000);
   let lab: TaskLab;
   let client: OutsideClient;
+  /** What the kernel of each host had before there was a service. */
+  const states = new Map<string, ReadonlySet<string>>();
+  /** Nodes that are in the swarm no more. */
+  const left: string[] = [];
 
   before(async () => {
     lab = await TaskLab.up("skep-e2e-network", { managers, workers });
@@ -26,6 +42,8 @@ describe("network", function () {
     ok(labPid !== undefined);
     await pushTestImagesTo(lab.registry.address, { networkOf: labPid, also: "echo" });
     client = await OutsideClient.start({ labPid, name: "outside", address: "10.77.0.101" });
+    for (const { name, hostPid = 0 } of lab.swarm.playground.nodes())
+      states.set(name, await new HostKernel(hostPid).state());
   });
 
   after(async () => {
@@ -226,25 +244,71 @@ describe("network", function () {
     }
   });
 
-  it("leaves nothing behind on a node that leaves", async () => {
-    await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", "net-b"]);
-    await echo("web", ...published, "--network", "net-b", "--mode", "global");
+  it("loses no connection while every daemon is killed and starts again", async () => {
+    await echo("web", ...published, "--mode", "global");
+    const talk = ["--publish", `${talkPort}:7`, "--mode", "global"];
+    await lab.create("m1", "talk", talk, "exec nc -ll -p 7 -e cat");
     await lab.running("m1", "web", 5);
-    const kernel = (host: string) => new HostKernel(lab.swarm.playground.node(host).hostPid ?? 0);
-    ok((await kernel("w2").devices()).length > 0);
-    await lab.swarm.docker("w2", ["swarm", "leave"]);
-    let remains: readonly string[] = [];
-    await until(
-      async () => {
-        remains = await kernel("w2").remains();
-        return remains.length === 0;
-      },
-      {
+    await lab.running("m1", "talk", 5);
+    await answersEverywhere();
+    const streams = everyWay()
+      .filter(({ protocol }) => protocol === "tcp")
+      .flatMap((target) => [target, target].map((one) => ({ ...one, port: talkPort })));
+    await until(async () => client.talk(streams).then(() => true), {
+      withinMs: 20_000,
+      what: "every stream is open",
+    });
+    const load = await client.begin(everyWay(), 16, 100);
+    await Promise.all(hosts.map((host) => lab.swarm.playground.killDaemon(host)));
+    await Promise.all(hosts.map((host) => lab.swarm.playground.startNode(host)));
+    // They have looked at what the kernel has, and change it.
+    await lab.swarm.settles("m1", [
+      ...managers.map((name) => `${name} Ready Manager`),
+      ...workers.map((name) => `${name} Ready`),
+    ]);
+    await echo("more", "--publish", `${talkPort + 1}:80`);
+    await lab.running("m1", "more", 1);
+    const tally = await load.stop();
+    const talked = await client.hush();
+    deepEqual(talked.lost, []);
+    ok(talked.lines > 10 * streams.length, `${talked.lines} lines`);
+    onlyOurs(tally);
+    ok(tally.calls > 200, `${tally.calls} calls`);
+  });
+
+  for (const [node, how] of [
+    ["w2", []],
+    ["m3", ["--force"]],
+  ] as const) {
+    it(`leaves the kernel of ${node} as it was when that leaves, and when its daemon ends`, async () => {
+      const secure = ["--opt", "encrypted", "--attachable", "net-s"];
+      await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", "net-b"]);
+      await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", ...secure]);
+      const networks = ["--network", "net-b", "--network", "net-s"];
+      await echo("web", ...published, ...networks, "--mode", "global");
+      await lab.running("m1", "web", hosts.length - left.length);
+      const box = ["run", "--rm", "-p", "8081:80", "--network", "net-s", lab.image(), "true"];
+      await lab.swarm.docker(node, box);
+      const kernel = new HostKernel(lab.swarm.playground.node(node).hostPid ?? 0);
+      const before = states.get(node) ?? new Set();
+      const inUse = (await kernel.changes(before)).join("\n");
+      for (const sign of signsOfUse) ok(sign.test(inUse), `${sign}`);
+      await lab.swarm.docker(node, ["swarm", "leave", ...how]);
+      left.push(node);
+      let changes: readonly string[] = [];
+      const isAsBefore = {
         withinMs: 20_000,
         get what() {
-          return `nothing is left: ${remains.join("; ")}`;
+          return `${node} is as before: ${changes.join("; ")}`;
         },
-      },
-    );
-  });
+      };
+      const look = async () => {
+        changes = await kernel.changes(before);
+        return changes.length === 0;
+      };
+      await until(look, isAsBefore);
+      await lab.swarm.playground.stopDaemon(node);
+      await until(async () => (await look()) || changes.every(isMountOfDaemon), isAsBefore);
+    });
+  }
 });

@@ -24,32 +24,52 @@ export class HostKernel {
     return links.map(({ ifname }) => ifname).filter((name) => name !== "lo" && name !== "eth0");
   }
 
-  /** What a daemon that is in no swarm and runs nothing has no use for, as lines; empty when there is nothing. */
-  async remains(): Promise<readonly string[]> {
-    const [devices, tables, rules, routes] = await Promise.all([
-      this.devices(),
-      this.run("nft", "list", "tables"),
-      this.run("ip", "rule"),
-      this.run("ip", "route"),
-    ]);
-    const lines = (text: string) => text.split("\n").filter((line) => line !== "");
-    const kept = /^(0|32766|32767):/;
+  /** Everything of networks that the host has, as lines to be compared with those of another time. */
+  async state(): Promise<ReadonlySet<string>> {
+    const parts = await Promise.all(
+      Object.entries(questions).map(async ([what, words]) =>
+        (await this.run(...words))
+          .split("\n")
+          .map((line) => line.trim())
+          .filter((line) => line !== "" && !changesByItself.test(line))
+          .map((line) => `${what}: ${line}`),
+      ),
+    );
+    return new Set([...parts.flat(), ...this.#namespaces()]);
+  }
+
+  /** How the host differs from then: what is gone, and what has come. */
+  async changes(before: ReadonlySet<string>): Promise<readonly string[]> {
+    const now = await this.state();
     return [
-      ...devices.map((name) => `device ${name}`),
-      ...lines(tables),
-      ...lines(rules).filter((line) => !kept.test(line)),
-      ...lines(routes).filter((line) => !line.includes("dev eth0")),
-      ...this.#namespaces(),
+      ...[...before].filter((line) => !now.has(line)).map((line) => `gone ${line}`),
+      ...[...now].filter((line) => !before.has(line)),
     ];
   }
 
   #namespaces(): readonly string[] {
     try {
       const folder = `/proc/${this.#pid}/root/run/skep/netns`;
-      return readdirSync(folder).map((name) => `namespace ${name}`);
+      return readdirSync(folder).map((name) => `namespace: ${name}`);
     } catch {
       // No folder, no namespaces.
       return [];
     }
   }
 }
+
+const questions = {
+  device: ["sh", "-c", "ip -oneline link show | sed 's/^[0-9]*: //'"],
+  address: ["sh", "-c", "ip -oneline address show | sed 's/^[0-9]*: //'"],
+  route: ["ip", "route", "show", "table", "all"],
+  route6: ["ip", "-6", "route", "show", "table", "all"],
+  rule: ["ip", "rule"],
+  rule6: ["ip", "-6", "rule"],
+  neighbour: ["ip", "neighbour", "show", "nud", "permanent"],
+  nft: ["nft", "--stateless", "list", "ruleset"],
+  mount: ["findmnt", "--raw", "--noheadings", "--output", "TARGET,FSTYPE,SOURCE"],
+  setting: ["sh", "-c", "sysctl --all --pattern '^net[.]' 2>/dev/null || :"],
+} as const;
+
+/** Counters of the kernel among the settings. */
+const changesByItself = /^net\.netfilter\.nf_conntrack_count /;

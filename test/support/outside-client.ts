@@ -6,6 +6,7 @@ import { createSocket } from "node:dgram";
 import { get } from "node:http";
 import { connect, isIPv6, type Socket } from "node:net";
 import { createInterface } from "node:readline";
+import { Talk, type Talked } from "./outside-talk.ts";
 
 /** Where to call. */
 export interface Target {
@@ -32,7 +33,9 @@ export type Question =
       readonly calls: number;
     }
   | { readonly kind: "hold"; readonly targets: readonly Target[] }
-  | { readonly kind: "finish" };
+  | { readonly kind: "finish" }
+  | { readonly kind: "talk"; readonly targets: readonly Target[] }
+  | { readonly kind: "hush" };
 
 /** What came of many calls. */
 export interface Tally {
@@ -52,6 +55,7 @@ export interface Answer {
   readonly error?: string;
   readonly load?: number;
   readonly tally?: Tally;
+  readonly talked?: Talked;
 }
 
 /** Longest a call of a load may take, milliseconds. */
@@ -230,6 +234,7 @@ class Load {
 }
 
 const loads: Load[] = [];
+let talk: Talk | undefined;
 let held: { readonly target: Target; readonly connection: Held }[] = [];
 
 async function hold(targets: readonly Target[]): Promise<void> {
@@ -269,6 +274,13 @@ async function answer(question: Question): Promise<Omit<Answer, "id">> {
       return {};
     case "finish":
       return { tally: await finishHeld() };
+    case "talk":
+      talk = await Talk.begin(question.targets);
+      return {};
+    case "hush": {
+      const talked = await talk?.stop();
+      return talked === undefined ? {} : { talked };
+    }
   }
 }
 

@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { address6Of, attach } from "../../src/playground/lab.ts";
 import { run } from "../../src/playground/run.ts";
 import type { Answer, Question, Tally, Target } from "./outside-client.ts";
+import type { Talked } from "./outside-talk.ts";
 
 /** A client that can call. */
 export class OutsideClient {
@@ -100,6 +101,19 @@ export class OutsideClient {
   /** Sends the ends; resolves with what was answered. */
   async finish(): Promise<Tally> {
     return tallyOf(await this.#ask({ kind: "finish" }));
+  }
+
+  /** Opens a connection to each of these, servers that repeat what they hear, and talks on all of them until `hush`. */
+  async talk(targets: readonly Target[]): Promise<void> {
+    const { error } = await this.#ask({ kind: "talk", targets });
+    if (error !== undefined) throw new Error(error);
+  }
+
+  /** What became of the connections on which is talked. */
+  async hush(): Promise<Talked> {
+    const { talked } = await this.#ask({ kind: "hush" });
+    if (talked === undefined) throw new Error("nobody talks");
+    return talked;
   }
 
   async stop(): Promise<void> {

@@ -19,6 +19,8 @@ until_is() { # WHAT WANTED COMMAND…
   until found=$("$@" 2>&1) && [ "$found" = "$wanted" ]; do
     tries=$((tries + 1))
     if [ $tries -ge 600 ]; then failed "$what: wanted $wanted, found $found"; return; fi
+    # The runner ends a machine that says nothing.
+    if [ $((tries % 20)) = 0 ]; then echo "waiting for \"$what\" ($tries): $found"; fi
     sleep 0.5
   done
   same "$what" "$wanted" "$found"
@@ -87,14 +89,15 @@ said_by_daemon() { # LINES
   journalctl -u skep -n "$1" --no-pager 2>/dev/null
 }
 
+daemon_flags="--data-root /var/lib/skep --pidfile /run/skep.pid --host $DOCKER_HOST"
 start_daemon() {
   if [ -d /run/systemd/system ]; then
-    sed "s#^ExecStart=.*#ExecStart=/usr/bin/node /payload/skep/build/src/bin/skep.js daemon --data-root /var/lib/skep --host unix:///run/docker.sock#" \
+    sed "s#^ExecStart=.*#ExecStart=/usr/bin/node /payload/skep/build/src/bin/skep.js daemon $daemon_flags#" \
       /payload/skep.service >/etc/systemd/system/skep.service
     systemctl daemon-reload && systemctl enable --now --quiet skep
   else
-    setsid node /payload/skep/build/src/bin/skep.js daemon --data-root /var/lib/skep --host "$DOCKER_HOST" \
-      >/var/lib/skep.log 2>&1 </dev/null &
+    # shellcheck disable=SC2086
+    setsid node /payload/skep/build/src/bin/skep.js daemon $daemon_flags >>/var/lib/skep.log 2>&1 </dev/null &
   fi
   local tries=0
   until timeout 30 docker version >/dev/null 2>&1; do
@@ -106,8 +109,17 @@ start_daemon() {
   done
 }
 
+stop_daemon() {
+  local pid
+  pid=$(cat /run/skep.pid)
+  if [ -d /run/systemd/system ]; then systemctl stop skep; else kill -TERM "$pid"; fi
+  while [ -e "/proc/$pid" ]; do sleep 0.2; done
+}
+
 first_boot() {
   docker load --quiet --input /payload/images.tar >/dev/null && ok "images are loaded"
+  data_path
+  start_daemon
   same "a container runs natively" "$(uname -m)" "$(docker run --rm busybox:1 uname -m)"
   docker run -d --name limited -m 64m --pids-limit 20 --cpus 0.5 busybox:1 sleep 100000 >/dev/null
   local group
@@ -126,7 +138,6 @@ first_boot() {
   docker unpause limited >/dev/null
   same "statistics" yes "$(docker stats --no-stream --format '{{.MemUsage}}' limited | grep -q '96MiB' && echo yes)"
   same "cgroup version in docker info" 2 "$(docker info --format '{{.CgroupVersion}}')"
-  data_path
   docker run -d --name always --restart always busybox:1 sleep 100000 >/dev/null
   docker run -d --name once busybox:1 sleep 100000 >/dev/null
   # The command gives up after 20 s, which an emulated machine may take; the daemon goes on.
@@ -149,37 +160,11 @@ second_boot() {
   same "no group of a container is left" 0 "$(find /sys/fs/cgroup/skep -mindepth 2 -type d 2>/dev/null | wc -l)"
 }
 
-if [ $boots = 1 ]; then kernel_facts; fi
-# The data path on what only this kernel has, by the docker command. Each part has a function of its own here.
-data_path() {
-  ip link add up0 type dummy && ip link set up0 up
-  ip netns add outside && ip link add outside0 type veth peer name wire netns outside
-  ip address add 10.95.0.1/24 dev outside0 && ip link set outside0 up
-  ip -n outside address add 10.95.0.2/24 dev wire && ip -n outside link set wire up
-  data_path_ipvlan
-  data_path_sctp
-  ip netns delete outside
-  ip link delete up0
-}
-data_path_ipvlan() {
-  docker network create --driver ipvlan --subnet 10.96.0.0/24 --opt parent=up0 vlan >/dev/null && ok "an ipvlan network is made"
-  docker run -d --name vlan1 --network vlan --ip 10.96.0.11 busybox:1 sleep 100000 >/dev/null
-  same "ipvlan: the kind of the container's device" ipvlan \
-    "$(nsenter --target "$(docker inspect --format '{{.State.Pid}}' vlan1)" --net ip -details link show | grep -o -m 1 -w ipvlan)"
-  same "ipvlan: two containers reach each other" yes \
-    "$(docker run --rm --network vlan busybox:1 ping -q -c 1 -W 5 10.96.0.11 >/dev/null && echo yes)"
-  docker rm --force vlan1 >/dev/null
-  same "ipvlan: the network is removed" vlan "$(docker network rm vlan)"
-  same "ipvlan: no device is left" "" "$(ip -oneline link show type ipvlan)"
-}
-data_path_sctp() {
-  # The image has no program that speaks SCTP; the machine has.
-  docker run -d --name sctp -p 7778:7777/sctp --volume /:/machine:ro busybox:1 busybox chroot /machine \
-    socat -U SCTP-LISTEN:7777,reuseaddr,fork EXEC:"echo hello" >/dev/null
-  until_is "SCTP: a published port answers" hello ip netns exec outside socat -u SCTP:10.95.0.1:7778 -
-  docker rm --force sctp >/dev/null
-}
-
+. /payload/network.sh
+if [ $boots = 1 ]; then
+  kernel_facts
+  network_begins
+fi
 start_daemon
 if [ $boots = 1 ]; then first_boot; else second_boot; fi
 if [ -n "$(ls /payload/debug 2>/dev/null)" ]; then said_by_daemon 50; fi

@@ -1,10 +1,11 @@
 /**
  * `npm run test:vm`: boots Debian's own kernels under qemu's emulator and runs Skep in them, for what the kernel of a build
- * machine lacks: pure control groups v2 with systemd, a reboot without warning, and an arm64 machine.
+ * machine lacks: pure control groups v2 with systemd, WireGuard, ipvlan and SCTP, a reboot without warning, and an arm64 machine.
  *
  *   node build/test/vm/run.js [amd64] [arm64] [--debug]
  *
- * Needs root to make the disks (scripts/vm-image.mjs). What happens inside is `guest.sh`; this reads the serial line.
+ * Needs root to make the disks (scripts/vm-image.mjs). What happens inside is `guest.sh`, for the data path
+ * `network.sh`; this reads the serial line.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import {
@@ -18,7 +19,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 type Arch = "amd64" | "arm64";
@@ -42,6 +43,8 @@ const words = process.argv.slice(2);
 const asked = (["amd64", "arm64"] as const).filter((arch) => words.includes(arch));
 let passed = 0;
 let failed = 0;
+// What is done at the end is done then, too: machines are ended, their disks removed.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 for (const arch of asked.length > 0 ? asked : (["amd64", "arm64"] as const)) await test(arch);
 process.stdout.write(`${passed} passed, ${failed} failed\n`);
 process.exit(failed === 0 ? 0 : 1);
@@ -50,6 +53,8 @@ async function test(arch: Arch): Promise<void> {
   process.stdout.write(`== ${arch}\n`);
   execFileSync(process.execPath, ["scripts/vm-image.mjs", arch], { stdio: "inherit" });
   const folder = mkdtempSync(join(tmpdir(), "skep-vm-"));
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  process.once("exit", remove);
   try {
     const image = join("build/vm", arch);
     execFileSync("cp", ["--sparse=always", join(image, "disk.ext4"), join(folder, "disk")]);
@@ -58,7 +63,8 @@ async function test(arch: Arch): Promise<void> {
       if (!(await bootOnce(arch, folder, boot))) break;
     }
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    process.off("exit", remove);
+    remove();
   }
 }
 
@@ -74,7 +80,10 @@ async function makePayload(arch: Arch, folder: string): Promise<void> {
   for (const path of modulesNeeded()) {
     cpSync(path, join(skep, path), { recursive: true, dereference: true });
   }
-  copyFileSync("test/vm/guest.sh", join(payload, "guest.sh"));
+  cpSync("build/test/vm/load.js", join(skep, "build/test/vm/load.js"));
+  for (const name of ["guest.sh", "network.sh", "state.sh", "echo.sh"]) {
+    copyFileSync(join("test/vm", name), join(payload, name));
+  }
   copyFileSync("examples/skep.service", join(payload, "skep.service"));
   if (arch === "amd64")
     copyFileSync("build/tools/docker-20.10/docker", join(payload, "bin/docker"));
@@ -82,11 +91,33 @@ async function makePayload(arch: Arch, folder: string): Promise<void> {
     mkdirSync(join(payload, "debug"));
     writeFileSync(join(payload, "debug/on"), "");
   }
-  execFileSync(process.execPath, ["scripts/test-images.mjs"], { stdio: "ignore" });
-  const layout = "build/test-images/layout";
-  if (!existsSync(layout)) throw new Error(`${relative(".", layout)} was not made`);
-  execFileSync("tar", ["-cf", join(payload, "images.tar"), "-C", layout, "."]);
+  makeImage(arch, folder, join(payload, "images.tar"));
   execFileSync("mkfs.ext4", ["-q", "-d", payload, join(folder, "payload.ext4"), "1G"]);
+}
+
+/** An archive of the one test image that is needed, of this architecture: an emulated machine takes its time to load more. */
+function makeImage(arch: Arch, folder: string, archive: string): void {
+  execFileSync(process.execPath, ["scripts/test-images.mjs"], { stdio: "ignore" });
+  const all = "build/test-images/layout";
+  const layout = join(folder, "layout");
+  mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
+  const read = (path: string) => JSON.parse(readFileSync(join(all, path), "utf8"));
+  const blobOf = (digest: string) => join("blobs", ...digest.split(":"));
+  const nameKey = "org.opencontainers.image.ref.name";
+  const index: { manifests: { digest: string; annotations: Record<string, string> }[] } =
+    read("index.json");
+  const entry = index.manifests.find(
+    ({ annotations }) => annotations[nameKey] === `busybox:${arch}`,
+  );
+  if (entry === undefined) throw new Error(`${all} has no busybox:${arch}`);
+  const manifest: Record<"config", { digest: string }> & Record<"layers", { digest: string }[]> =
+    read(blobOf(entry.digest));
+  for (const { digest } of [entry, manifest.config, ...manifest.layers])
+    copyFileSync(join(all, blobOf(digest)), join(layout, blobOf(digest)));
+  const named = { ...entry, annotations: { [nameKey]: "busybox:1" } };
+  writeFileSync(join(layout, "index.json"), JSON.stringify({ ...index, manifests: [named] }));
+  copyFileSync(join(all, "oci-layout"), join(layout, "oci-layout"));
+  execFileSync("tar", ["-cf", archive, "-C", layout, "."]);
 }
 
 /**
