@@ -6,6 +6,7 @@
  * workers' rules know as any other. The kernel itself says when packets meet the new rules (`network-watch.ts`).
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { debuglog } from "node:util";
 import type { BenchOptions, BenchResult } from "./main.ts";
 import { median } from "./median.ts";
 import type { Toggled } from "./network-manager.ts";
@@ -14,6 +15,8 @@ import type { RulesWatch } from "./rules-watch.ts";
 
 /** Node that is on this machine in name alone. */
 const hollow = { hostname: "hollow", address: "10.77.0.250" } as const;
+/** Every single figure, with NODE_DEBUG=bench. */
+const debug = debuglog("bench");
 /** As far apart as changes of a cluster are: each leaves something to clear away behind it. */
 const pauseMs = 100;
 
@@ -21,7 +24,7 @@ const pauseMs = 100;
 export async function run({ quick }: BenchOptions): Promise<BenchResult> {
   const nodes = quick ? 2 : 5;
   const many = quick ? 100 : 1_000;
-  const rounds = quick ? 4 : 30;
+  const rounds = quick ? 4 : 20;
   const rig = await NetworkRig.up(nodes);
   try {
     await rig.manager.ask({ type: "hollow", ...hollow });
@@ -115,7 +118,9 @@ async function changes(
   for (let round = -1; round < o.rounds; round++) {
     const { committedMs } = await rig.manager.ask<Toggled>({ type: "toggle", service: o.service });
     const taken = await Promise.all(o.watches.map((watch) => watch.after(committedMs)));
-    if (round >= 0) times.push(Math.max(...taken) - committedMs);
+    const tookMs = Math.max(...taken) - committedMs;
+    debug("%s to %d nodes: %d ms", o.service, taken.length, tookMs);
+    if (round >= 0) times.push(tookMs);
     await sleep(pauseMs);
   }
   return times;

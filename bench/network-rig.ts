@@ -32,6 +32,7 @@ import { RulesWatch } from "./rules-watch.ts";
 
 const managerPort = 2377;
 const image = "skep-bench:1";
+const signals = ["SIGINT", "SIGTERM"] as const;
 
 /** The playground and what else runs. */
 export class NetworkRig {
@@ -42,11 +43,18 @@ export class NetworkRig {
   readonly #children: ChildProcess[] = [];
   #markers = 0;
 
+  /** Ended from outside: as little as ever is left behind. */
+  readonly #interrupted = (signal: NodeJS.Signals) => {
+    process.stderr.write(`${signal}: removing what was made\n`);
+    this.down().finally(() => process.exit(1));
+  };
+
   private constructor(o: { lab: Playground; labPid: number; folder: string }) {
     this.lab = o.lab;
     this.labPid = o.labPid;
     this.#folder = o.folder;
     this.manager = new Child<NetworkManagerRequest>("network-manager", { networkOf: o.labPid });
+    for (const signal of signals) process.once(signal, this.#interrupted);
   }
 
   /** Workers `w1` and so on, in one cluster, with an image that sleeps. */
@@ -69,6 +77,7 @@ export class NetworkRig {
 
   /** Ends everything and removes it. */
   async down(): Promise<void> {
+    for (const signal of signals) process.off(signal, this.#interrupted);
     for (const child of this.#children) child.kill("SIGKILL");
     await this.manager.ask({ type: "stop" }).catch((error: unknown) => {
       process.stderr.write(`the manager did not stop: ${error}\n`);

@@ -145,10 +145,11 @@ export class NodeRules {
       });
     const index = this.#indexOf(input.cluster);
     const works = [keep(undefined, this.#applyPorts(input, index))];
-    for (const table of this.#swarmTables(input, index)) {
+    const ofSwarm = this.#swarmTables(input, index);
+    for (const table of ofSwarm) {
       works.push(keep(undefined, this.#applier.apply(this.#swarmFile, table)));
     }
-    if (!this.#returns(input)) {
+    if (!ofSwarm.some(({ name }) => name === tables.return.name)) {
       works.push(keep(undefined, this.#applier.remove(this.#swarmFile, tables.return)));
     }
     for (const sandbox of input.sandboxes) {
@@ -269,10 +270,6 @@ export class NodeRules {
     const previous = this.#applier.applied(this.#swarmFile, tables.mesh);
     const back = returnTable(rules);
     return [meshTable(rules, previous), gatewayTable(), ...(back === undefined ? [] : [back])];
-  }
-
-  #returns(input: RulesInput): boolean {
-    return returnTable(meshRules(input, this.#indexOf(input.cluster))) !== undefined;
   }
 
   #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex): Table {

@@ -2,6 +2,7 @@
  * Brings tables into the kernel: the newest wish for each, all that is wanted at a time in one go per namespace, as small
  * changes where it knows what is there; looks at intervals whether others changed them.
  */
+import { createHash } from "node:crypto";
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import type { LibraryAnswer, LibraryJob, Nftables } from "./library.ts";
@@ -33,9 +34,21 @@ interface Wish {
   readonly waiters: { resolve: () => void; reject: (error: Error) => void }[];
 }
 
+/** From one table to another. */
+interface Change {
+  readonly after: Table;
+  readonly text: string;
+  /** Backends that it leads to no more. */
+  readonly left: readonly string[];
+}
+
 interface Space {
   readonly namespace: string | undefined;
   readonly applied: Map<string, Table>;
+  /** Tables that were removed, and are not there as far as is known. */
+  readonly absent: Set<string>;
+  /** Digests of whole listings that were in order, by table: what is listed the same again need not be read. */
+  readonly listed: Map<string, { readonly table: Table; readonly digest: string }>;
   wishes: Map<string, Wish>;
 }
 
@@ -49,7 +62,7 @@ export class RulesApplier {
   /** Of the last listing that was in order. */
   readonly #digests = new WeakMap<Table, string>();
   /** The last change from a table: many namespaces often go from one to the same other. */
-  readonly #changes = new WeakMap<Table, { readonly after: Table; readonly text: string }>();
+  readonly #changes = new WeakMap<Table, Change>();
   /** Backends that left, by namespace, to which flows are still to be deleted. */
   readonly #left = new Map<string | undefined, Set<string>>();
   /** Whatever speaks to the kernel comes after the one before. */
@@ -121,6 +134,8 @@ export class RulesApplier {
     const space = this.#spaces.get(namespace) ?? {
       namespace,
       applied: new Map(),
+      absent: new Set(),
+      listed: new Map(),
       wishes: new Map(),
     };
     this.#spaces.set(namespace, space);
@@ -156,7 +171,7 @@ export class RulesApplier {
       return { space, wishes };
     });
     const change = (work: Work) =>
-      work.wishes.map((wish) => this.#changeText(wish, work.space.applied)).join("");
+      work.wishes.map((wish) => this.#changeText(wish, work.space)).join("");
     for (const work of works) this.#noteLeft(work);
     const failed = await this.#runWorks(works, change);
     // What is there is not what was thought: whole tables do not depend on it, nor one on the other.
@@ -172,25 +187,31 @@ export class RulesApplier {
     }
   }
 
-  #changeText({ name, table }: Wish, applied: ReadonlyMap<string, Table>): string {
+  #changeText({ name, table }: Wish, { applied, absent }: Space): string {
     const before = applied.get(tableTitle(name));
+    if (table === undefined && absent.has(tableTitle(name))) return "";
     if (table === undefined || before === undefined) return wholeText({ name, table });
+    return this.#change(before, table).text;
+  }
+
+  #change(before: Table, after: Table): Change {
     const known = this.#changes.get(before);
-    if (known?.after === table) return known.text;
-    const text = tableChange(before, table);
-    this.#changes.set(before, { after: table, text });
-    return text;
+    if (known?.after === after) return known;
+    const left = [...(before.leadsTo ?? [])].filter((one) => after.leadsTo?.has(one) !== true);
+    const change = { after, text: tableChange(before, after), left };
+    this.#changes.set(before, change);
+    return change;
   }
 
   /** Backends that leave with this work; before it is done. */
   #noteLeft({ space, wishes }: Work): void {
     const left = this.#left.get(space.namespace) ?? new Set<string>();
     for (const { name, table } of wishes) {
-      for (const address of table?.leadsTo ?? []) left.delete(address);
       if (table === undefined) continue;
-      for (const address of space.applied.get(tableTitle(name))?.leadsTo ?? []) {
-        if (table.leadsTo?.has(address) !== true) left.add(address);
-      }
+      for (const address of left) if (table.leadsTo?.has(address) === true) left.delete(address);
+      const before = space.applied.get(tableTitle(name));
+      if (before === undefined) continue;
+      for (const address of this.#change(before, table).left) left.add(address);
     }
     if (left.size === 0) this.#left.delete(space.namespace);
     else this.#left.set(space.namespace, left);
@@ -245,7 +266,7 @@ export class RulesApplier {
     const drifts: (Drift & { space: Space; whole: Table })[] = [];
     tables.forEach(({ space, table }, index) => {
       const answer = answers[index];
-      const found = answer?.ok === true ? this.#found(table, answer.output) : "it is gone";
+      const found = answer?.ok === true ? this.#found(space, table, answer.output) : "it is gone";
       if (found === undefined) return;
       const { namespace } = space;
       drifts.push({ namespace, table: tableTitle(table), found, space, whole: table });
@@ -254,11 +275,18 @@ export class RulesApplier {
     return drifts.map(({ namespace, table, found }) => ({ namespace, table, found }));
   }
 
-  #found(table: Table, output: string): string | undefined {
+  /** A thousand services take ten milliseconds to read, in each of their containers' namespaces. */
+  #found(space: Space, table: Table, output: string): string | undefined {
+    const title = tableTitle(table);
+    const digest = createHash("sha1").update(output).digest("base64");
+    const before = space.listed.get(title);
+    if (before?.table === table && before.digest === digest) return undefined;
     const listing = readListing(output);
     const found = driftOf(table, listing, this.#digests.get(table));
-    if (found === undefined) this.#digests.set(table, listing.digest);
-    return found;
+    if (found !== undefined) return found;
+    this.#digests.set(table, listing.digest);
+    space.listed.set(title, { table, digest });
+    return undefined;
   }
 
   async #repair(
@@ -310,8 +338,14 @@ function wholeText(wish: Omit<Wish, "waiters">): string {
 
 function fulfilled({ space, wishes }: Work): void {
   for (const { name, table, waiters } of wishes) {
-    if (table === undefined) space.applied.delete(tableTitle(name));
-    else space.applied.set(tableTitle(name), table);
+    const title = tableTitle(name);
+    if (table === undefined) {
+      space.applied.delete(title);
+      space.absent.add(title);
+    } else {
+      space.applied.set(title, table);
+      space.absent.delete(title);
+    }
     for (const waiter of waiters) waiter.resolve();
   }
 }
