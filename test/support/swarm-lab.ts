@@ -162,10 +162,14 @@ export class SwarmLab {
   }
 
   /** Makes a swarm of the first node and lets the others join it: managers one after the other, then workers. */
-  async form(managers: readonly string[], workers: readonly string[] = []): Promise<void> {
+  async form(
+    managers: readonly string[],
+    workers: readonly string[] = [],
+    flags: readonly string[] = [],
+  ): Promise<void> {
     const [first = "", ...others] = managers;
     const { address } = this.playground.node(first);
-    await this.docker(first, ["swarm", "init", "--advertise-addr", address]);
+    await this.docker(first, ["swarm", "init", "--advertise-addr", address, ...flags]);
     for (const [role, names] of [
       ["manager", others],
       ["worker", workers],

@@ -50,6 +50,8 @@ export class TaskLab {
       readonly managers: readonly string[];
       readonly workers: readonly string[];
       readonly platforms?: Readonly<Record<string, string>>;
+      /** Flags of `swarm init`. */
+      readonly init?: readonly string[];
     },
   ): Promise<TaskLab> {
     const all = [...nodes.managers, ...nodes.workers];
@@ -63,7 +65,7 @@ export class TaskLab {
       });
       try {
         await registry.pushTestImages();
-        await swarm.form(nodes.managers, nodes.workers);
+        await swarm.form(nodes.managers, nodes.workers, nodes.init);
         return new TaskLab(swarm, registry);
       } catch (error) {
         await registry.stop();
