@@ -40,7 +40,10 @@ export function networksOn(
     engineId: "engine",
     pools: [],
     takenPrefixes: () => host.routes.flatMap((text) => parsePrefix(text) ?? []),
-    probe: async ({ protocol, hostPort }: TakenPort) => host.bound.get(`${protocol}/${hostPort}`),
+    probe: async ({ protocol, hostPort }: TakenPort) => {
+      const code = host.bound.get(`${protocol}/${hostPort}`);
+      return code === undefined ? undefined : { code, program: "nginx (7)" };
+    },
     hasDevice: (name) => name.startsWith("eth"),
     clock: systemClock,
     random: systemRandom,

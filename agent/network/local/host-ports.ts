@@ -6,6 +6,7 @@ import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import type { PortBinding } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { usedPorts } from "../nft/used-ports.ts";
 
 /** Ports nobody named are taken from these, as by Docker; those of the swarm's services are below. */
 export const dynamicPorts = { first: 49_153, last: 65_535 } as const;
@@ -13,8 +14,16 @@ export const dynamicPorts = { first: 49_153, last: 65_535 } as const;
 /** A port of the host that is taken. */
 export type TakenPort = Pick<PortBinding, "protocol" | "hostAddress" | "hostPort">;
 
-/** Whether a program on this host has the port; errors of the kernel by their code. */
-export type PortProbe = (port: TakenPort) => Promise<string | undefined>;
+/** Why a port of this host cannot be had. */
+export interface PortTrouble {
+  /** Of the kernel. */
+  readonly code: string;
+  /** The one that has it, as `name (pid)`; undefined where it is not seen. */
+  readonly program?: string | undefined;
+}
+
+/** Whether a program on this host has the port. */
+export type PortProbe = (port: TakenPort) => Promise<PortTrouble | undefined>;
 
 /** What is bound when nothing was named. */
 function wanted(ports: readonly PortBinding[]): readonly PortBinding[] {
@@ -72,12 +81,12 @@ async function checkFree(
       `Bind for ${at} failed: port is already allocated`,
     );
   }
-  const code = await probe(port);
-  if (code === undefined) return;
+  const trouble = await probe(port);
+  if (trouble === undefined) return;
   const reason =
-    code === "EADDRNOTAVAIL"
+    trouble.code === "EADDRNOTAVAIL"
       ? "cannot assign requested address: this host has no such address"
-      : "address already in use by a program on this host";
+      : `address already in use by ${trouble.program ?? "a program"} on this host`;
   throw new ClusterError(
     "failed-precondition",
     `failed to bind host port ${at}/${port.protocol}: ${reason}`,
@@ -93,9 +102,9 @@ async function oneOf(
   for (let hostPort = range.first; hostPort <= range.last; hostPort++) {
     const candidate = { ...port, hostPort };
     if (taken.some((other) => clashes(other, candidate))) continue;
-    const code = await probe(candidate);
-    if (code === undefined) return candidate;
-    if (code !== "EADDRINUSE") await checkFree(candidate, taken, probe);
+    const trouble = await probe(candidate);
+    if (trouble === undefined) return candidate;
+    if (trouble.code !== "EADDRINUSE") await checkFree(candidate, taken, probe);
   }
   throw new ClusterError(
     "resource-exhausted",
@@ -128,16 +137,15 @@ function shownAddress(address: string): string {
 }
 
 /** Asks the kernel. SCTP is not asked for: there are no sockets of it here. */
-export const bindProbe: PortProbe = (port) => {
-  const host = port.hostAddress === "" ? "0.0.0.0" : port.hostAddress;
-  switch (port.protocol) {
-    case "sctp":
-      return Promise.resolve(undefined);
-    case "udp":
-      return probeUdp(host, port.hostPort);
-    case "tcp":
-      return probeTcp(host, port.hostPort);
-  }
+export const bindProbe: PortProbe = async ({ protocol, hostAddress, hostPort }) => {
+  if (protocol === "sctp") return undefined;
+  const host = hostAddress === "" ? "0.0.0.0" : hostAddress;
+  const code = await (protocol === "udp" ? probeUdp(host, hostPort) : probeTcp(host, hostPort));
+  if (code !== "EADDRINUSE") return code === undefined ? undefined : { code };
+  const found = await usedPorts([{ protocol, port: hostPort }]).catch(() => []);
+  // Of several at different addresses the one that is in the way.
+  const isHere = (address: string) => address === host || isAny(address) || isAny(host);
+  return { code, program: found.find(({ address }) => isHere(address))?.program };
 };
 
 function probeTcp(host: string, port: number): Promise<string | undefined> {

@@ -87,7 +87,7 @@ export class LocalNetworks implements Networks {
     this.#o = options;
     const kept = options.store.load(options.log);
     this.#bridge = kept?.bridge ?? this.#chooseBridge();
-    for (const network of predefinedNetworks(options.engineId, this.#bridge, 0))
+    for (const network of predefinedNetworks(options.engineId, this.#bridge, options.clock.now()))
       this.#networks.set(network.id, network);
     for (const network of kept?.networks ?? []) this.#networks.set(network.id, network);
     for (const [id, container] of Object.entries(kept?.containers ?? {}))

@@ -102,6 +102,11 @@ describe("ports of containers on a real daemon", function () {
     const words = `run --rm -p ${port}:80 busybox:1 true`;
     const { stderr } = await d.refused(words);
     program.close();
-    assert.match(stderr, new RegExp(`host port 0\\.0\\.0\\.0:${port}/tcp: address already in use`));
+    assert.match(
+      stderr,
+      new RegExp(
+        `host port 0\\.0\\.0\\.0:${port}/tcp: address already in use by \\S+ \\(${process.pid}\\) on this host`,
+      ),
+    );
   });
 });

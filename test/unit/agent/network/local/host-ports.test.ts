@@ -1,7 +1,9 @@
 /**
  * Ports of the host for containers.
  */
-import { deepEqual, equal, rejects } from "node:assert/strict";
+import { deepEqual, equal, match, rejects } from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import {
   bindProbe,
   chooseHostPorts,
@@ -27,14 +29,29 @@ describe("agent/network/local/host-ports", () => {
     await rejects(chooseHostPorts(both, [], free), /port is already allocated/);
   });
 
-  it("names the program's part when another program has the port", async () => {
-    await rejects(
-      chooseHostPorts([port(8080)], [], async () => "EADDRINUSE"),
-      {
-        message:
-          "failed to bind host port 0.0.0.0:8080/tcp: address already in use by a program on this host",
-      },
-    );
+  for (const [program, words] of [
+    ["nginx (7)", "nginx (7)"],
+    [undefined, "a program"],
+  ] as const) {
+    it(`names ${words} that has the port`, async () => {
+      const probe = async () => ({ code: "EADDRINUSE", program });
+      await rejects(chooseHostPorts([port(8080)], [], probe), {
+        message: `failed to bind host port 0.0.0.0:8080/tcp: address already in use by ${words} on this host`,
+      });
+    });
+  }
+
+  it("finds the program at the address that is wanted", async () => {
+    const server = createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const { port: hostPort } = server.address() as AddressInfo;
+    for (const hostAddress of ["", "127.0.0.1"]) {
+      const trouble = await bindProbe(port(hostPort, { hostAddress }));
+      equal(trouble?.code, "EADDRINUSE");
+      match(trouble?.program ?? "", new RegExp(`\\(${process.pid}\\)$`));
+    }
+    equal(await bindProbe(port(hostPort, { hostAddress: "127.0.0.2" })), undefined);
+    server.close();
   });
 
   it("takes what is said twice once", async () => {
@@ -43,7 +60,7 @@ describe("agent/network/local/host-ports", () => {
 
   it("takes a free port where none is named", async () => {
     const probe = async ({ hostPort }: PortBinding | { hostPort: number }) =>
-      hostPort === 49_154 ? "EADDRINUSE" : undefined;
+      hostPort === 49_154 ? { code: "EADDRINUSE" } : undefined;
     const chosen = await chooseHostPorts([port(0), port(0, { containerPort: 81 })], [], probe);
     deepEqual(
       chosen.map(({ hostPort }) => hostPort),
@@ -67,10 +84,9 @@ describe("agent/network/local/host-ports", () => {
   });
 
   it("says what the kernel says of an address that is not there", async () => {
-    equal(await bindProbe(port(8080, { hostAddress: "192.0.2.1" })), "EADDRNOTAVAIL");
-    equal(
-      await bindProbe(port(8080, { hostAddress: "192.0.2.1", protocol: "udp" })),
-      "EADDRNOTAVAIL",
-    );
+    for (const protocol of ["tcp", "udp"] as const) {
+      const trouble = await bindProbe(port(8080, { hostAddress: "192.0.2.1", protocol }));
+      deepEqual(trouble, { code: "EADDRNOTAVAIL" });
+    }
   });
 });

@@ -1,7 +1,7 @@
 /**
  * A node's own networks: made, used, kept over restarts, removed.
  */
-import { deepEqual, equal, rejects, throws } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { emptyContainerConfig } from "../../../../../agent/exec/containerd/record.ts";
 import type { LocalNetworks, Plumbing } from "../../../../../agent/network/local/local-networks.ts";
 import {
@@ -81,6 +81,7 @@ describe("agent/network/local/local-networks", () => {
         ["none", "null"],
       ],
     );
+    ok(networks.list().every(({ createdAtMs }) => createdAtMs > 0));
     await rejects(networks.remove("bridge"), /bridge is a pre-defined network and cannot be/);
   });
 
@@ -89,10 +90,12 @@ describe("agent/network/local/local-networks", () => {
     const one = await container({ networks: ["n1"] });
     const { places } = await networks.give(one);
     const again = networksOn(host);
+    // The node's own are as old as the daemon, as with Docker.
+    const { createdAtMs } = again.find("bridge");
     equal(again.find("n1").id, id);
     equal(again.find(id.slice(0, 6)).id, id);
     deepEqual((await again.give(one)).places, places);
-    deepEqual(again.find("bridge"), networks.find("bridge"));
+    deepEqual(again.find("bridge"), { ...networks.find("bridge"), createdAtMs });
   });
 
   it("refuses networks that cannot be, naming what is wrong", async () => {
