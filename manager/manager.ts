@@ -21,6 +21,7 @@ import type { Standing, TlsMaterial } from "../src/common/identity/types.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { RpcClients } from "../src/common/rpc/clients.ts";
+import type { HandedConnection } from "../src/common/rpc/handed-connection.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
 import { AllocatorLoop } from "./allocator/loop.ts";
@@ -134,7 +135,8 @@ export class Manager {
       log: options.log,
     });
     try {
-      const raft = await startRaftHost(hostOptions(options));
+      const onConnection = (connection: HandedConnection) => rpc.accept(connection);
+      const raft = await startRaftHost({ ...hostOptions(options), onConnection });
       const manager = new Manager(options, raft, rpc);
       parts.manager = manager;
       manager.#begin();

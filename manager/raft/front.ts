@@ -1,9 +1,10 @@
 /**
  * The front: one TCP port for everything a manager serves (2377), in the Raft worker.
  *
- * Looks at the server name a TLS client asks for. Raft peers (`skep-raft` for calls, `skep-raft-stream` for messages) are served here, so that no work of the main
- * thread delays a heartbeat; all others are piped to the main thread's gRPC server on a unix socket, after one line that
- * tells it who called (as version 1 of the PROXY protocol does). Clients that say nothing or something else are cut.
+ * Looks at the server name a TLS client asks for. Raft peers (`skep-raft` for calls, `skep-raft-stream` for messages) are served
+ * here, so that no work of the main thread delays a heartbeat; all others are handed over to the main thread's gRPC server. Where
+ * connections cannot change hands, they are piped to it on a unix socket, after one line that tells it who called (as version 1 of
+ * the PROXY protocol does). Clients that say nothing or something else are cut.
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
@@ -14,6 +15,11 @@ import {
   silentConnectionsMax,
 } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
+import {
+  type HandedConnection,
+  handOver,
+  plainAddress,
+} from "../../src/common/rpc/handed-connection.ts";
 import { readClientHello } from "./client-hello.ts";
 
 /** What the front needs; `onRaft` takes over the socket, whose first bytes are put back. */
@@ -23,6 +29,8 @@ export interface FrontOptions {
   readonly onRaft: (socket: Socket) => void;
   /** As `onRaft`, for the streams of messages. */
   readonly onRaftStream: (socket: Socket) => void;
+  /** Takes over whatever else comes; without it all of that is relayed. */
+  readonly onOther?: ((connection: HandedConnection) => void) | undefined;
   readonly log: Log;
   readonly helloTimeoutMs?: number;
 }
@@ -118,7 +126,11 @@ function classify(socket: Socket, options: FrontOptions, settled: () => void): v
       socket.unshift(received);
       if (serverName === raftServerName) options.onRaft(socket);
       else options.onRaftStream(socket);
-    } else relay(socket, received, options);
+      return;
+    }
+    const handed = options.onOther && handOver(socket, received);
+    if (handed === undefined) relay(socket, received, options);
+    else options.onOther?.(handed);
   };
   socket.on("data", look);
   socket.once("close", finish);
@@ -168,9 +180,8 @@ function cutOtherEnd(this: Socket): void {
 
 /** The line that precedes a relayed connection: `PROXY TCP4|TCP6 source destination source-port destination-port`. */
 function proxyLine(socket: Socket): string {
-  const plain = (address: string | undefined) => (address ?? "").replace(/^::ffff:(?=\d+\.)/, "");
-  const from = plain(socket.remoteAddress);
-  const to = plain(socket.localAddress);
+  const from = plainAddress(socket.remoteAddress ?? "");
+  const to = plainAddress(socket.localAddress ?? "");
   const family = from.includes(":") ? "TCP6" : "TCP4";
   return `PROXY ${family} ${from} ${to} ${socket.remotePort ?? 0} ${socket.localPort ?? 0}\r\n`;
 }

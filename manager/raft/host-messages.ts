@@ -9,6 +9,7 @@ import {
 } from "../../src/common/errors/cluster-error.ts";
 import type { TlsMaterial } from "../../src/common/identity/types.ts";
 import type { LogLevel } from "../../src/common/log/log.ts";
+import type { HandedConnection } from "../../src/common/rpc/handed-connection.ts";
 import type { DataKeys } from "../../src/common/seal/data-keys.ts";
 import type { RaftProfile } from "./timing.ts";
 
@@ -19,6 +20,8 @@ export interface WorkerStart {
   readonly clusterId: string;
   readonly listen: { readonly host: string; readonly port: number };
   readonly relayPath: string;
+  /** The main thread takes connections as they are. */
+  readonly handsOver: boolean;
   readonly tls: TlsMaterial;
   readonly keys: DataKeys;
   readonly bootstrap: boolean;
@@ -134,6 +137,7 @@ export type ToMain =
   | { readonly type: "stats"; readonly stats: RaftStats }
   | { readonly type: "answer"; readonly id: number; readonly error: ErrorData | undefined }
   | { readonly type: "ping" }
+  | { readonly type: "connection"; readonly connection: HandedConnection }
   | { readonly type: "snapshot-wanted"; readonly id: number; readonly indexMin: number }
   | { readonly type: "snapshot-cancelled"; readonly id: number }
   | {

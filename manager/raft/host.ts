@@ -16,6 +16,7 @@ import {
   raftWorkerExitMs,
 } from "../../src/common/limits/limits.ts";
 import type { Log } from "../../src/common/log/log.ts";
+import { drop, type HandedConnection } from "../../src/common/rpc/handed-connection.ts";
 import type { DataKeys } from "../../src/common/seal/data-keys.ts";
 import { type CommittedBatch, CommittedInbox, type ReceivedSnapshot } from "./committed-inbox.ts";
 import {
@@ -40,8 +41,10 @@ export interface RaftHostOptions {
   readonly clusterId: string;
   /** The one TCP port of the manager. */
   readonly listen: { readonly host: string; readonly port: number };
-  /** Unix socket of the main thread's server, for everything that is not Raft. */
+  /** Unix socket of the main thread's server, for everything that is not Raft and cannot be handed over. */
   readonly relayPath: string;
+  /** Takes over a connection that is not Raft's. Without it all of them are relayed. */
+  readonly onConnection?: (connection: HandedConnection) => void;
   readonly tls: TlsMaterial;
   readonly keys: DataKeys;
   /** First start of the first manager of a cluster. */
@@ -140,6 +143,7 @@ export async function startRaftHost(options: RaftHostOptions): Promise<RaftHost>
     clusterId: options.clusterId,
     listen: options.listen,
     relayPath: options.relayPath,
+    handsOver: options.onConnection !== undefined,
     tls: options.tls,
     keys: options.keys,
     bootstrap: options.bootstrap ?? false,
@@ -178,6 +182,7 @@ class WorkerHost implements RaftHost {
   readonly #worker: Worker;
   readonly #exited: Promise<void>;
   readonly #log: Log;
+  readonly #onConnection: (connection: HandedConnection) => void;
   readonly #inbox: CommittedInbox;
   readonly #proposals: ProposalQueue;
   readonly #snapshots: SnapshotServer;
@@ -214,6 +219,7 @@ class WorkerHost implements RaftHost {
     this.#worker = worker;
     this.#exited = new Promise((resolve) => worker.once("exit", () => resolve()));
     this.#log = options.log;
+    this.#onConnection = options.onConnection ?? drop;
     this.started = new Promise((resolve, reject) => {
       this.#resolveStarted = resolve;
       this.#rejectStarted = reject;
@@ -409,6 +415,11 @@ class WorkerHost implements RaftHost {
   }
 
   #handle(message: ToMain): void {
+    if (message.type === "connection") {
+      if (this.#ended === undefined) this.#onConnection(message.connection);
+      else drop(message.connection);
+      return;
+    }
     if (this.#ended !== undefined) return;
     if (this.#inbox.handle(message) || this.#snapshots.handle(message)) return;
     switch (message.type) {

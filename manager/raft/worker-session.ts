@@ -211,6 +211,9 @@ export class WorkerSession {
       relayPath: this.#start.relayPath,
       onRaft: (socket) => this.#transport.accept(socket),
       onRaftStream: (socket) => this.#transport.acceptStream(socket),
+      onOther: this.#start.handsOver
+        ? (connection) => this.#post({ type: "connection", connection })
+        : undefined,
       log: this.#log,
     });
     const { host, port } = this.#front.address;

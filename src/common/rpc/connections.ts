@@ -25,6 +25,11 @@ export class Connections {
   readonly #byName = new Map<string, Connection>();
   #count = 0;
 
+  /** How many there are. */
+  get count(): number {
+    return this.#byName.size;
+  }
+
   /** Takes a socket in, before TLS is put on it. */
   track(socket: Socket, address: string): void {
     const name = `#${++this.#count}`;

@@ -1,8 +1,8 @@
 /**
  * Takes connections for the RPC server: from a TCP port, or from the front over a unix socket.
  *
- * The front (manager/raft) owns the cluster's TCP port, in another thread; it pipes every connection that is not Raft's
- * to this socket and puts one line before it, in the form of the PROXY protocol, version 1:
+ * The front (manager/raft) owns the cluster's TCP port, in another thread. Where it cannot hand a connection over as it is
+ * (`handed-connection.ts`), it pipes every one that is not Raft's to this socket and puts one line before it, in the form of the PROXY protocol, version 1:
  * `PROXY TCP4|TCP6 <source> <destination> <source port> <destination port>\r\n`. The source is what
  * the server takes for the address of the connection.
  */
@@ -10,6 +10,7 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, isIP, type Server, type Socket } from "node:net";
 import { rpcConnectionsMax, rpcHandshakeTimeoutMs } from "../limits/limits.ts";
+import { plainAddress } from "./handed-connection.ts";
 
 /** Where to listen. */
 export type ListenAddress =
@@ -106,11 +107,6 @@ function readHeader(socket: Socket, ready: (source: ProxySource) => void): void 
   }
   socket.on("readable", read);
   socket.on("close", stop);
-}
-
-/** An IPv4 address that came over an IPv6 socket in its own form. */
-function plainAddress(address: string): string {
-  return address.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 function portOf(server: Server): number {

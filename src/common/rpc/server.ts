@@ -1,14 +1,16 @@
 /**
  * The RPC server of a manager: mutual TLS, roles by method, bounded in messages, streams and silence.
  *
- * It listens on the relay socket of the front (or on TCP itself), checks every call against `roles.ts` before its handler sees
+ * It takes connections from the front, from its relay socket, or from TCP itself, checks every call against `roles.ts` before its handler sees
  * it, and can swap its certificate while connections stay.
  */
+import type { Socket } from "node:net";
 import { type ConnectionInjector, type Deadline, Server } from "@grpc/grpc-js";
 import type { Clock } from "../clock/clock.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
 import type { Standing, TlsMaterial } from "../identity/types.ts";
 import {
+  rpcConnectionsMax,
   rpcHandlerMsMax,
   rpcIdleMs,
   rpcKeepaliveMs,
@@ -19,6 +21,7 @@ import {
 import type { Log } from "../log/log.ts";
 import { Connections } from "./connections.ts";
 import { serverCredentials } from "./credentials.ts";
+import { drop, type HandedConnection, takeOver } from "./handed-connection.ts";
 import { type ContextMaker, forwardedKey, type Registration } from "./handler.ts";
 import { PeerChecker } from "./peer.ts";
 import { type ListenAddress, type Listener, listen } from "./relay.ts";
@@ -39,6 +42,8 @@ export interface RpcServerOptions {
 export interface RpcServer {
   /** TCP port, or 0 on a unix socket. */
   readonly port: number;
+  /** Takes over a connection that another thread accepted. */
+  accept(connection: HandedConnection): void;
   /** Serves further methods. @throws Error for a method without an entry in the table of roles. */
   add(handlers: readonly Registration[]): void;
   /** Shows this certificate on new connections and trusts these roots from now on; connections stay. */
@@ -73,20 +78,47 @@ export async function serve(options: RpcServerOptions): Promise<RpcServer> {
   };
   add(options.handlers);
   const injector = server.createConnectionInjector(swappable.credentials);
-  const listener = await listen(options.listen, (socket, address) => {
+  const take = (socket: Socket, address: string) => {
     connections.track(socket, address);
     injector.injectConnection(socket);
-  });
+  };
+  const listener = await listen(options.listen, take);
+  let isClosed = false;
   return {
     port: listener.port,
+    accept: (connection) => {
+      if (isClosed || connections.count >= rpcConnectionsMax) drop(connection);
+      else takeHanded(connection, take, options.log);
+    },
     add,
     updateTls: (tls) => {
       peers.update(tls);
       swappable.update(tls);
     },
     disconnect: (nodeId) => connections.cut(nodeId),
-    close: (graceMs = 0) => closeAll({ server, injector, listener, connections }, graceMs),
+    close: (graceMs = 0) => {
+      isClosed = true;
+      return closeAll({ server, injector, listener, connections }, graceMs);
+    },
   };
+}
+
+function takeHanded(
+  connection: HandedConnection,
+  take: (socket: Socket, address: string) => void,
+  log: Log,
+): void {
+  let socket: Socket;
+  try {
+    socket = takeOver(connection);
+  } catch (error) {
+    log.warn("connection not accepted", { component: "rpc", err: error });
+    drop(connection);
+    return;
+  }
+  // Errors before TLS has the socket need no answer: the connection is gone.
+  socket.on("error", () => socket.destroy());
+  take(socket, connection.address);
 }
 
 function addHandler(

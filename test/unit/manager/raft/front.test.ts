@@ -9,6 +9,7 @@ import { connect as tlsConnect } from "node:tls";
 import { type Front, openFront } from "../../../../manager/raft/front.ts";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import { silentLog } from "../../../../src/common/log/log.ts";
+import { type HandedConnection, takeOver } from "../../../../src/common/rpc/handed-connection.ts";
 
 describe("manager/raft/front", () => {
   let dir: string;
@@ -75,6 +76,27 @@ describe("manager/raft/front", () => {
     const line = data.subarray(0, data.indexOf("\r\n")).toString();
     assert.match(line, /^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 \d+ \d+$/);
     assert.ok(line.endsWith(` ${front.address.port}`));
+  });
+
+  it("hands over all others where they are taken", async () => {
+    const other = new Promise<HandedConnection>((resolve) => {
+      const options = { listen: { host: "127.0.0.1", port: 0 }, relayPath: "", log: silentLog };
+      void openFront({
+        ...options,
+        onRaft: () => {},
+        onRaftStream: () => {},
+        onOther: resolve,
+      }).then(async (opened) => {
+        await front.close();
+        front = opened;
+        client("swarm-manager");
+      });
+    });
+    const { address, received, fd } = await other;
+    assert.deepEqual([address, received[0]], ["127.0.0.1", 22]);
+    const socket = takeOver({ address, received, fd });
+    socket.destroy();
+    await once(socket, "close");
   });
 
   it("relays all bytes and the end of each side, whichever end is slow", async () => {
