@@ -24,7 +24,6 @@ const callersOfMethod: Readonly<Record<string, readonly Caller[]>> = {
   "/skep.v1.StatusRelay/Report": managers,
   "/skep.v1.Tunnel/Open": everyNode,
   "/skep.v1.TunnelRelay/Ask": managers,
-  "/skep.v1.RaftTransport/Stream": managers,
   "/skep.v1.RaftTransport/Snapshot": managers,
   "/skep.v1.RaftTransport/Rejoin": managers,
   "/skep.v1.RaftMembership/Join": managers,

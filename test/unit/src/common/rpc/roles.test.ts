@@ -48,7 +48,7 @@ describe("src/common/rpc/roles", () => {
       );
     refused("/skep.v1.Control/CreateSecret", peer("worker"), "permission-denied");
     refused("/skep.v1.Control/CreateSecret", undefined, "unauthenticated");
-    refused("/skep.v1.RaftTransport/Stream", peer("worker"), "permission-denied");
+    refused("/skep.v1.RaftTransport/Snapshot", peer("worker"), "permission-denied");
     refused("/skep.v1.NodeCa/GetUnlockKey", peer("worker"), "permission-denied");
     refused("/skep.v1.Dispatcher/Session", undefined, "unauthenticated");
     checkCaller("/skep.v1.Tunnel/Open", peer("worker"));
