@@ -131,12 +131,19 @@ function placeOf({ family, table }: { readonly family: string; readonly table: s
   return `${family} ${table}`;
 }
 
-/** A rule without conditions that drops or rejects. */
+/**
+ * A rule without conditions that drops or rejects; or one of iptables that may be so, as nft does not show what its parts
+ * (`xt`) do: REJECT is one. What iptables itself says of it decides then.
+ */
 function refusesAll(expressions: readonly object[]): boolean {
   const kinds = expressions.flatMap((expression) => Object.keys(expression));
-  const harmless = kinds.every((kind) => ["counter", "log", "drop", "reject"].includes(kind));
-  return harmless && kinds.some((kind) => kind === "drop" || kind === "reject");
+  const harmless = kinds.every(
+    (kind) => kind === "counter" || kind === "log" || refusals.has(kind),
+  );
+  return harmless && kinds.some((kind) => refusals.has(kind));
 }
+
+const refusals: ReadonlySet<string> = new Set(["drop", "reject", "xt"]);
 
 function isOurs(line: string, { tag }: ForwardRules): boolean {
   return / --comment "?([^" ]+)"?/.exec(line)?.[1] === tag;

@@ -30,6 +30,8 @@ describe("agent/network/nft/forward-rules.ts", () => {
           chain("last", "accept"),
           rule("last", [{ match: {} }, { drop: null }]),
           rule("last", [{ counter: {} }, { reject: {} }]),
+          chain("iptables", "accept"),
+          rule("iptables", [{ counter: {} }, { xt: { type: "target", name: "REJECT" } }]),
           chain("conditions", "accept"),
           rule("conditions", [{ match: {} }, { drop: null }]),
           chain("skep_0a1b_guard", "drop"),
@@ -43,6 +45,7 @@ describe("agent/network/nft/forward-rules.ts", () => {
       [
         ["filter", true, true],
         ["last", true, false],
+        ["iptables", true, false],
         ["conditions", false, false],
       ],
     );
