@@ -10,6 +10,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import {
+  nameBufferBytes,
   nameConnectionsMax,
   nameConnectionsPerCallerMax,
   nameListenRetryMs,
@@ -117,6 +118,7 @@ export class NameServer {
   #newUdp(stop: AbortController): UdpSocket {
     const udp = createSocket({
       type: "udp4",
+      recvBufferSize: nameBufferBytes,
       // Found at once: the socket has to be open before the namespace is left.
       lookup: (host, _options, found) => found(null, host, 4),
     });

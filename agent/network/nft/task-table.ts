@@ -6,6 +6,7 @@
  * that are open are past these rules and go on.
  */
 import { isIPv6 } from "node:net";
+import { nameQueriesAtOnceMax, nameQueriesPerSecondMax } from "../../../src/common/limits/names.ts";
 import { balance } from "./balance.ts";
 import { firstSlots, type Slots, type SlotsByAddress, slotRules, slotsOf } from "./slots.ts";
 import type { Table, TableChain, TableSet } from "./table.ts";
@@ -88,7 +89,7 @@ function baseChains(rules: TaskRules): [string, TableChain][] {
         rules: ['oifname != "lo" ip saddr 127.0.0.0/8 masquerade'],
       },
     ],
-    ["refuse_out", { hook: filter("output"), rules: refusals }],
+    ["refuse_out", { hook: filter("output"), rules: [...floodOfQuestions(rules), ...refusals] }],
     ["refuse_forward", { hook: filter("forward"), rules: refusals }],
   ];
 }
@@ -99,6 +100,16 @@ const refusals: readonly string[] = [
   "ip6 daddr @dead6 meta l4proto tcp reject with tcp reset",
   "ip6 daddr @dead6 reject with icmpv6 type port-unreachable",
 ];
+
+/**
+ * All containers of a node share the name server's socket: what one of them asks beyond measure is dropped before it gets there,
+ * or the questions of the others find no room in it.
+ */
+function floodOfQuestions({ dns }: TaskRules): string[] {
+  if (dns === undefined) return [];
+  const limit = `limit rate over ${nameQueriesPerSecondMax}/second burst ${nameQueriesAtOnceMax} packets`;
+  return [`ip daddr ${dns.address} udp dport ${dns.port} ${limit} drop`];
+}
 
 function toNameServer({ dns }: TaskRules): string[] {
   if (dns === undefined) return [];

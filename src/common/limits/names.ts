@@ -14,6 +14,10 @@ export const nameForwardsMax = 1024;
 export const nameForwardsPerCallerMax = 256;
 /** Queries a second of one container; more are dropped unread. A busy program without a cache asks for some hundred. */
 export const nameQueriesPerSecondMax = 5000;
+/** Of these at one moment: no more fit into a socket's usual buffer. */
+export const nameQueriesAtOnceMax = 250;
+/** The server's buffer of queries, bytes, as far as the machine allows: twice what is usual. A small one takes 768. */
+export const nameBufferBytes = 4 * 1024 * 1024;
 /** Connections of all containers. */
 export const nameConnectionsMax = 512;
 /** Connections of one container. */
