@@ -22,18 +22,23 @@ export function readListing(json: string): Listing {
   const rules = new Map<string, number>();
   const elements = new Map<string, number>();
   const { nftables } = JSON.parse(json) as { nftables: readonly Record<string, ListedObject>[] };
-  const hash = createHash("sha1");
+  const parts: string[] = [];
+  const texts = new Map<string, string>();
   for (const entry of nftables) {
     const [kind = "", object = {}] = Object.entries(entry)[0] ?? [];
     if (kind === "metainfo" || kind === "table") continue;
-    hash.update(JSON.stringify(plain({ [kind]: object })));
+    const text = JSON.stringify(plain({ [kind]: object }));
+    // Chains and sets are listed in the order in which they were made; what counts is that of a chain's rules.
+    if (kind !== "rule") parts.push(text);
+    else texts.set(object.chain ?? "", `${texts.get(object.chain ?? "") ?? ""}${text}`);
     if (kind === "chain") rules.set(object.name ?? "", rules.get(object.name ?? "") ?? 0);
     if (kind === "rule") rules.set(object.chain ?? "", (rules.get(object.chain ?? "") ?? 0) + 1);
     if (kind === "set" || kind === "map") {
       elements.set(object.name ?? "", object.elem?.length ?? 0);
     }
   }
-  return { rules, elements, digest: hash.digest("base64") };
+  const all = [...parts, ...texts.values()].sort().join("\n");
+  return { rules, elements, digest: createHash("sha1").update(all).digest("base64") };
 }
 
 /** What differs, for a log line; undefined when nothing does. @param digest Of the last listing that was in order. */

@@ -36,6 +36,12 @@ describe("agent/network/nft/listing.ts", () => {
     assert.equal(driftOf(table, other, digest), undefined);
   });
 
+  it("tells equal content from the order in which chains and sets were made", () => {
+    const { nftables } = JSON.parse(listed({ chains: 3 })) as { nftables: object[] };
+    const other = readListing(JSON.stringify({ nftables: nftables.reverse() }));
+    assert.equal(other.digest, readListing(listed({ chains: 3 })).digest);
+  });
+
   for (const [what, listing, found] of [
     ["a chain that is gone", listed({ chains: 0 }), "chain c is gone"],
     ["a rule more", listed({ rules: 2 }), "chain c has 2 rules instead of 1"],
