@@ -17,7 +17,7 @@ import type { Clock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../common/identity/certificate.ts";
 import type { TlsMaterial } from "../common/identity/types.ts";
-import { apiRequestTimeoutMs } from "../common/limits/limits.ts";
+import { apiRequestTimeoutMs, initTimeoutMs } from "../common/limits/limits.ts";
 import type { Log } from "../common/log/log.ts";
 import type { Random } from "../common/random/random.ts";
 import type {
@@ -66,6 +66,7 @@ const leaveTimeoutMs = 5000;
 const goodbyeTimeoutMs = 1000;
 /** Pause before a membership that could not be taken up is tried again, milliseconds. */
 const takeUpRetryMs = 5000;
+const initTimeoutText = "the node did not become a manager in time: the init was undone";
 /** As Docker says it when a join takes longer than the request may. */
 const joinTimeoutText =
   'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the "docker info" command to see the current swarm status of your node.';
@@ -246,12 +247,13 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       }
       if (stored !== undefined) throw alreadyIn();
       try {
-        return await this.#enter(await createCluster(request, this.#entryTools()));
+        const entry = await createCluster(request, this.#entryTools());
+        return await this.#enter(entry, { withinMs: initTimeoutMs });
       } catch (error) {
         // Nobody knows of the new cluster yet: the node is as it was before.
         await this.#stopMember();
         await this.#clear();
-        throw error;
+        throw isTimeout(error) ? new ClusterError("deadline-exceeded", initTimeoutText) : error;
       }
     });
   }
@@ -269,7 +271,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       this.#tell();
       try {
         const entry = await joinCluster(request, this.#entryTools(), stop.signal);
-        await this.#enter(entry, stop.signal);
+        await this.#enter(entry, { signal: stop.signal });
       } catch (error) {
         // One that only takes long goes on, and so does one that the daemon's stop cut short, at its next start.
         if (!this.#stop.signal.aborted && !isTimeout(error)) {
@@ -440,9 +442,13 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     }
   }
 
-  async #enter(entry: Entry, signal?: AbortSignal): Promise<string> {
+  async #enter(
+    entry: Entry,
+    o: { readonly withinMs?: number; readonly signal?: AbortSignal },
+  ): Promise<string> {
+    const { signal, withinMs = apiRequestTimeoutMs } = o;
     await this.#startMember({ ...entry });
-    const limit = AbortSignal.timeout(apiRequestTimeoutMs);
+    const limit = AbortSignal.timeout(withinMs);
     const ready = this.#member?.ready(
       AbortSignal.any(signal === undefined ? [limit] : [limit, signal]),
     );

@@ -93,6 +93,8 @@ export const rpcMessageBytesMax = 4 * mib;
 export const httpBodyBytesMax = 4 * mib;
 /** Longest an API request waits for the cluster, as Docker's daemon. */
 export const apiRequestTimeoutMs = 20_000;
+/** Longest an init may take before it is undone: Docker's has no limit, and an overloaded machine takes minutes. */
+export const initTimeoutMs = 180_000;
 /** Secret data: Docker takes 1 to 511,999 bytes. */
 export const secretBytesMax = 511_999;
 /** Config data: Docker takes 1 to 1,023,999 bytes. */

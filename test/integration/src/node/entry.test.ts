@@ -17,6 +17,7 @@ import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import { createRootCa } from "../../../../src/common/identity/root.ts";
 import { createJoinToken } from "../../../../src/common/identity/token.ts";
 import { unlockKeyToText } from "../../../../src/common/identity/unlock-key.ts";
+import { apiRequestTimeoutMs } from "../../../../src/common/limits/limits.ts";
 import { newLog, silentLog } from "../../../../src/common/log/log.ts";
 import { systemRandom } from "../../../../src/common/random/random.ts";
 import type { InitRequest, JoinRequest } from "../../../../src/engine/ports.ts";
@@ -43,7 +44,10 @@ describe("src/node (ways in and out)", function () {
     await rm(folder, { recursive: true, force: true });
   });
 
-  function newNode(name = "n"): SwarmNode {
+  function newNode(
+    name = "n",
+    network = new NetworkState({ clock: systemClock, log: silentLog }),
+  ): SwarmNode {
     const root = join(folder, name);
     const executor = new FakeExecutor();
     executor.description = NodeDescription.create({ hostname: name });
@@ -51,7 +55,7 @@ describe("src/node (ways in and out)", function () {
       config: loadConfig(["--data-root", root, "--exec-root", folder]),
       interfaces: () => [],
       executor,
-      network: new NetworkState({ clock: systemClock, log: silentLog }),
+      network,
       registry: noRegistry,
       serveTunnel: (stream) => stream.destroy(),
       clock: systemClock,
@@ -255,6 +259,18 @@ describe("src/node (ways in and out)", function () {
       "it has its tables",
       () => [...(second.manager()?.view().list("cluster") ?? [])].length === 1,
     );
+  });
+
+  it("an init that takes longer than a request may is not undone", async () => {
+    class SlowNetwork extends NetworkState {
+      override async nodeIs(...about: Parameters<NetworkState["nodeIs"]>): Promise<void> {
+        await systemClock.sleep(apiRequestTimeoutMs + 1_000);
+        await super.nodeIs(...about);
+      }
+    }
+    const node = newNode("n", new SlowNetwork({ clock: systemClock, log: silentLog }));
+    await node.init(initRequest(await freePort()));
+    assert.equal(node.status().state, "active");
   });
 
   it("an init that was cut off is no membership", async () => {
