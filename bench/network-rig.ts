@@ -42,6 +42,7 @@ export class NetworkRig {
   readonly #folder: string;
   readonly #children: ChildProcess[] = [];
   #markers = 0;
+  #end: Promise<void> | undefined;
 
   /** Ended from outside: as little as ever is left behind. */
   readonly #interrupted = (signal: NodeJS.Signals) => {
@@ -75,8 +76,13 @@ export class NetworkRig {
     }
   }
 
-  /** Ends everything and removes it. */
-  async down(): Promise<void> {
+  /** Ends everything and removes it; once, whoever asks for it. */
+  down(): Promise<void> {
+    this.#end ??= this.#endAll();
+    return this.#end;
+  }
+
+  async #endAll(): Promise<void> {
     for (const signal of signals) process.off(signal, this.#interrupted);
     for (const child of this.#children) child.kill("SIGKILL");
     await this.manager.ask({ type: "stop" }).catch((error: unknown) => {
