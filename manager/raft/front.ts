@@ -77,25 +77,47 @@ export async function openFront(options: FrontOptions): Promise<Front> {
   };
 }
 
-function listen(
+async function listen(
   server: Server,
   at: { readonly host: string; readonly port: number },
   log: Log,
 ): Promise<{ host: string; port: number }> {
-  return new Promise((resolve, reject) => {
-    server.once("error", (cause) => {
-      const where = `${at.host}:${at.port}`;
-      reject(
-        new ClusterError("unavailable", `cannot listen on ${where}: ${errorText(cause)}`, {
-          cause,
-        }),
-      );
+  const port = await listenOnAll(server, at).catch((cause: unknown) => {
+    const where = `${at.host}:${at.port}`;
+    throw new ClusterError("unavailable", `cannot listen on ${where}: ${errorText(cause)}`, {
+      cause,
     });
-    // Later ones are connections that could not be taken, such as without a file descriptor left: the next may be.
-    server.on("error", (error) => log.warn("connection not accepted", { err: error }));
+  });
+  // Later ones are connections that could not be taken, such as without a file descriptor left: the next may be.
+  server.on("error", (error) => log.warn("connection not accepted", { err: error }));
+  return { host: at.host, port };
+}
+
+/** All addresses are those of both families, as with Docker: nodes may have IPv6 alone. */
+async function listenOnAll(
+  server: Server,
+  at: { readonly host: string; readonly port: number },
+): Promise<number> {
+  if (at.host !== "0.0.0.0") return listenAt(server, at);
+  try {
+    return await listenAt(server, { ...at, host: "::" });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // A kernel without IPv6.
+    if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL" && code !== "EINVAL") throw error;
+    return listenAt(server, at);
+  }
+}
+
+function listenAt(
+  server: Server,
+  at: { readonly host: string; readonly port: number },
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
     server.listen({ ...at, backlog: 1024 }, () => {
-      const { port } = server.address() as AddressInfo;
-      resolve({ host: at.host, port });
+      server.off("error", reject);
+      resolve((server.address() as AddressInfo).port);
     });
   });
 }

@@ -163,6 +163,23 @@ describe("manager/raft/front", () => {
     assert.equal(raft.length, 0);
   });
 
+  it("takes callers of both families when it listens on all addresses", async () => {
+    const relayPath = join(dir, "relay.sock");
+    const listen = { host: "0.0.0.0", port: 0 };
+    const nobody = { onRaft: () => {}, onRaftStream: () => {} };
+    const wide = await openFront({ listen, relayPath, ...nobody, log: silentLog });
+    try {
+      assert.equal(wide.address.host, "0.0.0.0");
+      for (const host of ["127.0.0.1", "::1"]) {
+        const socket = connect(wide.address.port, host);
+        await once(socket, "connect");
+        socket.destroy();
+      }
+    } finally {
+      await wide.close();
+    }
+  });
+
   it("says so when the port is taken", async () => {
     await assert.rejects(
       openFront({
