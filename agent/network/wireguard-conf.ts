@@ -5,6 +5,11 @@
  * A node whose key is about to change has two entries: what arrives with either key is understood, and its address goes with
  * the one by which it was last heard.
  */
+import {
+  wireguardLookMs,
+  wireguardRareLookMs,
+  wireguardWatchMs,
+} from "../../src/common/limits/network.ts";
 import { canonical, wireguardAddress, wireguardPort } from "./pools.ts";
 
 /** A node as the tunnel needs it. */
@@ -145,6 +150,11 @@ export function seenPeers(dump: string): Map<string, SeenPeer> {
     });
   }
   return seen;
+}
+
+/** When to look again who was heard by which key. @param watchedMs How long the same keys have been about to follow. */
+export function watchPauseMs(watchedMs: number): number {
+  return watchedMs < wireguardWatchMs ? wireguardLookMs : wireguardRareLookMs;
 }
 
 /** A key as `wg` writes it. */

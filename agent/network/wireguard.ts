@@ -9,11 +9,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
-import {
-  wireguardHoldMs,
-  wireguardLookMs,
-  wireguardStartMs,
-} from "../../src/common/limits/network.ts";
+import { wireguardHoldMs, wireguardStartMs } from "../../src/common/limits/network.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { wireguardDevice } from "./names.ts";
 import { command, within } from "./namespace.ts";
@@ -24,7 +20,9 @@ import {
   seenPeers,
   type TunnelEntry,
   type TunnelPeer,
+  textOf,
   tunnelEntries,
+  watchPauseMs,
   wireguardConf,
 } from "./wireguard-conf.ts";
 import { WireguardKeys } from "./wireguard-keys.ts";
@@ -65,8 +63,8 @@ export class Wireguard {
   #told = new Map<string, string>();
   /** Until when all others are spoken to first, monotonic: they are to hear the new key. */
   #speaksUntil = -Infinity;
-  /** Whether the key of another node is about to change. */
-  #watches = false;
+  /** Keys of other nodes that are about to follow, and since when these, monotonic. */
+  #watched = { keys: "", since: 0 };
   #child: ChildProcess | undefined;
 
   constructor(options: WireguardOptions) {
@@ -107,7 +105,9 @@ export class Wireguard {
   dueMs(): number {
     const now = this.#o.clock.monotonic();
     const speaks = this.#speaksUntil > now ? this.#speaksUntil - now : Infinity;
-    return Math.min(this.#keys.dueMs(now), speaks, this.#watches ? wireguardLookMs : Infinity);
+    const { keys, since } = this.#watched;
+    const watch = keys === "" ? Infinity : watchPauseMs(now - since);
+    return Math.min(this.#keys.dueMs(now), speaks, watch);
   }
 
   /** @throws ClusterError failed-precondition on a node that cannot encrypt, saying what it lacks. */
@@ -130,9 +130,12 @@ export class Wireguard {
     const isNew = code !== 0;
     if (!/[<,]UP[,>]/.test(stdout)) this.#said = "";
     if (isNew) await this.#make();
-    this.#watches = others.some(({ nextWireguardPublicKey: next }) => next.length > 0);
     const { clock } = this.#o;
-    const seen = this.#watches || this.#said === "" ? await this.#seen() : undefined;
+    const following = others.map(({ nextWireguardPublicKey: next }) => textOf(next)).join("");
+    if (following !== this.#watched.keys) {
+      this.#watched = { keys: following, since: clock.monotonic() };
+    }
+    const seen = following !== "" || this.#said === "" ? await this.#seen() : undefined;
     const entries = tunnelEntries({
       self,
       others,
@@ -156,7 +159,7 @@ export class Wireguard {
   async remove(): Promise<void> {
     this.#said = "";
     this.#told.clear();
-    this.#watches = false;
+    this.#watched = { keys: "", since: 0 };
     const child = this.#child;
     this.#child = undefined;
     if (await this.#exists()) await this.#run(["ip", "link", "del", this.device]);

@@ -32,6 +32,9 @@ const callsAtOnce = 32;
 /** A call that takes longer has failed. */
 const callTimeoutMs = 4_000;
 
+/** A stream that stays may be silent for longer. */
+const streamTimeoutMs = 30_000;
+
 const heard: string[] = [];
 const streams: Socket[] = [];
 const sockets: ReturnType<typeof createSocket>[] = [];
@@ -136,6 +139,7 @@ function lineOf(socket: Socket, line: string): Promise<string> {
 
 async function open(call: ProbeCall): Promise<number> {
   const socket = await connected(call);
+  socket.setTimeout(streamTimeoutMs);
   return streams.push(socket) - 1;
 }
 

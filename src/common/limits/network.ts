@@ -24,6 +24,10 @@ export const relayConnectMs = 10_000;
 export const wireguardHoldMs = 10_000;
 /** How often the tunnel is looked at while the key of another node changes: it may have gone over to the next one. */
 export const wireguardLookMs = 500;
+/** After that a change is one of a node that is away: then looks are rarer, until it is back or removed. */
+export const wireguardWatchMs = 120_000;
+/** How often the tunnel is looked at then. */
+export const wireguardRareLookMs = 5_000;
 /** From the start of wireguard-go to its device; a loaded machine takes a second. */
 export const wireguardStartMs = 10_000;
 /** How long a probe waits for an answer: a round over a slow line takes a tenth of it, and a person waits for the whole. */

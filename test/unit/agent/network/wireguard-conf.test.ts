@@ -9,6 +9,7 @@ import {
   type TunnelPeer,
   textOf,
   tunnelEntries,
+  watchPauseMs,
   wireguardConf,
 } from "../../../../agent/network/wireguard-conf.ts";
 
@@ -142,6 +143,10 @@ describe("agent/network/wireguard-conf", () => {
     const text = wireguardConf("x", all, kept);
     equal(text.includes("Endpoint = 192.0.2.2:"), false);
     equal(text.includes("Endpoint = 192.0.2.3:"), true);
+  });
+
+  it("looks rarely at keys that do not follow, as those of a node that is away", () => {
+    deepEqual([0, 119_999, 120_000].map(watchPauseMs), [500, 500, 5_000]);
   });
 
   it("reads what the device knows", () => {
