@@ -115,8 +115,11 @@ serve() { # NAME FLAG…
 data_path_encrypted() {
   until_is "plain overlay: a service on the other host answers by its name" honey-plain said_by_name plain
   until_is "encrypted overlay: a service on the other host answers by its name" honey-safe said_by_name safe
+  # A host has the device while it has a container in such a network.
+  docker run -d --name keeper --network safe busybox:1 sleep 100000 >/dev/null
   same "encrypted overlay: the kernel's WireGuard, on both hosts" "1 1" \
     "$(ip -oneline link show type wireguard | wc -l) $(in_far ip -oneline link show type wireguard | wc -l)"
+  until_is "encrypted overlay: the container is removed" "" removed keeper
   tcpdump -Z root -i far0 -U -w /run/wire.pcap 2>/run/tcpdump.said &
   local capture=$!
   until grep -q listening /run/tcpdump.said; do sleep 0.2; done
@@ -139,7 +142,8 @@ data_path_mesh() {
   until_is "the published port answers with the caller's address" 10.95.0.2 called_from
 }
 sctp_servers() { for _ in 1 2 3 4 5 6; do outside socat -u SCTP:10.95.0.1:7779 - || return; done | sort -u | wc -l; }
-called_from() { outside socat -u TCP:10.95.0.1:7007 - </dev/null | head -n 1; }
+# The end of what the caller has to say ends the server, and that the connection.
+called_from() { outside socat -t 60 - TCP:10.95.0.1:7007 </dev/null | head -n 1; }
 
 # Both daemons die under load and start again.
 data_path_kills() {
