@@ -148,6 +148,8 @@ export class DataPathNode {
   /** Stops it and takes its namespaces away. */
   async remove(): Promise<void> {
     await this.stop();
+    // The program behind a tunnel ends with its device, not with the namespace. Fine where there is none.
+    await command(["ip", "link", "del", this.device("wg")], { file: this.host });
     for (const file of [this.sandbox, this.swarm, this.host]) await removeNamespace(file);
   }
 }
