@@ -41,10 +41,11 @@ const suites = {
     mocha("e2e", ["build/test/e2e/**/*.test.js"], {
       timeoutMs: 30 * minute,
       testMs: 5 * minute,
-      without: alone,
+      without: [alone, ...dataPath],
     }),
+  "data-path": () => mocha("data-path", dataPath, { timeoutMs: 30 * minute, testMs: 5 * minute }),
   alone: () => mocha("alone", [alone], { timeoutMs: 5 * minute, testMs: 2 * minute }),
-  both: () => sideBySide(["integration", "e2e"]),
+  beside: () => sideBySide([["integration", "data-path"], ["e2e"]]),
   sim: () => program("sim", "build/test/sim/run.js", ["--seeds", "200"], 10 * minute),
   mutants: () => program("mutants", "build/test/sim/mutants.js", ["--only", "1,2,3"], 10 * minute),
   "sim-long": () =>
@@ -64,14 +65,26 @@ const suites = {
 };
 /** Compares the whole machine around each of its tests: nothing else may run beside it. */
 const alone = "build/test/e2e/playground.test.js";
+/** The end-to-end tests of the data path. */
+const dataPath = ["names", "network", "network-load", "network-faults", "encrypted", "explain"].map(
+  (name) => `build/test/e2e/${name}.test.js`,
+);
 const groups = {
   check: ["build", "lint", "unit"],
-  // Both wait for timers and processes most of the time, and share nothing but the machine.
-  all: ["setup", "build", "lint", "unit", "sim", "mutants", "both", "alone"],
+  // They wait for timers and processes most of the time, and share nothing but the machine.
+  all: ["setup", "build", "lint", "unit", "sim", "mutants", "beside", "alone"],
   long: ["build", "churn", "names-long", "load-long", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
-const leaving = new Set(["integration", "e2e", "both", "alone", "names-long", "load-long"]);
+const leaving = new Set([
+  "integration",
+  "e2e",
+  "data-path",
+  "beside",
+  "alone",
+  "names-long",
+  "load-long",
+]);
 
 /** Name of the suite whose step runs here, while several run side by side. */
 const lane = new AsyncLocalStorage();
@@ -114,19 +127,21 @@ async function command(name, words, timeoutMs) {
   if (result !== "") fail(`${name}: ${result}`);
 }
 
-/** Suites at the same time, each line with the name of its suite before it. */
-async function sideBySide(names) {
-  await Promise.all(
-    names.map(async (name) => {
-      const start = performance.now();
-      await lane.run(name, suites[name]);
-      console.log(`   ${name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
-    }),
-  );
+/** Lanes of suites at the same time, each line with the name of its suite before it. */
+async function sideBySide(lanes) {
+  await Promise.all(lanes.map(inTurn));
 }
 
-/** The mocha suite over `globs` but the file `without`, counted from its report. */
-async function mocha(name, globs, { timeoutMs, testMs, without }) {
+async function inTurn(names) {
+  for (const name of names) {
+    const start = performance.now();
+    await lane.run(name, suites[name]);
+    console.log(`   ${name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
+  }
+}
+
+/** The mocha suite over `globs` but the files `without`, counted from its report. */
+async function mocha(name, globs, { timeoutMs, testMs, without = [] }) {
   const found = globs.filter((glob) => hasFiles(glob));
   if (found.length === 0) {
     console.log(`  no tests yet`);
@@ -137,7 +152,7 @@ async function mocha(name, globs, { timeoutMs, testMs, without }) {
   const words = [process.execPath, "--enable-source-maps", "node_modules/mocha/bin/mocha.js"];
   words.push("--no-config", "--timeout", String(testMs), "--exit");
   words.push("--reporter", "scripts/mocha-reporter.cjs", "--reporter-option", `output=${report}`);
-  if (without !== undefined) words.push("--ignore", without);
+  for (const file of without) words.push("--ignore", file);
   const result = await start([...words, ...found], timeoutMs);
   if (!existsSync(report)) {
     fail(`${name}: ended without a report (${result || "exit 0"})`);
