@@ -2,6 +2,7 @@
  * Chains of others that drop or refuse packets of the node: no table of ours overrides them. Pure.
  */
 import type { ForeignChain } from "../../../src/common/container/data-path.ts";
+import type { RulesetEntry } from "../nft/forward-rules.ts";
 
 /**
  * Chains with a hook among `nft -j list ruleset`, besides those of daemons of ours, that may keep packets back themselves or
@@ -31,23 +32,6 @@ export function foreignChains(json: string): ForeignChain[] {
 
 /** Names of tables of ours, whichever daemon's. */
 const ours = /^skep(_|$)/;
-
-interface RulesetEntry {
-  readonly chain?: {
-    readonly family: string;
-    readonly table: string;
-    readonly name: string;
-    readonly type?: string;
-    readonly hook?: string;
-    readonly policy?: string;
-  };
-  readonly rule?: {
-    readonly family: string;
-    readonly table: string;
-    readonly chain: string;
-    readonly expr?: readonly object[];
-  };
-}
 
 function keepsBack(
   place: string,

@@ -106,7 +106,8 @@ export function barrierText({ family, table, chain }: ForwardChain, device: stri
   );
 }
 
-interface RulesetEntry {
+/** One object of `nft -j list ruleset`, as far as chains and rules go. */
+export interface RulesetEntry {
   readonly chain?: {
     readonly family: string;
     readonly table: string;
