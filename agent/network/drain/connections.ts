@@ -31,6 +31,27 @@ export async function openConnections(pid: number): Promise<number | undefined> 
   }
 }
 
+/**
+ * TCP connections that programs in the network namespace of a process have been given since it was made, those of the container
+ * to itself included; undefined when there is none to be read. The kernel's `PassiveOpens` of RFC 2012.
+ */
+export async function connectionsTaken(pid: number): Promise<number | undefined> {
+  if (pid <= 0) return undefined;
+  try {
+    return passiveOpens(await readFile(`/proc/${pid}/net/snmp`, "latin1"));
+  } catch {
+    return undefined; // It has ended.
+  }
+}
+
+/** A line names the counters of a protocol, the next one gives them. Pure. */
+export function passiveOpens(text: string): number | undefined {
+  const [names, values] = text.split("\n").filter((line) => line.startsWith("Tcp:"));
+  const at = names?.split(" ").indexOf("PassiveOpens") ?? -1;
+  const count = at < 0 ? Number.NaN : Number(values?.split(" ")[at]);
+  return Number.isNaN(count) ? undefined : count;
+}
+
 /** Established connections to ports that are listened on, but for those of the container to itself. Pure. */
 export function countConnections(text: string): number {
   const sockets = kernelSockets(text);

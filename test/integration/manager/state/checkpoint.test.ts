@@ -13,7 +13,8 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import {
   type Checkpointer,
   type Found,
@@ -73,14 +74,30 @@ async function replayed(entries: readonly CommittedEntry[]): Promise<Buffer> {
   return snapshotBytes(store);
 }
 
-/** What a crash leaves: the files as they are, without closing the database. */
+/**
+ * What a crash leaves: the files as they are, without closing the database. That is at work meanwhile: a copy during which files
+ * came or went is none of one moment, and made again.
+ */
 async function crashCopy(from: string, to: string): Promise<void> {
-  await mkdir(to, { recursive: true });
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    const [source, target] = [join(from, entry.name), join(to, entry.name)];
-    if (entry.isDirectory()) await crashCopy(source, target);
-    else if (entry.name !== "LOCK") await copyFile(source, target);
+  for (;;) {
+    const before = await filesBelow(from);
+    try {
+      for (const name of before) {
+        await mkdir(dirname(join(to, name)), { recursive: true });
+        if (basename(name) !== "LOCK") await copyFile(join(from, name), join(to, name));
+      }
+    } catch (error) {
+      if (!(error instanceof Error) || !("code" in error) || error.code !== "ENOENT") throw error;
+    }
+    if (isDeepStrictEqual(await filesBelow(from), before)) return;
+    await rm(to, { recursive: true, force: true });
   }
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const all = await readdir(folder, { withFileTypes: true, recursive: true });
+  const files = all.filter((entry) => entry.isFile());
+  return files.map((entry) => relative(folder, join(entry.parentPath, entry.name))).sort();
 }
 
 describe("manager/state/checkpoint", () => {

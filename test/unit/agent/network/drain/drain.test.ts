@@ -3,7 +3,7 @@
  */
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { emptyClusterState } from "../../../../../agent/network/cluster-state.ts";
-import { countConnections } from "../../../../../agent/network/drain/connections.ts";
+import { countConnections, passiveOpens } from "../../../../../agent/network/drain/connections.ts";
 import { drainTerms, drainWaitMs } from "../../../../../agent/network/drain/decide.ts";
 import { drain } from "../../../../../agent/network/drain/drain.ts";
 import {
@@ -67,19 +67,24 @@ describe("agent/network/drain", () => {
     });
   });
 
-  const waits: readonly (readonly [number, number | undefined, number])[] = [
-    // Elapsed, connections, wait.
-    [0, 0, 500],
-    [300, 9, 200],
-    [500, 0, 0],
-    [500, undefined, 0],
-    [500, 3, 100],
-    [1950, 3, 50],
-    [2000, 3, 0],
+  const waits: readonly (readonly [number, number, number | undefined, number])[] = [
+    // Elapsed, without anybody new, connections, wait.
+    [0, 0, undefined, 100],
+    [300, 300, undefined, 100],
+    [500, 500, 0, 0],
+    [500, 500, undefined, 0],
+    [500, 500, 3, 100],
+    [500, 400, undefined, 100],
+    [900, 500, 0, 0],
+    [1950, 600, 3, 50],
+    [1950, 10, undefined, 50],
+    [2000, 600, 3, 0],
+    [2000, 0, undefined, 0],
   ];
-  for (const [elapsedMs, connections, expected] of waits) {
-    it(`waits ${expected} ms after ${elapsedMs} ms with ${connections} connections`, () => {
-      equal(drainWaitMs({ spreadMs: 500, limitMs: 2000 }, elapsedMs, connections), expected);
+  for (const [elapsedMs, quietMs, connections, expected] of waits) {
+    const seen = { elapsedMs, quietMs, connections };
+    it(`waits ${expected} ms after ${elapsedMs} ms, ${quietMs} ms quiet, with ${connections} connections`, () => {
+      equal(drainWaitMs({ spreadMs: 500, limitMs: 2000 }, seen), expected);
     });
   }
 
@@ -90,14 +95,16 @@ describe("agent/network/drain", () => {
     };
     let clock: FakeClock;
     let open: number;
+    let taken: number;
     let isDone: boolean;
     const stop = new AbortController();
 
     async function begun(options: Readonly<Record<string, string>> = {}): Promise<Promise<void>> {
-      [clock, open, isDone] = [new FakeClock(), 2, false];
+      [clock, open, taken, isDone] = [new FakeClock(), 2, 7, false];
       const state = cluster({ options });
       const o = { cluster: state, clock, signal: stop.signal };
-      const done = drain(container, o, async () => open).then(() => {
+      const look = { open: async () => open, taken: async () => taken };
+      const done = drain(container, o, look).then(() => {
         isDone = true;
       });
       await clock.advance(0);
@@ -109,6 +116,19 @@ describe("agent/network/drain", () => {
       await clock.advance(900);
       equal(isDone, false);
       open = 0;
+      await clock.advance(100);
+      equal(isDone, true);
+    });
+
+    it("goes on while somebody new comes", async () => {
+      void begun();
+      open = 0;
+      for (let come = 0; come < 7; come++) {
+        taken += 1;
+        await clock.advance(100);
+      }
+      await clock.advance(400);
+      equal(isDone, false);
       await clock.advance(100);
       equal(isDone, true);
     });
@@ -130,6 +150,15 @@ describe("agent/network/drain", () => {
       stop.abort(new Error("gone"));
       await rejects(done, /gone/);
     });
+  });
+
+  it("reads how many connections were taken", () => {
+    const text =
+      "Tcp: RtoMin ActiveOpens PassiveOpens InSegs\nTcp: 200 4 12 -1\nUdp: NoPorts\nUdp: 3\n";
+    equal(passiveOpens(text), 12);
+    equal(passiveOpens("Tcp: RtoMin\nTcp: 200\n"), undefined);
+    equal(passiveOpens("Udp: PassiveOpens\nUdp: 200\n"), undefined);
+    equal(passiveOpens(""), undefined);
   });
 
   it("counts connections of others to ports that are listened on", () => {
