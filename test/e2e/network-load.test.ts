@@ -144,6 +144,34 @@ describe(`network under load (${connections} connections)`, function () {
     ok(Object.keys(tally.servers).length > 9, JSON.stringify(tally.servers));
   });
 
+  it("keeps a task while a node that has not heard of its end leads callers to it", async () => {
+    const flags = ["--constraint", "node.hostname!=w2", "--label", "skep.drain=60s"];
+    await create(2, flags);
+    await answersFrom(2);
+    const late = targets(4)[hosts.indexOf("w2")];
+    const { daemonPid } = lab.swarm.playground.node("w2");
+    ok(late !== undefined && daemonPid !== undefined);
+    process.kill(daemonPid, "SIGSTOP");
+    try {
+      await lab.swarm.docker("m1", ["service", "scale", "--detach", "web=1"]);
+      await until(
+        async () =>
+          Object.keys((await client.count(targets(4).slice(0, 1), 20)).servers).length === 1,
+        { withinMs: 20_000, what: "the manager leads nobody there" },
+      );
+      // For far longer than word of it takes.
+      const tally = await client.count([late], connections);
+      noFailure(tally);
+      equal(Object.keys(tally.servers).length, 2);
+    } finally {
+      process.kill(daemonPid, "SIGCONT");
+    }
+    await until(async () => (await webs()) === 1, {
+      withinMs: 30_000,
+      what: "it is stopped once all have heard",
+    });
+  });
+
   it("lets open connections come to their end before a task is stopped", async () => {
     await create(3, ["--label", "skep.drain=90s"]);
     await answersFrom(3);
