@@ -69,6 +69,10 @@ export class Agent {
   #described: Uint8Array = new Uint8Array(0);
   readonly #tunnels: AgentTunnels;
   #managers: readonly KnownManager[];
+  /** Number of the network message up to which a manager asked; 0 when it is answered. */
+  #settleAsked = 0;
+  /** How many there have been. */
+  #sessions = 0;
   #status: AgentStatus = { connected: false, error: undefined };
   readonly #waiting = new Set<() => void>();
 
@@ -227,12 +231,30 @@ export class Agent {
     if (network !== undefined && !this.#options.network.take(network)) {
       this.#session.say({ resynchroniseNetwork: true });
     }
+    this.#settle(message.settleNetwork);
     if (assignments === undefined) return;
     const follows = await this.#worker?.take(assignments, this.#session.seenIndex);
     if (follows === false) this.#session.say({ resynchronise: true });
   }
 
+  /** Answers a manager that wants to know when the kernel holds what was said; not before all of it was. */
+  #settle(asked: number): void {
+    const { network, log } = this.#options;
+    this.#settleAsked = Math.max(this.#settleAsked, asked);
+    const networkSettled = this.#settleAsked;
+    if (networkSettled === 0 || !network.isWhole()) return;
+    this.#settleAsked = 0;
+    const ofSession = this.#sessions;
+    network.settled().then(
+      // Numbers are those of the session in which it was asked.
+      () => ofSession === this.#sessions && this.#session.say({ networkSettled }),
+      (error: unknown) => log.debug("the data path is not settled", { err: errorText(error) }),
+    );
+  }
+
   #sessionBegan(): void {
+    this.#settleAsked = 0;
+    this.#sessions += 1;
     this.#worker?.sessionBegan();
     this.#options.network.sessionBegan();
     this.#reporter.begin((statuses) => this.#session.say({ statuses }));

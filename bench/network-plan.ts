@@ -116,7 +116,11 @@ class BenchNode {
       keyFile: join(this.#dir, "key"),
       local: networksOn(fakeHost()),
       cluster: this.#state,
-      attachments: { attach: () => Promise.reject(new Error("none")), detach: async () => {} },
+      attachments: {
+        attach: () => Promise.reject(new Error("none")),
+        detach: async () => {},
+        settled: async () => {},
+      },
       clock: systemClock,
       random: systemRandom,
       log: silentLog,

@@ -20,6 +20,7 @@ import { NetworkIndex } from "./dispatcher/network-index.ts";
 import { orphanTasks } from "./dispatcher/orphans.ts";
 import { ReportBatch } from "./dispatcher/report-batch.ts";
 import { Sessions } from "./dispatcher/sessions.ts";
+import { Settling } from "./dispatcher/settling.ts";
 import { StatusBatch } from "./dispatcher/status-batch.ts";
 import { TaskStatuses } from "./dispatcher/task-statuses.ts";
 import type { LeaderLoop } from "./leader-loops.ts";
@@ -34,6 +35,8 @@ export interface DispatchOptions {
   /** Calls the leader, which is another manager. */
   call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R>;
   managers(): readonly WeightedPeer[];
+  /** Nodes with sessions at the other managers, once their kernels hold the state of this index. */
+  settledElsewhere(index: number, signal: AbortSignal): Promise<number>;
   /** Resolves once all that was committed before the call is known here. */
   upToDate(signal: AbortSignal): Promise<void>;
   readonly clock: Clock;
@@ -50,6 +53,9 @@ const peersSettleMs = 100;
 /** One manager's dispatcher. */
 export class Dispatch {
   readonly sessions: Sessions;
+  readonly settling: Settling;
+  /** Up to which state index the sessions have heard what was committed. */
+  #heardIndex: number;
   readonly #o: DispatchOptions;
   readonly #network: NetworkIndex;
   readonly #reports: ReportBatch;
@@ -59,6 +65,7 @@ export class Dispatch {
   constructor(options: DispatchOptions) {
     this.#o = options;
     const { store, clock, random, log } = options;
+    this.#heardIndex = store.appliedIndex();
     this.#reports = new ReportBatch(
       (batch, signal) =>
         options.isLeader()
@@ -100,6 +107,16 @@ export class Dispatch {
       },
       { clock, random, log },
     );
+    this.settling = new Settling(
+      {
+        heardIndex: () => this.#heardIndex,
+        settledHere: () => this.sessions.settled(),
+        settledElsewhere: (index, signal) => options.settledElsewhere(index, signal),
+        readyNodes: () =>
+          count(store.view().list("node"), (node) => node.status?.state === "ready"),
+      },
+      { clock, log },
+    );
   }
 
   /** Brings reports and statuses to the leader until the signal aborts. */
@@ -109,6 +126,11 @@ export class Dispatch {
 
   /** Tells the sessions what was committed. */
   committed(item: WatchItem): void {
+    this.#tell(item);
+    this.#heardIndex = item.index;
+  }
+
+  #tell(item: WatchItem): void {
     if (item.resync) {
       this.#network.reload();
       this.sessions.allChanged();
@@ -174,4 +196,10 @@ export class Dispatch {
     const ns = this.#cluster()?.spec?.dispatcherHeartbeatNs ?? 0;
     return ns > 0 ? ns / 1e6 : heartbeatPeriodDefaultMs;
   }
+}
+
+function count<T>(all: Iterable<T>, isCounted: (one: T) => boolean): number {
+  let number = 0;
+  for (const one of all) if (isCounted(one)) number += 1;
+  return number;
 }

@@ -14,6 +14,7 @@ import {
   LivenessRelayService,
   type MethodDescriptor,
   NetworkAttachmentsService,
+  NetworkSettlingService,
   type NodeReportBatch,
   NodeReportBatchReply,
   type RaftJoinRequest,
@@ -22,6 +23,7 @@ import {
   type RaftLeaveResponse,
   RaftMembershipService,
   type SessionMessage,
+  SettleReply,
   StatusRelayService,
   type TaskStatusBatch,
   TaskStatusBatchReply,
@@ -41,6 +43,7 @@ import {
 } from "../src/common/rpc/handler.ts";
 import type { Control } from "./control/control.ts";
 import type { Sessions } from "./dispatcher/sessions.ts";
+import type { Settling } from "./dispatcher/settling.ts";
 import type { LeaderClient } from "./leader-client.ts";
 import { serveRelay } from "./relay-server.ts";
 import type { Tunnels } from "./tunnel/tunnels.ts";
@@ -51,6 +54,7 @@ export interface HandlerParts {
   readonly leader: LeaderClient;
   readonly control: Control;
   readonly sessions: Sessions;
+  readonly settling: Settling;
   readonly tunnels: Tunnels;
   /** On the leader only. */
   join(request: RaftJoinRequest): Promise<RaftJoinResponse>;
@@ -76,6 +80,11 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
       }),
     ),
     bidiStream(DispatcherService.session, (messages, call) => serveSession(parts, messages, call)),
+    unary(NetworkSettlingService.settle, async ({ here, stateIndex }, { signal }) => {
+      if (here) return SettleReply.create({ nodes: await parts.settling.here(stateIndex, signal) });
+      await parts.settling.everywhere(signal);
+      return SettleReply.create();
+    }),
     unary(LivenessRelayService.report, async (batch, call) => {
       if (!parts.isLeader()) throw noLeader();
       await parts.takeReports(batch, call.signal);

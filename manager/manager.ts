@@ -12,12 +12,13 @@ import type {
   StoreObject,
   WeightedPeer,
 } from "../src/common/api/generated/api.ts";
-import { RaftMembershipService } from "../src/common/api/generated/api.ts";
+import { NetworkSettlingService, RaftMembershipService } from "../src/common/api/generated/api.ts";
 import { aborting } from "../src/common/clock/aborting.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 import { maySafelyRetry } from "../src/common/errors/no-leader.ts";
 import type { Standing, TlsMaterial } from "../src/common/identity/types.ts";
+import { networkSettleMsMax } from "../src/common/limits/network.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import { RpcClients } from "../src/common/rpc/clients.ts";
@@ -31,6 +32,7 @@ import { forgetRemovedNodes } from "./ca/tombstones.ts";
 import { attachNetwork, detachNetwork } from "./control/attachments.ts";
 import { Control } from "./control/control.ts";
 import { Dispatch } from "./dispatch.ts";
+import { sumOfAnswers } from "./dispatcher/settling.ts";
 import { managerHandlers } from "./handlers.ts";
 import { ImageLoop, type ImageRegistry } from "./images/loop.ts";
 import { KeysFileLoop, UnlockKeyLoop } from "./keymanager/loop.ts";
@@ -191,6 +193,7 @@ export class Manager {
       isLeader: () => raft.leadership().isLeader,
       call: (method, request, signal) => this.#leader.call(method, request, signal),
       managers: () => this.#weightedPeers(),
+      settledElsewhere: (index, signal) => this.#settledElsewhere(index, signal),
       upToDate: (signal) => raft.readIndex(signal).then(() => {}),
       clock,
       random,
@@ -371,6 +374,7 @@ export class Manager {
         control: this.#control,
         tunnels: this.#tunnels,
         sessions: this.#dispatch.sessions,
+        settling: this.#dispatch.settling,
         join: (request) => joinGroup(store, raft, request),
         leave: (request) => leaveGroup(store, raft, request),
         attach: (request, signal) => attachNetwork(store, request, { ...this.#o, signal }),
@@ -533,6 +537,18 @@ export class Manager {
   #self(): Peer {
     const { nodeId, address, raftId } = this.#o.member;
     return this.#raft.members().find((m) => m.nodeId === nodeId) ?? { nodeId, address, raftId };
+  }
+
+  #settledElsewhere(stateIndex: number, signal: AbortSignal): Promise<number> {
+    const request = { here: true, stateIndex };
+    const options = { timeoutMs: networkSettleMsMax, signal };
+    const answers = this.#others().map((manager) =>
+      this.#peers
+        .to(manager)
+        .call(NetworkSettlingService.settle, request, options)
+        .then(({ nodes }) => nodes),
+    );
+    return sumOfAnswers(answers, { log: this.#o.log, signal });
   }
 
   #others(): readonly MemberStatus[] {

@@ -25,8 +25,8 @@ export interface NodeNetworkOptions {
     "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing" | "tell"
   >;
   /** What the managers say. */
-  readonly cluster: Pick<NetworkState, "current" | "listen" | "known">;
-  /** How containers that are run by hand get into networks of the swarm. */
+  readonly cluster: Pick<NetworkState, "current" | "listen" | "known" | "settledBy">;
+  /** How containers that are run by hand get into networks of the swarm, and when all nodes have heard of a change. */
   readonly attachments: SwarmAttachments;
   readonly clock: Clock;
   readonly random: Random;

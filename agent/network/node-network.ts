@@ -70,6 +70,7 @@ export class NodeNetwork implements DataPath {
   #waiting: Waiter[] = [];
   #wake: () => void = () => undefined;
   #isKicked = true;
+  #isPassing = false;
   /** When nothing needed the data path any more, monotonic; undefined while something does. */
   #idleSince: number | undefined;
   #isUp = false;
@@ -120,6 +121,7 @@ export class NodeNetwork implements DataPath {
       cluster: () => options.cluster.current(),
       tell: (action, network, attributes) => options.local.tell(action, network, attributes),
     });
+    options.cluster.settledBy(() => this.#settled());
     this.#pool = new GatewayPool(Math.floor(options.clock.now() / 100));
     for (const sandbox of this.#store.load()) {
       this.#sandboxes.set(sandbox.id, sandbox);
@@ -293,8 +295,9 @@ export class NodeNetwork implements DataPath {
 
   /** Before a task is told to stop: it is out of the balance, and its open connections have had time. */
   drain(container: Container, signal: AbortSignal): Promise<void> {
-    const { cluster, clock } = this.#o;
-    return drain(container, { cluster: cluster.current(), clock, signal });
+    const { attachments, cluster, clock } = this.#o;
+    const settled = (over: AbortSignal) => attachments.settled(over);
+    return drain(container, { cluster: cluster.current(), clock, signal, settled });
   }
 
   /** After a container's end: its places are free at once, its namespace goes soon. */
@@ -416,6 +419,13 @@ export class NodeNetwork implements DataPath {
     this.#wake();
   }
 
+  /** Resolves once the kernel is as the cluster's state asks for now. @throws what keeps it from that. */
+  async #settled(): Promise<void> {
+    if (!this.#isKicked && !this.#isPassing && this.#trouble === "") return;
+    const { error } = await this.#nextPass();
+    if (error !== undefined) throw error;
+  }
+
   /** Resolves with the outcome of a pass that begins after this. */
   #nextPass(): Promise<Outcome> {
     return new Promise((resolve) => {
@@ -448,6 +458,7 @@ export class NodeNetwork implements DataPath {
   async #passAll(): Promise<boolean> {
     const waiting = this.#waiting;
     this.#waiting = [];
+    this.#isPassing = true;
     try {
       const failures = await this.#pass();
       this.#trouble = failures.map(({ line, error }) => `${line}: ${error}`)[0] ?? "";
@@ -462,6 +473,8 @@ export class NodeNetwork implements DataPath {
       this.#warn(error);
       this.#tell({ error, failures: [] }, waiting);
       return false;
+    } finally {
+      this.#isPassing = false;
     }
   }
 

@@ -36,6 +36,10 @@ export interface NetworkPort {
   sessionBegan(): void;
   /** Takes one message, in order. @returns False when one before it was missed: the full set has to be asked for. */
   take(update: NetworkUpdate): boolean;
+  /** Whether nothing of what was said is missing. */
+  isWhole(): boolean;
+  /** Resolves once the kernel holds what was taken. @throws Error when it cannot be made so just now. */
+  settled(): Promise<void>;
   /** The agent stops: what is not written yet is. Networks stay as they are. Never rejects. */
   rest(): Promise<void>;
   /** The node is in no cluster any more, and nothing of its tasks is left. */
@@ -65,6 +69,7 @@ export class NetworkState implements NetworkPort {
   #memory: NetworkMemory | undefined;
   #stop = new AbortController();
   #writing: Promise<void> | undefined;
+  #settle: () => Promise<void> = async () => undefined;
   #tellKnown: () => void = () => undefined;
   /**
    * Resolves once it is known what the node takes part in, be it nothing. What an earlier life of the daemon left in the kernel
@@ -87,6 +92,19 @@ export class NetworkState implements NetworkPort {
   listen(listener: StateListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Says who makes the kernel what the state asks for: resolves once it is what was asked for at the call. */
+  settledBy(settle: () => Promise<void>): void {
+    this.#settle = settle;
+  }
+
+  settled(): Promise<void> {
+    return this.#settle();
+  }
+
+  isWhole(): boolean {
+    return this.#next > 0 && this.#pieces.length === 0;
   }
 
   async nodeIs(nodeId: string, memory: NetworkMemory): Promise<void> {

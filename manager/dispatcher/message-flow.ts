@@ -33,7 +33,8 @@ export class MessageFlow<M extends { readonly number: number }> {
   readonly #ports: FlowPorts<M>;
   #isFullDue = false;
   #hasBegun = false;
-  #isRunning = false;
+  /** Ends when everything is said. */
+  #running: Promise<void> | undefined;
   #isClosed = false;
   #number = 1;
 
@@ -51,9 +52,18 @@ export class MessageFlow<M extends { readonly number: number }> {
 
   /** Something changed. */
   wake(): void {
-    if (this.#isRunning || this.#isClosed || !this.#hasBegun) return;
-    this.#isRunning = true;
-    this.#flow().catch((error: unknown) => this.#ports.failed(error));
+    if (this.#running !== undefined || this.#isClosed || !this.#hasBegun) return;
+    this.#running = this.#flow().catch((error: unknown) => this.#ports.failed(error));
+  }
+
+  /** Number of the last message that was said; 0 before the first. */
+  get said(): number {
+    return this.#number - 1;
+  }
+
+  /** Resolves once everything is said; undefined when it is. */
+  saying(): Promise<void> | undefined {
+    return this.#running;
   }
 
   /** The session is over. */
@@ -72,7 +82,7 @@ export class MessageFlow<M extends { readonly number: number }> {
       }
     }
     // At once: what changes from here on wakes it again.
-    this.#isRunning = false;
+    this.#running = undefined;
   }
 
   async #next(): Promise<readonly M[]> {

@@ -32,6 +32,16 @@ export class NetworkFlow implements NetworkReader, Speaker<NetworkUpdate> {
     this.#flow.wake();
   }
 
+  /** Number of the last message that was said; 0 before the first. */
+  get said(): number {
+    return this.#flow.said;
+  }
+
+  /** Resolves once everything is said; undefined when it is. */
+  saying(): Promise<void> | undefined {
+    return this.#flow.saying();
+  }
+
   /** The session is over. */
   close(): void {
     this.#flow.close();

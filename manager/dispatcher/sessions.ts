@@ -30,6 +30,7 @@ import { missedHeartbeatsMax } from "./heartbeat.ts";
 import { NetworkFlow } from "./network-flow.ts";
 import type { NetworkIndex } from "./network-index.ts";
 import { outerAddressOf } from "./outer-address.ts";
+import { SettlePoint } from "./settling.ts";
 
 /** What sessions need of their manager. */
 export interface SessionsPorts {
@@ -77,6 +78,7 @@ interface OpenSession {
   sentNode: string;
   readonly flow: AssignmentFlow;
   readonly networkFlow: NetworkFlow;
+  readonly settlePoint: SettlePoint;
   /** Statuses that wait for the leader. */
   statusesWaiting: number;
 }
@@ -129,6 +131,7 @@ export class Sessions {
       session.end.abort(new ClusterError("cancelled", "the session ended"));
       session.flow.close();
       session.networkFlow.close();
+      session.settlePoint.end();
       if (this.#open.get(call.nodeId) === session) this.#open.delete(call.nodeId);
       await watching;
       this.#tools.log.info("session closed", {
@@ -208,6 +211,12 @@ export class Sessions {
     return true;
   }
 
+  /** How many nodes have a session here, once their kernels hold what is to be told of the data path now. */
+  async settled(): Promise<number> {
+    const answers = [...this.#open.values()].map((session) => hasSettled(session));
+    return (await Promise.all(answers)).filter(Boolean).length;
+  }
+
   /** Asks every agent to find another manager: this one lost the leader. Sessions end when the agents have gone. */
   sendElsewhere(): void {
     for (const session of this.#open.values()) this.#send(session, { goElsewhere: true });
@@ -243,6 +252,7 @@ export class Sessions {
         send: (network) => this.#sent(session, { network }),
         ...common,
       }),
+      settlePoint: new SettlePoint((settleNetwork) => this.#send(session, { settleNetwork })),
       statusesWaiting: 0,
       lastBeatMs: this.#tools.clock.monotonic(),
       hasHello: false,
@@ -277,6 +287,10 @@ export class Sessions {
     }
     if (message.resynchroniseNetwork === true) {
       if (session.isRegistered) session.networkFlow.restart();
+      return;
+    }
+    if (message.networkSettled !== undefined) {
+      session.settlePoint.answered(message.networkSettled);
       return;
     }
     const description = hello?.description ?? message.description;
@@ -416,6 +430,20 @@ function checkSize(description: NodeDescription): void {
     "invalid-argument",
     `the description of the node has ${length} bytes, ${nodeDescriptionBytesMax} are allowed: use fewer or shorter engine labels`,
   );
+}
+
+/** Whether the session's node holds what there was to say; false when the session ended, or has not begun. */
+function hasSettled({
+  isRegistered,
+  networkFlow,
+  settlePoint,
+}: OpenSession): boolean | Promise<boolean> {
+  if (!isRegistered) return false;
+  const saying = networkFlow.saying();
+  if (saying === undefined) {
+    return settlePoint.has(networkFlow.said) || settlePoint.reaches(networkFlow.said);
+  }
+  return saying.then(() => settlePoint.reaches(networkFlow.said));
 }
 
 /** Changes exactly when a part of the node changed that its agent acts upon. */

@@ -1,10 +1,15 @@
 /**
  * Asks the managers for attachments of this node's containers: the nearest manager first, then the others.
  */
-import { type MethodDescriptor, NetworkAttachmentsService } from "../common/api/generated/api.ts";
+import {
+  type MethodDescriptor,
+  NetworkAttachmentsService,
+  NetworkSettlingService,
+} from "../common/api/generated/api.ts";
 import type { SwarmAttachments } from "../common/container/attachments.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import { apiRequestTimeoutMs } from "../common/limits/limits.ts";
+import { networkSettleMsMax } from "../common/limits/network.ts";
 import type { RpcClient } from "../common/rpc/client.ts";
 
 /** What a membership gives. */
@@ -32,6 +37,10 @@ export function attachmentsOf(tools: AttachmentTools): SwarmAttachments {
       const request = { nodeId: tools.nodeId(), containerId, networkId };
       await ask(tools, NetworkAttachmentsService.detach, request, signal);
     },
+    settled: async (signal) => {
+      const request = { here: false, stateIndex: 0 };
+      await ask(tools, NetworkSettlingService.settle, request, signal, networkSettleMsMax);
+    },
   };
 }
 
@@ -46,6 +55,7 @@ export function attachmentsThrough(present: () => SwarmAttachments | undefined):
     attach: async (request, signal) => through().attach(request, signal),
     detach: async (containerId, networkId, signal) =>
       through().detach(containerId, networkId, signal),
+    settled: async (signal) => through().settled(signal),
   };
 }
 
@@ -55,11 +65,12 @@ async function ask<Q, R>(
   method: MethodDescriptor<Q, R>,
   request: Q,
   signal: AbortSignal,
+  timeoutMs = apiRequestTimeoutMs,
 ): Promise<R> {
   let failure: unknown = new ClusterError("unavailable", "no manager of the swarm is known");
   for (const client of tools.managers()) {
     try {
-      return await client.call(method, request, { signal, timeoutMs: apiRequestTimeoutMs });
+      return await client.call(method, request, { signal, timeoutMs });
     } catch (error) {
       if (signal.aborted || !hasCode(error, "unavailable")) throw error;
       failure = error;

@@ -109,8 +109,13 @@ export class DataPathNode {
           return () => this.#listeners.delete(listener);
         },
         known: this.known,
+        settledBy: () => {},
       },
-      attachments: { attach: () => Promise.reject(new Error("none")), detach: async () => {} },
+      attachments: {
+        attach: () => Promise.reject(new Error("none")),
+        detach: async () => {},
+        settled: async () => {},
+      },
       clock: systemClock,
       random: systemRandom,
       log: silentLog,

@@ -61,7 +61,7 @@ export interface NodeRuntimeOptions {
   readonly runtime: string;
   readonly registry: Registry;
   /** What the managers say of the data path. */
-  readonly cluster: Pick<NetworkState, "current" | "listen" | "known">;
+  readonly cluster: Pick<NetworkState, "current" | "listen" | "known" | "settledBy">;
   /** How containers that are run by hand get into networks of the swarm. */
   readonly attachments: SwarmAttachments;
   /** What the node runs, the best first. */

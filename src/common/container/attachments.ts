@@ -23,7 +23,7 @@ export interface SwarmAttachment {
   readonly attachment: NetworkAttachment;
 }
 
-/** Attachments of this node. */
+/** What the runtime of a node asks the swarm. */
 export interface SwarmAttachments {
   /**
    * Joins a network, or answers what was answered before for the same container and network.
@@ -34,4 +34,6 @@ export interface SwarmAttachments {
   attach(request: AttachmentRequest, signal: AbortSignal): Promise<SwarmAttachment>;
   /** Leaves a network by its id, or all when it is empty; fine when the container is in none. @throws ClusterError unavailable */
   detach(containerId: string, networkId: string, signal: AbortSignal): Promise<void>;
+  /** Resolves once the kernels of all nodes that are up hold what was committed before. @throws ClusterError unavailable */
+  settled(signal: AbortSignal): Promise<void>;
 }

@@ -10,6 +10,8 @@ export const networkLookMs = 30_000;
 export const networkGlanceMs = 1_000;
 /** Pause before what failed is tried again; doubles up to `networkLookMs`. */
 export const networkRetryMs = 500;
+/** Longest a manager waits for the kernels of all nodes, whatever the task that is to stop would wait for. */
+export const networkSettleMsMax = 60_000;
 /** How long a container that starts waits for the managers to tell of a network of its task. */
 export const networkWaitMs = 20_000;
 /** What nobody uses any more goes after this: containers often follow each other. */

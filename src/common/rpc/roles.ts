@@ -20,6 +20,7 @@ const callersOfMethod: Readonly<Record<string, readonly Caller[]>> = {
   "/skep.v1.Dispatcher/Session": everyNode,
   "/skep.v1.NetworkAttachments/Attach": everyNode,
   "/skep.v1.NetworkAttachments/Detach": everyNode,
+  "/skep.v1.NetworkSettling/Settle": everyNode,
   "/skep.v1.LivenessRelay/Report": managers,
   "/skep.v1.StatusRelay/Report": managers,
   "/skep.v1.Tunnel/Open": everyNode,

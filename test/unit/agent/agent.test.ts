@@ -194,4 +194,34 @@ describe("agent/agent", () => {
     assert.equal(network.current().self, undefined);
     assert.equal(asked(), 1);
   });
+
+  it("says when the kernel holds what it was told, and not before it was told all", async () => {
+    let done: () => void = () => {};
+    network.settledBy(
+      () =>
+        new Promise((resolve) => {
+          done = resolve;
+        }),
+    );
+    const said = () => sent.flatMap(({ networkSettled }) => networkSettled ?? []);
+    const piece = { full: true, first: true, last: false };
+    await say({ sessionId: "s", network: NetworkUpdate.create({ ...piece, number: 1 }) });
+    await say({ settleNetwork: 1 });
+    done();
+    await say({ network: NetworkUpdate.create({ number: 2, full: true, last: true }) });
+    assert.deepEqual(said(), []);
+    done();
+    await say({});
+    assert.deepEqual(said(), [1]);
+    await say({ settleNetwork: 2 });
+    const ofBefore = done;
+    await reconnected();
+    await say({
+      sessionId: "t",
+      network: NetworkUpdate.create({ ...piece, number: 1, last: true }),
+    });
+    ofBefore();
+    await say({});
+    assert.deepEqual(said(), [1]);
+  });
 });

@@ -163,6 +163,45 @@ describe("manager/dispatcher/sessions", () => {
     return agent;
   }
 
+  describe("asked whether the nodes hold what they were told of the data path", () => {
+    /** What agents were asked for last. */
+    const asked = (agent: FakeAgent) =>
+      agent.heard.map(({ settleNetwork }) => settleNetwork).at(-1);
+
+    it("waits for the word of each agent, and asks once", async () => {
+      nodes.set("o", Node.create({ id: "o", role: "worker" }));
+      const [a, b] = [await registered("n"), await registered("o")];
+      let count: number | undefined;
+      const ask = async () => {
+        count = undefined;
+        void sessions.settled().then((settledNow) => {
+          count = settledNow;
+        });
+        await settled();
+      };
+      await ask();
+      assert.equal(asked(a), 1);
+      assert.equal(asked(b), 1);
+      await a.say({ networkSettled: 1 });
+      assert.equal(count, undefined);
+      await b.say({ networkSettled: 1 });
+      assert.equal(count, 2);
+      const { length } = a.heard;
+      await ask();
+      assert.equal(count, 2);
+      assert.equal(a.heard.length, length);
+    });
+
+    it("does not count those that go meanwhile, nor those that have not begun", async () => {
+      const agent = await registered();
+      await called("o");
+      const answer = sessions.settled();
+      await agent.say({ leaving: true });
+      assert.equal(await answer, 0);
+      assert.equal(await sessions.settled(), 0);
+    });
+  });
+
   describe("at the beginning", () => {
     it("welcomes an agent with everything it needs", async () => {
       const agent = await called();
@@ -179,6 +218,7 @@ describe("manager/dispatcher/sessions", () => {
         goElsewhere: false,
         assignments: undefined,
         network: undefined,
+        settleNetwork: 0,
         statusesTaken: 0,
         tunnels: [],
       });

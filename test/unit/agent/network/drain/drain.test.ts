@@ -1,7 +1,7 @@
 /**
  * Before a task is told to stop: whether it is waited for, for what, and how long; and which connections count.
  */
-import { deepEqual, equal, rejects } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { emptyClusterState } from "../../../../../agent/network/cluster-state.ts";
 import { countConnections, passiveOpens } from "../../../../../agent/network/drain/connections.ts";
 import { drainTerms, drainWaitMs } from "../../../../../agent/network/drain/decide.ts";
@@ -33,21 +33,19 @@ function cluster(service: Partial<NetworkService> = {}, networks = ["front"]) {
 
 describe("agent/network/drain", () => {
   describe("terms", () => {
-    it("are half a second and two when the service says nothing", () => {
-      deepEqual(drainTerms(task, cluster()), { spreadMs: 500, limitMs: 2000 });
+    it("are ten seconds for the nodes and two for connections when the service says nothing", () => {
+      deepEqual(drainTerms(task, cluster()), { hearMs: 10_000, limitMs: 2000 });
     });
 
-    const labels: readonly (readonly [
-      string,
-      { spreadMs: number; limitMs: number } | undefined,
-    ])[] = [
-      ["30s", { spreadMs: 500, limitMs: 30_000 }],
-      ["200ms", { spreadMs: 200, limitMs: 200 }],
-      ["0", undefined],
-      ["0s", undefined],
-      ["long", { spreadMs: 500, limitMs: 2000 }],
-      ["48h", { spreadMs: 500, limitMs: 3_600_000 }],
-    ];
+    const labels: readonly (readonly [string, { hearMs: number; limitMs: number } | undefined])[] =
+      [
+        ["30s", { hearMs: 30_000, limitMs: 30_000 }],
+        ["200ms", { hearMs: 200, limitMs: 200 }],
+        ["0", undefined],
+        ["0s", undefined],
+        ["long", { hearMs: 10_000, limitMs: 2000 }],
+        ["48h", { hearMs: 3_600_000, limitMs: 3_600_000 }],
+      ];
     for (const [label, expected] of labels) {
       it(`follow the label ${label}`, () => {
         deepEqual(drainTerms(task, cluster({ options: { "skep.drain": label } })), expected);
@@ -63,28 +61,31 @@ describe("agent/network/drain", () => {
 
     it("are there for a task with ports of its node alone", () => {
       const ports = [PortConfig.create({ targetPort: 80, publishMode: "host" })];
-      deepEqual(drainTerms(task, cluster({ ports }, [])), { spreadMs: 500, limitMs: 2000 });
+      ok(drainTerms(task, cluster({ ports }, [])) !== undefined);
     });
   });
 
-  const waits: readonly (readonly [number, number, number | undefined, number])[] = [
-    // Elapsed, without anybody new, connections, wait.
-    [0, 0, undefined, 100],
-    [300, 300, undefined, 100],
-    [500, 500, 0, 0],
-    [500, 500, undefined, 0],
-    [500, 500, 3, 100],
-    [500, 400, undefined, 100],
-    [900, 500, 0, 0],
-    [1950, 600, 3, 50],
-    [1950, 10, undefined, 50],
-    [2000, 600, 3, 0],
-    [2000, 0, undefined, 0],
+  const waits: readonly (readonly [boolean, number, number, number | undefined, number])[] = [
+    // All nodes have heard, elapsed, without anybody new, connections, wait.
+    [true, 0, 0, undefined, 100],
+    [true, 100, 100, 0, 0],
+    [true, 100, 100, undefined, 0],
+    [true, 100, 100, 3, 100],
+    [true, 900, 20, undefined, 100],
+    [true, 1950, 600, 3, 50],
+    [true, 1950, 10, undefined, 50],
+    [true, 2000, 600, 3, 0],
+    [true, 2000, 0, undefined, 0],
+    [false, 100, 100, undefined, 100],
+    [false, 500, 500, 0, 0],
+    [false, 500, 500, 3, 100],
+    [false, 500, 400, undefined, 100],
+    [false, 2000, 0, undefined, 0],
   ];
-  for (const [elapsedMs, quietMs, connections, expected] of waits) {
-    const seen = { elapsedMs, quietMs, connections };
-    it(`waits ${expected} ms after ${elapsedMs} ms, ${quietMs} ms quiet, with ${connections} connections`, () => {
-      equal(drainWaitMs({ spreadMs: 500, limitMs: 2000 }, seen), expected);
+  for (const [isHeard, elapsedMs, quietMs, connections, expected] of waits) {
+    const seen = { isHeard, elapsedMs, quietMs, connections };
+    it(`waits ${expected} ms with ${JSON.stringify(seen)}`, () => {
+      equal(drainWaitMs({ hearMs: 10_000, limitMs: 2000 }, seen), expected);
     });
   }
 
@@ -97,44 +98,82 @@ describe("agent/network/drain", () => {
     let open: number;
     let taken: number;
     let isDone: boolean;
+    /** All nodes have heard; or, with an error, nobody can tell. */
+    let heard: (error?: Error) => void;
     const stop = new AbortController();
 
-    async function begun(options: Readonly<Record<string, string>> = {}): Promise<Promise<void>> {
+    async function begun(options: Readonly<Record<string, string>> = {}): Promise<void> {
       [clock, open, taken, isDone] = [new FakeClock(), 2, 7, false];
       const state = cluster({ options });
-      const o = { cluster: state, clock, signal: stop.signal };
+      const settled = () =>
+        new Promise<void>((resolve, reject) => {
+          heard = (error) => (error === undefined ? resolve() : reject(error));
+        });
+      const o = { cluster: state, clock, signal: stop.signal, settled };
       const look = { open: async () => open, taken: async () => taken };
-      const done = drain(container, o, look).then(() => {
+      void drain(container, o, look).then(() => {
         isDone = true;
       });
       await clock.advance(0);
-      return done;
     }
 
-    it("ends when the last connection has", async () => {
-      void begun();
+    it("ends when all nodes have heard and the last connection is closed", async () => {
+      await begun();
       await clock.advance(900);
+      heard();
+      await clock.advance(1100);
       equal(isDone, false);
       open = 0;
       await clock.advance(100);
       equal(isDone, true);
     });
 
-    it("goes on while somebody new comes", async () => {
-      void begun();
+    it("ends without a connection a moment after all nodes have heard", async () => {
+      await begun();
       open = 0;
+      await clock.advance(9900);
+      equal(isDone, false);
+      heard();
+      await clock.advance(0);
+      equal(isDone, true);
+    });
+
+    it("goes on while somebody new comes", async () => {
+      await begun();
+      open = 0;
+      heard();
       for (let come = 0; come < 7; come++) {
         taken += 1;
         await clock.advance(100);
+        equal(isDone, false);
       }
+      await clock.advance(100);
+      equal(isDone, true);
+    });
+
+    it("waits for longer without anybody new when nobody can tell who has heard", async () => {
+      await begun();
+      open = 0;
+      heard(new Error("no manager"));
       await clock.advance(400);
       equal(isDone, false);
       await clock.advance(100);
       equal(isDone, true);
     });
 
+    it("does not wait for ever for a node that does not hear", async () => {
+      await begun();
+      open = 0;
+      await clock.advance(9900);
+      equal(isDone, false);
+      await clock.advance(100);
+      equal(isDone, true);
+    });
+
     it("ends with its time", async () => {
-      void begun({ "skep.drain": "5s" });
+      await begun({ "skep.drain": "5s" });
+      heard();
+      await clock.advance(0);
       await clock.advance(4900);
       equal(isDone, false);
       await clock.advance(100);
@@ -146,6 +185,7 @@ describe("agent/network/drain", () => {
         cluster: cluster(),
         clock: new FakeClock(),
         signal: stop.signal,
+        settled: () => new Promise(() => {}),
       });
       stop.abort(new Error("gone"));
       await rejects(done, /gone/);
