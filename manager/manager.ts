@@ -43,6 +43,7 @@ import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
 import { GlobalLoop } from "./orchestrator/global/loop.ts";
+import { JobLoop } from "./orchestrator/jobs/loop.ts";
 import { ReaperLoop } from "./orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "./orchestrator/replicated/loop.ts";
 import { RestartSupervisor } from "./orchestrator/restart/supervisor.ts";
@@ -489,6 +490,7 @@ export class Manager {
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
       replicated: following(new ReplicatedLoop(leadership, tools)),
       global: following(new GlobalLoop(leadership, tools)),
+      jobs: following(new JobLoop(leadership, tools)),
       restart: following(new RestartSupervisor(leadership, tools)),
       update: following(new UpdateSupervisor(leadership, tools)),
       reaper: following(new ReaperLoop(leadership, tools)),

@@ -86,10 +86,9 @@ function checkIngressUnused(tx: Tx): void {
 }
 
 function isRunning(task: Task): boolean {
-  const running = TaskStateNumber("running");
   return (
-    TaskStateNumber(task.desiredState) <= running &&
-    TaskStateNumber(task.status?.state ?? "new") <= running
+    TaskStateNumber(task.desiredState) <= TaskStateNumber("complete") &&
+    TaskStateNumber(task.status?.state ?? "new") <= TaskStateNumber("running")
   );
 }
 

@@ -29,6 +29,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   if (mode === undefined) throw invalid("Unrecognized service mode");
   if (isJob(mode)) {
     if (spec.update !== undefined) throw invalid("Jobs may not have an update config");
+    if (spec.rollback !== undefined) throw invalid("Jobs may not have a rollback config");
   } else {
     checkUpdate(spec.update);
     checkUpdate(spec.rollback);

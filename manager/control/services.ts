@@ -129,6 +129,8 @@ function withNextIteration(service: Service, now: number): Service {
   if (jobStatus === undefined) return service;
   return {
     ...service,
+    // Another run, rather than a rolling update that somebody would have to finish.
+    updateStatus: undefined,
     jobStatus: { jobIteration: jobStatus.jobIteration + 1, lastExecutionMs: now },
   };
 }

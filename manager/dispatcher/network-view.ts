@@ -91,7 +91,7 @@ export function endpointOf(task: Task): NetworkEndpoint {
 
 /** Whether names may lead to the task and services balance over it; its health is part of RUNNING. */
 export function isReady(task: Task): boolean {
-  return task.status?.state === "running" && !isBefore("running", task.desiredState);
+  return task.status?.state === "running" && isBefore(task.desiredState, "shutdown");
 }
 
 /** Whether the network is one that other nodes take part in, too. */

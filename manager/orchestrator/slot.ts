@@ -32,6 +32,7 @@ export type NodeFate =
 
 const assignedNumber = TaskStateNumber("assigned");
 const runningNumber = TaskStateNumber("running");
+const completeNumber = TaskStateNumber("complete");
 
 /** The place of a task. */
 export function placeOf({ serviceId, slot, nodeId }: Task): Place {
@@ -62,9 +63,14 @@ export function byAge(a: Task, b: Task): number {
   return (a.restart?.count ?? 0) - (b.restart?.count ?? 0) || (a.id < b.id ? -1 : 1);
 }
 
-/** Whether the managers want the task to run, now or as soon as it may. */
+/** Whether the managers want the task to run, now or as soon as it may; those of jobs are wanted for good. */
 export function isWanted(task: Task): boolean {
-  return TaskStateNumber(task.desiredState) <= runningNumber;
+  return TaskStateNumber(task.desiredState) <= completeNumber;
+}
+
+/** Whether the task is one of a job that has done its work. */
+export function isComplete(task: Task): boolean {
+  return task.jobIteration !== undefined && task.status?.state === "complete";
 }
 
 /** Whether the task has ended, in whatever way. */
@@ -97,6 +103,12 @@ export function nodeFate(node: Node | undefined): NodeFate {
 /** How many tasks a replicated service wants; undefined for services of other modes. */
 export function replicasOf(service: Service | undefined): number | undefined {
   return service?.spec?.mode?.replicated?.replicas;
+}
+
+/** Whether the tasks of the service are to complete, once in each place of a run. */
+export function isJob(service: Service | undefined): boolean {
+  const mode = service?.spec?.mode;
+  return mode?.replicatedJob !== undefined || mode?.globalJob !== undefined;
 }
 
 /** Whether the service wants one task per node. */

@@ -20,10 +20,13 @@ export interface TaskParts {
   readonly place: Place;
   /** Milliseconds since the epoch. */
   readonly now: number;
+  /** `running` for a task that is to go on: one of a job is to complete. */
   readonly desiredState: TaskState;
   /** Where the cluster's default log driver goes to. */
   readonly logDriver: Driver | undefined;
   readonly restart?: Restart | undefined;
+  /** Of tasks of a job. */
+  readonly jobIteration?: number | undefined;
 }
 
 /** Endpoints are the same for all tasks of a spec: one object, so that the store keeps and hashes it once. */
@@ -31,7 +34,7 @@ const endpoints = new WeakMap<object, Endpoint>();
 
 /** A task of the present version of the service, in state NEW. */
 export function newTask(service: Service, parts: TaskParts): Task {
-  const { id, place, now, desiredState, logDriver, restart } = parts;
+  const { id, place, now, desiredState, logDriver, restart, jobIteration } = parts;
   const spec = service.spec?.task ?? TaskSpec.create();
   return Task.create({
     id,
@@ -42,11 +45,17 @@ export function newTask(service: Service, parts: TaskParts): Task {
     spec,
     specVersion: service.specVersion,
     status: TaskStatus.create({ timestampMs: now, state: "new", message: "created" }),
-    desiredState,
+    desiredState: desiredState === "running" ? goalOf(jobIteration) : desiredState,
     endpoint: endpointOf(service),
     logDriver: spec.logDriver ?? logDriver,
     restart,
+    jobIteration,
   });
+}
+
+/** How far a task is to go: one of a job has an iteration, and an end. */
+export function goalOf(jobIteration: number | undefined): TaskState {
+  return jobIteration === undefined ? "running" : "complete";
 }
 
 /** What tasks log to whose spec does not say. */

@@ -7,7 +7,7 @@ import { ControlService } from "../common/api/generated/api.ts";
 import type { LocalNetworkConfig } from "../common/container/networks.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import { nodeNetworkDrivers } from "../common/spec/node-networks.ts";
-import { isTerminal } from "../common/task/state.ts";
+import { stateRank } from "../common/task/state.ts";
 import { type EngineContext, readView, write } from "./context.ts";
 import { parseFilters } from "./filters.ts";
 import { allNetworks, type FoundNetwork, pickNetwork } from "./found-networks.ts";
@@ -68,7 +68,8 @@ async function verbose(context: EngineContext, request: EngineRequest, found: Fo
     services: view.list("service"),
     tasksOf: (id) => view.tasksOfService(id),
     node: (id) => view.get("node", id),
-    isLive: (task) => task.status?.state === "running" && !isTerminal(task.desiredState),
+    isLive: (task) =>
+      task.status?.state === "running" && stateRank(task.desiredState) <= stateRank("complete"),
   });
 }
 

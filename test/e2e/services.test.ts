@@ -290,6 +290,45 @@ describe("services", function () {
     ok(left.every((id) => last.includes(id)));
   });
 
+  it("end by themselves as jobs, so many at a time, and run again when they are updated", async () => {
+    const job = ["--mode", "replicated-job", "--replicas", "5", "--max-concurrent", "2"];
+    const words = ["service", "create", "--detach", "--restart-delay", "500ms", "--name"];
+    await lab.docker("m1", [...words, "sum", ...job, image, "sh", "-c", "echo done"]);
+    await lab.docker("m2", [...words, "each", "--mode", "global-job", image, "true"]);
+    const complete = (name: string, count: number) =>
+      until(
+        async () => {
+          const done = (await rows(name)).filter(
+            ({ desired, state }) => `${desired} ${state}` === "Complete Complete",
+          );
+          return done.length === count && done;
+        },
+        { withinMs: 60_000, everyMs: 100, what: `${count} tasks of ${name} are complete` },
+      );
+    const first = await complete("sum", 5);
+    deepEqual(first.map(({ name }) => name).sort(), ["sum.1", "sum.2", "sum.3", "sum.4", "sum.5"]);
+    const all = (await complete("each", 5)).map(({ node }) => node).sort();
+    deepEqual(all, [...managers, ...workers]);
+    const list = await lab.docker("m3", [
+      "service",
+      "ls",
+      "--format",
+      "{{.Name}} {{.Mode}} {{.Replicas}}",
+    ]);
+    deepEqual(list.split("\n").sort(), [
+      "each global job 0/0 (5/5 completed)",
+      "sum replicated job 0/2 (5/5 completed)",
+    ]);
+    await lab.docker("m1", ["service", "update", "--detach", "--force", "sum"]);
+    const second = await complete("sum", 5);
+    deepEqual(
+      second.filter(({ id }) => first.some((task) => task.id === id)),
+      [],
+    );
+    const format = "{{.JobStatus.JobIteration.Index}} {{.UpdateStatus}}";
+    equal(await lab.docker("m1", ["service", "inspect", "--format", format, "sum"]), "1 <nil>");
+  });
+
   it("leave a drained host, and those of a global service come back to it", async () => {
     const words = ["--mode", "global", "--stop-grace-period", "1s", "--detach", "--name", "all"];
     const where = ["--constraint", "node.role==worker"];

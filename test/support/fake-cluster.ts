@@ -7,6 +7,7 @@
 import { setMaxListeners } from "node:events";
 import { AllocatorLoop } from "../../manager/allocator/loop.ts";
 import { GlobalLoop } from "../../manager/orchestrator/global/loop.ts";
+import { JobLoop } from "../../manager/orchestrator/jobs/loop.ts";
 import type { Leadership, Tools } from "../../manager/orchestrator/leadership.ts";
 import { ReaperLoop } from "../../manager/orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "../../manager/orchestrator/replicated/loop.ts";
@@ -137,6 +138,7 @@ export class FakeCluster {
       new AllocatorLoop(leadership, tools),
       new ReplicatedLoop(leadership, tools),
       new GlobalLoop(leadership, tools),
+      new JobLoop(leadership, tools),
       new RestartSupervisor(leadership, tools),
       new UpdateSupervisor(leadership, tools),
       new ReaperLoop(leadership, tools),
@@ -303,7 +305,7 @@ export class FakeCluster {
     if (now === "pending") return this.#hasScheduler ? undefined : this.#scheduled(task);
     if (number(now) < number("assigned") || number(now) > number("running")) return undefined;
     if (this.#silent.has(task.nodeId)) return undefined;
-    if (number(task.desiredState) > number("running")) return this.#stopping(task);
+    if (number(task.desiredState) > number("complete")) return this.#stopping(task);
     if (now === "running") return this.#run(task);
     const next = steps[steps.indexOf(now) + 1];
     if (next === undefined || number(next) > number(task.desiredState)) return undefined;
@@ -316,7 +318,7 @@ export class FakeCluster {
   }
 
   #scheduled(task: Task): Task | undefined {
-    if (number(task.desiredState) > number("running")) return undefined;
+    if (number(task.desiredState) > number("complete")) return undefined;
     const nodes = [...this.store.view().each("node")].filter(isReady);
     const ids = nodes.map(({ id }) => id).sort();
     const nodeId = task.nodeId === "" ? ids[this.random.int(ids.length)] : task.nodeId;

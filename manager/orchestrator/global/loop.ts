@@ -4,14 +4,13 @@
  * A change of a service has all nodes looked at, a change of a node all global services, the end of a task its own place.
  * Every place is decided within the transaction that writes it.
  */
-import type { Node, Service, Task } from "../../../src/common/api/generated/api.ts";
+import type { Task } from "../../../src/common/api/generated/api.ts";
 import { newId } from "../../../src/common/ids/ids.ts";
-import { type NodeMatcher, nodeMatcher } from "../../constraint/match.ts";
-import { parseConstraints } from "../../constraint/parse.ts";
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
 import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
+import { mattersTo, NodeMatchers } from "../node-match.ts";
 import { RunTimes, repairAt } from "../restart/repair.ts";
 import { hasEnded, isGlobal, isWanted, type Place, placeKey, tasksAt } from "../slot.ts";
 import { defaultLogDriver, newTask } from "../task-factory.ts";
@@ -26,8 +25,7 @@ export class GlobalLoop implements Follower {
   readonly #nodes = new Waiting<string>();
   readonly #places = new Waiting<Place>();
   readonly #runTimes = new RunTimes();
-  /** Matchers of constraints, by the spec they are from. */
-  readonly #matchers = new WeakMap<object, NodeMatcher>();
+  readonly #matchers = new NodeMatchers();
 
   constructor(leadership: Leadership, tools: Tools) {
     this.#leadership = leadership;
@@ -120,7 +118,7 @@ export class GlobalLoop implements Follower {
     const { stop, create, repair } = reconcileNode({
       service,
       node,
-      isMatch: node !== undefined && this.#matcherOf(service)(node),
+      isMatch: node !== undefined && this.#matchers.of(service)(node),
       tasks: tasksAt(view, place),
       now,
     });
@@ -132,26 +130,4 @@ export class GlobalLoop implements Follower {
     const parts = { place, now, desiredState: create, logDriver: defaultLogDriver(view) };
     tx.create("task", newTask(service, { ...parts, id: newId(this.#tools.random) }));
   }
-
-  #matcherOf({ spec }: Service): NodeMatcher {
-    if (spec === undefined) return () => true;
-    let matcher = this.#matchers.get(spec);
-    if (matcher === undefined) {
-      matcher = nodeMatcher(parseConstraints(spec.task?.placement?.constraints ?? []));
-      this.#matchers.set(spec, matcher);
-    }
-    return matcher;
-  }
-}
-
-/** Whether something changed that a service may look at. */
-function mattersTo(node: Node, old: Node | undefined): boolean {
-  return (
-    old === undefined ||
-    node.spec !== old.spec ||
-    node.description !== old.description ||
-    node.role !== old.role ||
-    node.status?.state !== old.status?.state ||
-    node.status?.address !== old.status?.address
-  );
 }

@@ -19,7 +19,7 @@ import {
 } from "../../../src/common/limits/orchestrator.ts";
 import { restartDelayNs } from "../../../src/common/spec/service-defaults.ts";
 import { isTaskDirty } from "../../../src/common/task/dirty.ts";
-import { hasEnded, hasStopped, isRunning, isWanted, type NodeFate } from "../slot.ts";
+import { hasEnded, hasStopped, isComplete, isRunning, isWanted, type NodeFate } from "../slot.ts";
 
 /** What the tasks of one place are looked at with. */
 export interface PlaceInput {
@@ -55,7 +55,7 @@ export function repairPlace(input: PlaceInput): Repair {
   const last = stop[stop.length - 1];
   if (last === undefined) return nothing;
   const isHeld = input.tasks.some(
-    (task) => isWanted(task) && !stop.includes(task) && !isTaskDirty(input.service, task),
+    (task) => isWanted(task) && !stop.includes(task) && !isOutdated(input.service, task),
   );
   return { stop, successor: isHeld ? undefined : successorOf(input, last) };
 }
@@ -71,7 +71,8 @@ export function isFinished(service: Service, tasks: readonly Task[], now: number
 /** Whether the policy allows a task after this one, which ended by itself or was lost. */
 export function mayRestart(service: Service, task: Task, now: number): boolean {
   const policy = policyOf(service);
-  if (policy?.condition === "none") return false;
+  // What a job has done is done: `any` means `on-failure` there, as in Docker's swarm.
+  if (policy?.condition === "none" || isComplete(task)) return false;
   if (policy?.condition === "on-failure" && task.status?.state === "complete") return false;
   const maxAttempts = policy?.maxAttempts ?? 0;
   if (policy === undefined || maxAttempts === 0) return true;
@@ -117,7 +118,13 @@ export function heldFor(task: Task, now: number): number {
  * otherwise its successors would fail as fast as they are made.
  */
 function isGone(input: PlaceInput, task: Task): boolean {
+  if (isComplete(task)) return false;
   return hasEnded(task) ? task.desiredState !== "ready" : input.fateOf(task) !== "up";
+}
+
+/** Whether the place needs another task for this one's spec; the tasks of a run go on as they were made. */
+function isOutdated(service: Service, task: Task): boolean {
+  return task.jobIteration === undefined && isTaskDirty(service, task);
 }
 
 function successorOf(input: PlaceInput, task: Task): Successor | undefined {

@@ -18,17 +18,19 @@ export interface RepairContext {
   readonly service: Service;
   readonly place: Place;
   readonly runTimes: RunTimes;
+  /** Of a job: only tasks of this run count. */
+  readonly jobIteration?: number;
   /** What is to be thought of the node of a task; as its state and availability say unless given. */
   readonly fateOf?: (task: Task) => NodeFate;
 }
 
 /** Shuts down what is over in a place and makes its successor. */
 export function repairAt(context: RepairContext, { clock, random }: Tools): void {
-  const { tx, view, service, place, runTimes } = context;
+  const { tx, view, service, place, runTimes, jobIteration } = context;
   const now = clock.now();
   const { stop, successor } = repairPlace({
     service,
-    tasks: tasksAt(view, place),
+    tasks: tasksAt(view, place).filter((task) => task.jobIteration === jobIteration),
     fateOf: context.fateOf ?? ((task) => fateOf(view, task.nodeId)),
     ranMs: (task) => ranFor(task, runTimes.since(task.id)),
     now,
@@ -37,7 +39,8 @@ export function repairAt(context: RepairContext, { clock, random }: Tools): void
   if (successor === undefined) return;
   tx.require("service", service.id);
   const logDriver = defaultLogDriver(view);
-  tx.create("task", newTask(service, { id: newId(random), place, now, logDriver, ...successor }));
+  const parts = { id: newId(random), place, now, logDriver, jobIteration, ...successor };
+  tx.create("task", newTask(service, parts));
 }
 
 /** Since when tasks ran that have ended: the status of an ended task does not say it any more. */

@@ -12,6 +12,7 @@ import type { Tx } from "../../state/transaction.ts";
 import { Deadlines } from "../deadlines.ts";
 import type { Leadership, Tools } from "../leadership.ts";
 import { fateOf, hasStopped, placeKey, placeOf, tasksAt } from "../slot.ts";
+import { goalOf } from "../task-factory.ts";
 import { heldFor, startsIn } from "./policy.ts";
 
 interface Held {
@@ -79,7 +80,8 @@ export class RestartSupervisor implements Follower {
     const task = tx.get("task", id);
     if (held === undefined || task?.desiredState !== "ready") return;
     const waitMs = this.#startsIn(task, held, now);
-    if (waitMs === 0) tx.update("task", { ...task, desiredState: "running" });
+    const desiredState = goalOf(task.jobIteration);
+    if (waitMs === 0) tx.update("task", { ...task, desiredState });
     else this.#deadlines.set(id, now + waitMs);
   }
 

@@ -21,6 +21,7 @@ import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import {
   hasEnded,
   isGlobal,
+  isJob,
   isRunning,
   isWanted,
   type Place,
@@ -135,6 +136,8 @@ export class UpdateSupervisor implements Follower {
     const { store } = this.#leadership;
     const service = store.view().get("service", id);
     if (service === undefined || isAtRest(service.updateStatus?.state)) return;
+    // An update of a job is another run of it.
+    if (isJob(service)) return;
     const { clock } = this.#tools;
     const outdated = new Outdated(service, (nodeId) => store.view().get("node", nodeId));
     const rollout = await openRollout(store, { service, outdated, clock });

@@ -24,9 +24,14 @@ export const stopGracePeriodNs = 10e9;
 
 /** A copy of the spec with every default filled in. */
 export function withServiceDefaults(spec: ServiceSpec): ServiceSpec {
+  const task = withTaskDefaults(spec.task ?? TaskSpec.create());
+  // Jobs have no update: a client that sent the defaults back would be refused.
+  const { replicatedJob, globalJob } = spec.mode ?? {};
+  if (replicatedJob !== undefined || globalJob !== undefined)
+    return ServiceSpec.create({ ...spec, task });
   return ServiceSpec.create({
     ...spec,
-    task: withTaskDefaults(spec.task ?? TaskSpec.create()),
+    task,
     update: withUpdateDefaults(spec.update),
     rollback: withUpdateDefaults(spec.rollback),
   });

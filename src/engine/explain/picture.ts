@@ -128,7 +128,7 @@ const vxlanPortDefault = 4789;
 export function pictureOf(question: Question, view: ObjectView): Picture {
   const { subject, service, port } = question;
   const all = [...view.tasksOfService(service.id)];
-  const current = all.filter(({ desiredState }) => !isTerminal(desiredState));
+  const current = all.filter(isWanted);
   const tasks = [...new Set([...(question.task === undefined ? [] : [question.task]), ...current])];
   const networks = port === undefined ? networksOf(service, tasks, view) : [];
   const mesh = [...view.list("network")].find(({ spec }) => spec?.ingress === true);
@@ -141,7 +141,9 @@ export function pictureOf(question: Question, view: ObjectView): Picture {
     networkIds: new Set(networks.map(({ id }) => id)),
     hasMesh: ports.some(({ publishMode }) => publishMode === "ingress"),
   });
-  const running = current.filter(({ desiredState }) => desiredState === "running");
+  const running = current.filter(
+    ({ desiredState }) => desiredState === "running" || desiredState === "complete",
+  );
   return {
     subject,
     serviceId: service.id,
@@ -237,9 +239,15 @@ function taskFacts(task: Task, all: readonly Task[], view: ObjectView): TaskFact
   };
 }
 
+/** Whether it is to run; a task of a job is until it has ended. */
+function isWanted({ status, desiredState }: Task): boolean {
+  if (desiredState === "complete") return !isTerminal(status?.state ?? "new");
+  return !isTerminal(desiredState);
+}
+
 /** As the dispatcher tells nodes: it runs, is healthy, and is to run. */
 function isReady({ status, desiredState }: Task): boolean {
-  return status?.state === "running" && stateRank(desiredState) <= stateRank("running");
+  return status?.state === "running" && stateRank(desiredState) <= stateRank("complete");
 }
 
 /** `web.1`; of global services `web.<node's name>`. */

@@ -157,6 +157,10 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
   ],
   [{ rest: { Mode: { GlobalJob: {} }, UpdateConfig: {} } }, /^Jobs may not have an update config$/],
   [
+    { rest: { Mode: { ReplicatedJob: {} }, RollbackConfig: {} } },
+    /^Jobs may not have a rollback config$/,
+  ],
+  [
     { rest: { EndpointSpec: { Mode: "dnsrr", Ports: [mesh(80)] } } },
     /^EndpointSpec: port published with ingress mode can't be used with dnsrr mode$/,
   ],

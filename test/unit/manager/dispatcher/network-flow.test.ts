@@ -156,7 +156,7 @@ describe("manager/dispatcher/network-flow", () => {
 
   for (const [fact, state, desired, ready] of [
     ["runs", "running", "running", true],
-    ["runs as a job", "running", "complete", false],
+    ["runs as a job", "running", "complete", true],
     ["starts, or is not healthy yet", "starting", "running", false],
     ["is to stop", "running", "shutdown", false],
     ["is to be removed", "running", "remove", false],
