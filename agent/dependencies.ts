@@ -2,9 +2,10 @@
  * The secrets and configs that tasks of this node may read: in memory, never on its disk.
  */
 import type { Assignments, Config, Secret, Task } from "../src/common/api/generated/api.ts";
+import { payloadKey, payloadReferences } from "../src/common/spec/payload-revision.ts";
 import type { TaskDependencies } from "./exec/executor.ts";
 
-/** What managers have sent for the tasks of this node. */
+/** What managers have sent for the tasks of this node; ids are the keys of revisions. */
 export class Dependencies implements TaskDependencies {
   readonly #secrets = new Map<string, Secret>();
   readonly #configs = new Map<string, Config>();
@@ -33,10 +34,10 @@ export class Dependencies implements TaskDependencies {
 
   /** What of a task's secrets and configs is not here, in words; empty when all is. */
   missing(task: Task): string {
-    const container = task.spec?.container;
-    const secret = container?.secrets.find(({ secretId }) => !this.#secrets.has(secretId));
-    if (secret !== undefined) return `its secret ${secret.secretName || secret.secretId}`;
-    const config = container?.configs.find(({ configId }) => !this.#configs.has(configId));
-    return config === undefined ? "" : `its config ${config.configName || config.configId}`;
+    const absent = payloadReferences(task.spec).find(({ kind, id, revision }) => {
+      const here = kind === "secret" ? this.#secrets : this.#configs;
+      return !here.has(payloadKey(id, revision));
+    });
+    return absent === undefined ? "" : `its ${absent.kind} ${absent.name || absent.id}`;
   }
 }

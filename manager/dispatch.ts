@@ -24,6 +24,7 @@ import { Settling } from "./dispatcher/settling.ts";
 import { StatusBatch } from "./dispatcher/status-batch.ts";
 import { TaskStatuses } from "./dispatcher/task-statuses.ts";
 import type { LeaderLoop } from "./leader-loops.ts";
+import { payloadAt } from "./state/payload.ts";
 import type { Store } from "./state/store.ts";
 import type { WatchItem } from "./state/watch.ts";
 
@@ -98,8 +99,8 @@ export class Dispatch {
         alive: (nodeId) => this.#reports.alive(nodeId),
         assignments: {
           tasksOfNode: (nodeId) => store.view().find("task", "node", nodeId),
-          secret: (id) => store.view().get("secret", id),
-          config: (id) => store.view().get("config", id),
+          secret: (wanted) => payloadAt(store.view(), "secret", wanted),
+          config: (wanted) => payloadAt(store.view(), "config", wanted),
         },
         network: this.#network,
         upToDate: (signal) => options.upToDate(signal),

@@ -8,7 +8,7 @@ import type { TableKey, TableTypes } from "./state/tables.ts";
 import type { View } from "./state/view.ts";
 
 /** Tables whose objects the API shows. */
-export type ShownTable = Exclude<TableKey, "tombstone">;
+export type ShownTable = Exclude<TableKey, "tombstone" | "payload">;
 
 /** A consistent read of the tables; good until the next `await`, its objects for ever. */
 export interface ManagerView {

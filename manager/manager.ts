@@ -44,6 +44,7 @@ import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
 import { GlobalLoop } from "./orchestrator/global/loop.ts";
 import { JobLoop } from "./orchestrator/jobs/loop.ts";
+import { PayloadLoop } from "./orchestrator/payloads/loop.ts";
 import { ReaperLoop } from "./orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "./orchestrator/replicated/loop.ts";
 import { RestartSupervisor } from "./orchestrator/restart/supervisor.ts";
@@ -96,8 +97,8 @@ export interface ManagerOptions {
 
 /** Contact to the leader may be lost for this long before agents are sent elsewhere: two election times. */
 const leaderlessMs = 4000;
-/** What agents are given with their tasks; no loop of the leader looks at it. */
-const payloadTables = new Set(["secret", "config"] as const);
+/** What agents are given with their tasks; of the leader's loops only one looks at it. */
+const payloadTables = new Set(["secret", "config", "payload"] as const);
 /** Pause before the first objects of a cluster are tried again, milliseconds. */
 const seedRetryMs = 200;
 /** Pause until a manager that leaves looks for a leader again, milliseconds. */
@@ -494,6 +495,8 @@ export class Manager {
       restart: following(new RestartSupervisor(leadership, tools)),
       update: following(new UpdateSupervisor(leadership, tools)),
       reaper: following(new ReaperLoop(leadership, tools)),
+      payloads: (signal) =>
+        follow(state.store, new PayloadLoop(leadership, tools), { clock, log, signal }),
       allocator: following(new AllocatorLoop(leadership, tools)),
     });
   }

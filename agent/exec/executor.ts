@@ -10,7 +10,7 @@ import type {
 } from "../../src/common/api/generated/api.ts";
 import type { Controller } from "./controller.ts";
 
-/** What tasks of this node may read; from memory only. */
+/** What tasks of this node may read, by the keys of their revisions; from memory only. */
 export interface TaskDependencies {
   secret(id: string): Secret | undefined;
   config(id: string): Config | undefined;

@@ -13,6 +13,7 @@ import {
   type MethodDescriptor,
   type ObjectId,
   type RemoveRequest,
+  type UpdateSecretRequest,
 } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
@@ -29,6 +30,7 @@ import { orphanTasks, removeNode, updateNode } from "./nodes.ts";
 import {
   createConfig,
   createSecret,
+  keepBeforeUpdate,
   removeConfig,
   removeSecret,
   updateConfig,
@@ -104,6 +106,12 @@ export class Control {
     const decide = decisionOf(method);
     const table = createdTables.get(method.path);
     const objectId = (request as Partial<ObjectId>).id || newId(this.#options.random);
+    const payload = updatedPayloads.get(method.path);
+    if (payload !== undefined)
+      await this.#options.store.update(
+        (tx) => keepBeforeUpdate(tx, payload, request as UpdateSecretRequest),
+        { signal },
+      );
     const answer = await this.#options.store.update(
       (tx) => {
         // Made by an earlier try whose answer was lost.
@@ -154,6 +162,12 @@ const createdTables: ReadonlyMap<string, "secret" | "config" | "network" | "serv
   [ControlService.createConfig.path, "config"],
   [ControlService.createNetwork.path, "network"],
   [ControlService.createService.path, "service"],
+] as const);
+
+/** Methods that may give the data of an object another revision, and its table. */
+const updatedPayloads: ReadonlyMap<string, "secret" | "config"> = new Map([
+  [ControlService.updateSecret.path, "secret"],
+  [ControlService.updateConfig.path, "config"],
 ] as const);
 
 /** Whether leadership changed while a request was under way, so that it may or may not have been carried out. */

@@ -1,7 +1,8 @@
 /**
  * Writes of secrets and configs, which follow the same rules. Decisions over one transaction.
  *
- * Data is fixed at creation: an update may change labels only, or carry the same data again.
+ * An update changes labels, and data where it carries other data: that is the next revision, to which the leader takes the
+ * services that use it (`orchestrator/payloads`). Docker's swarm refuses the latter; clients send it all the same.
  */
 import { timingSafeEqual } from "node:crypto";
 import {
@@ -19,9 +20,14 @@ import {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { configBytesMax, secretBytesMax } from "../../src/common/limits/limits.ts";
+import { batchTransactionBytesMax } from "../../src/common/limits/store.ts";
+import { keepPayload, presentRevision } from "../state/payload.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { checkPayloadName, invalid, isNameTaken, notFound } from "./names.ts";
+
+/** Data of two revisions that goes into one transaction, bytes. */
+const togetherBytesMax = batchTransactionBytesMax;
 
 /** @throws ClusterError with Docker's text. */
 export function createSecret(
@@ -59,30 +65,46 @@ export function createConfig(
   return ObjectId.create({ id });
 }
 
-/** Changes labels. @throws ClusterError with Docker's text. */
+/** Changes labels and data. @throws ClusterError with Docker's text. */
 export function updateSecret(tx: Tx, request: UpdateSecretRequest): Done {
   const secret = tx.get("secret", request.id);
   if (secret?.spec === undefined) throw notFound("secret", request.id);
-  const { spec } = secret;
   const given = request.spec ?? SecretSpec.create();
-  checkSame(spec, given);
-  const labels = given.annotations?.labels ?? {};
-  const annotations = spec.annotations && { ...spec.annotations, labels };
-  tx.update("secret", { ...secret, spec: { ...spec, annotations } }, request.version);
+  const isNew = changesData("secret", secret.spec, given);
+  if (isNew) keepPayload(tx, secret);
+  const spec = { ...secret.spec, ...changedParts(secret.spec, given, isNew) };
+  const revision = presentRevision(secret) + (isNew ? 1 : 0);
+  tx.update("secret", { ...secret, spec, revision }, request.version);
   return Done.create();
 }
 
-/** Changes labels. @throws ClusterError with Docker's text. */
+/** Changes labels and data. @throws ClusterError with Docker's text. */
 export function updateConfig(tx: Tx, request: UpdateConfigRequest): Done {
   const config = tx.get("config", request.id);
   if (config?.spec === undefined) throw notFound("config", request.id);
-  const { spec } = config;
   const given = request.spec ?? ConfigSpec.create();
-  checkSame(spec, given);
-  const labels = given.annotations?.labels ?? {};
-  const annotations = spec.annotations && { ...spec.annotations, labels };
-  tx.update("config", { ...config, spec: { ...spec, annotations } }, request.version);
+  const isNew = changesData("config", config.spec, given);
+  if (isNew) keepPayload(tx, config);
+  const spec = { ...config.spec, ...changedParts(config.spec, given, isNew) };
+  const revision = presentRevision(config) + (isNew ? 1 : 0);
+  tx.update("config", { ...config, spec, revision }, request.version);
   return Done.create();
+}
+
+/**
+ * Keeps the present data ahead of an update with other data, where both together may be more than one transaction holds.
+ * What is kept in vain, as the update is refused, is removed with what no service needs.
+ */
+export function keepBeforeUpdate(
+  tx: Tx,
+  kind: "secret" | "config",
+  request: UpdateSecretRequest | UpdateConfigRequest,
+): void {
+  const object = tx.get(kind, request.id);
+  const given = request.spec;
+  if (object?.spec === undefined || given === undefined) return;
+  if (object.spec.data.length + given.data.length <= togetherBytesMax) return;
+  if (changesData(kind, object.spec, given)) keepPayload(tx, object);
 }
 
 /** @throws ClusterError `invalid-argument` while services use it. */
@@ -125,14 +147,35 @@ function checkFree(tx: Tx, kind: "secret" | "config", name: string): void {
     throw new ClusterError("already-exists", `${kind} ${name} already exists`);
 }
 
-/** Name and data must be those that are stored; no data at all also stands for the same. */
-function checkSame(
-  stored: Pick<SecretSpec, "annotations" | "data">,
-  given: Pick<SecretSpec, "annotations" | "data">,
-): void {
-  const sameName = stored.annotations?.name === given.annotations?.name;
-  const sameData =
+/** What of a secret or config an update may change, and what it must not. */
+type Part = Pick<SecretSpec, "annotations" | "data" | "templating">;
+
+/**
+ * Whether the data is to be another; no data at all stands for the same.
+ *
+ * @throws ClusterError `invalid-argument` for another name, and for another template driver with new data.
+ */
+function changesData(kind: "secret" | "config", stored: Part, given: Part): boolean {
+  if (stored.annotations?.name !== given.annotations?.name)
+    throw invalid("only updates to Labels are allowed");
+  const isSame =
     given.data.length === 0 ||
     (given.data.length === stored.data.length && timingSafeEqual(given.data, stored.data));
-  if (!sameName || !sameData) throw invalid("only updates to Labels are allowed");
+  if (isSame) return false;
+  checkData(kind, given.data, kind === "secret" ? secretBytesMax : configBytesMax);
+  if ((stored.templating?.name ?? "") !== (given.templating?.name ?? ""))
+    throw invalid(
+      `the template driver of a ${kind} cannot be changed: make another ${kind} with it, or leave it as it is`,
+    );
+  return true;
+}
+
+function changedParts(
+  stored: Part,
+  given: Part,
+  isNew: boolean,
+): Pick<Part, "annotations" | "data"> {
+  const labels = given.annotations?.labels ?? {};
+  const annotations = stored.annotations && { ...stored.annotations, labels };
+  return { annotations, data: isNew ? given.data : stored.data };
 }

@@ -10,6 +10,8 @@ import type {
   UpdateConfig,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { payloadReferences } from "../../src/common/spec/payload-revision.ts";
+import { hasPayload } from "../state/payload.ts";
 import type { Tx } from "../state/transaction.ts";
 import { checkDataPathLabels, checkFixedAddresses } from "./data-path-labels.ts";
 import { checkDnsName, invalid, notFound } from "./names.ts";
@@ -146,15 +148,19 @@ function portTaken(port: PortConfig, service: Service, what: string): ClusterErr
 }
 
 function checkPayloads(tx: Tx, spec: ServiceSpec, kind: "secret" | "config"): void {
-  const container = spec.task?.container;
-  const references =
-    kind === "secret"
-      ? (container?.secrets ?? []).map((r) => ({ id: r.secretId, name: r.secretName }))
-      : (container?.configs ?? []).map((r) => ({ id: r.configId, name: r.configName }));
+  const references = payloadReferences(spec.task).filter((reference) => reference.kind === kind);
   const missing: string[] = [];
-  for (const { id, name } of references) {
-    if (tx.get(kind, id)?.spec?.annotations?.name === name) tx.require(kind, id);
-    else missing.push(name);
+  for (const { id, name, revision } of references) {
+    if (tx.get(kind, id)?.spec?.annotations?.name !== name) {
+      missing.push(name);
+      continue;
+    }
+    tx.require(kind, id);
+    if (!hasPayload(tx, kind, id, revision))
+      throw new ClusterError(
+        "failed-precondition",
+        `revision ${revision} of ${kind} ${name} is not kept any more: update the ${kind} with the data wanted`,
+      );
   }
   if (missing.length > 0)
     throw invalid(`${kind}${missing.length > 1 ? "s" : ""} not found: ${missing.join(", ")}`);

@@ -16,6 +16,18 @@ import {
   UpdateStatus,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import {
+  isSameWork,
+  payloadReferences,
+  withPayloadRevisions,
+} from "../../src/common/spec/payload-revision.ts";
+import {
+  firstNote,
+  highestRevision,
+  withEarlierSpec,
+  withNextSpec,
+} from "../../src/common/spec/service-revisions.ts";
+import { presentRevision } from "../state/payload.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { isNameTaken, notFound } from "./names.ts";
@@ -29,7 +41,7 @@ export function createService(
 ): ServiceChanged {
   const given = request.spec ?? ServiceSpec.create();
   checkServiceSpec(given);
-  const spec = withCredentials(given, request.registryAuth);
+  const spec = withPresentPayloads(tx, withCredentials(given, request.registryAuth), undefined);
   checkSurroundings(tx, spec, "");
   const name = spec.annotations?.name ?? "";
   if (isNameTaken(tx, "service", name))
@@ -41,11 +53,12 @@ export function createService(
   const jobStatus = isJob(modeOf(spec.mode))
     ? JobStatus.create({ lastExecutionMs: environment.now })
     : undefined;
-  tx.create("service", Service.create({ id, spec, jobStatus }));
+  const revision = firstNote(environment.now);
+  tx.create("service", Service.create({ id, spec, jobStatus, revision }));
   return ServiceChanged.create({ id });
 }
 
-/** Stores another spec, or swaps the present one with the previous. @throws ClusterError with Docker's text. */
+/** Stores another spec, or goes back to an earlier one. @throws ClusterError with Docker's text. */
 export function updateService(
   tx: Tx,
   request: UpdateServiceRequest,
@@ -53,17 +66,32 @@ export function updateService(
 ): ServiceChanged {
   const service = tx.get("service", request.id);
   if (service === undefined) throw notFound("service", request.id);
+  const version = meantVersion(service, request.version);
+  const changed = changedBy(tx, { service, request, version, now: environment.now });
+  checkSurroundings(tx, changed.spec ?? ServiceSpec.create(), service.id);
+  tx.update("service", withNextIteration(changed, environment.now), version);
+  return ServiceChanged.create({ id: service.id });
+}
+
+/** The service as a request wants it. */
+function changedBy(
+  tx: Tx,
+  asked: {
+    readonly service: Service;
+    readonly request: UpdateServiceRequest;
+    readonly version: number;
+    readonly now: number;
+  },
+): Service {
+  const { service, request, version, now } = asked;
+  if (request.rollbackTo !== 0) return takenBackTo(service, request.rollbackTo, now);
   const given = request.spec ?? ServiceSpec.create();
   checkServiceSpec(given);
   checkUnchanging(service, given);
-  const version = meantVersion(service, request.version);
-  const changed =
-    request.rollback === "previous"
-      ? rolledBack(service, environment.now)
-      : withSpec(service, credentialsFor(service, given, request), version);
-  checkSurroundings(tx, changed.spec ?? given, service.id);
-  tx.update("service", withNextIteration(changed, environment.now), version);
-  return ServiceChanged.create({ id: service.id });
+  if (request.rollback === "previous") return rolledBack(service, now);
+  const spec = withPresentPayloads(tx, credentialsFor(service, given, request), service);
+  const next = withNextSpec(service, { spec, specVersion: version, now, cause: "updated" });
+  return { ...next, updateStatus: undefined };
 }
 
 /** @throws ClusterError `not-found`. */
@@ -74,13 +102,12 @@ export function removeService(tx: Tx, request: RemoveRequest): Done {
 }
 
 /**
- * The version a user's update is of. What the managers note of the service's image, shortly after it was made, changes its
- * version but not its spec: whoever has read the service since its spec was written knows it.
+ * The version a user's update is of. What the managers note of a service, how its update goes or what its image is, changes
+ * its version but not its spec: whoever has read the service since its spec was written knows it.
  */
-function meantVersion({ image, specVersion, meta }: Service, version: number): number {
+function meantVersion({ overVersion, meta }: Service, version: number): number {
   const present = meta?.version ?? 0;
-  if (image?.specVersion !== specVersion || image.overVersion === 0) return version;
-  return version >= image.overVersion && version <= present ? present : version;
+  return version > overVersion && version <= present ? present : version;
 }
 
 /** Name and mode are for life. */
@@ -91,15 +118,52 @@ function checkUnchanging(service: Service, spec: ServiceSpec): void {
     throw new ClusterError("unimplemented", "renaming services is not supported");
 }
 
-function withSpec(service: Service, spec: ServiceSpec, version: number): Service {
+/**
+ * The spec with the present revisions of its secrets and configs. One that was taken back from them keeps those it was
+ * taken back to for as long as it makes the same tasks: whoever scales it does not mean to try them again.
+ */
+function withPresentPayloads(tx: Tx, spec: ServiceSpec, before: Service | undefined): ServiceSpec {
+  const isSame = before !== undefined && isSameWork(before.spec, spec);
+  const had = isSame ? payloadReferences(before.spec?.task) : [];
+  return withPayloadRevisions(spec, ({ kind, id }) => {
+    const object = tx.get(kind, id);
+    const present = object === undefined ? 1 : presentRevision(object);
+    const kept = had.find((reference) => reference.kind === kind && reference.id === id);
+    if (kept === undefined || before === undefined) return present;
+    return highestRevision(before, id) >= present ? kept.revision : present;
+  });
+}
+
+/** Back to the kept spec with this number. @throws ClusterError not-found naming the numbers there are. */
+function takenBackTo(service: Service, number: number, now: number): Service {
+  const { revisions, revision } = service;
+  const name = service.spec?.annotations?.name ?? service.id;
+  if (number === (revision?.number ?? 1))
+    throw new ClusterError(
+      "failed-precondition",
+      `service ${name} is at revision ${number} already; see skep service history ${name}`,
+    );
+  const kept = revisions.find(({ note }) => note?.number === number);
+  if (kept?.spec === undefined) {
+    const there = revisions.map(({ note }) => note?.number ?? 0).join(", ") || "none";
+    throw new ClusterError(
+      "not-found",
+      `revision ${number} of service ${name} is not kept; earlier revisions that are: ${there}`,
+    );
+  }
+  const { spec, specVersion } = kept;
   return {
-    ...service,
-    spec,
-    specVersion: version,
-    previousSpec: service.spec,
-    previousSpecVersion: service.specVersion,
-    updateStatus: undefined,
+    ...withEarlierSpec(service, { spec, specVersion }, { now, consumes: false }),
+    updateStatus: rollbackAsked(now),
   };
+}
+
+function rollbackAsked(now: number): UpdateStatus {
+  return UpdateStatus.create({
+    state: "rollback-started",
+    message: "manually requested rollback",
+    startedAtMs: now,
+  });
 }
 
 function rolledBack(service: Service, now: number): Service {
@@ -109,17 +173,10 @@ function rolledBack(service: Service, now: number): Service {
       "failed-precondition",
       `service ${service.id} does not have a previous spec`,
     );
+  const earlier = { spec: previousSpec, specVersion: service.previousSpecVersion };
   return {
-    ...service,
-    spec: previousSpec,
-    specVersion: service.previousSpecVersion,
-    previousSpec: service.spec,
-    previousSpecVersion: service.specVersion,
-    updateStatus: UpdateStatus.create({
-      state: "rollback-started",
-      message: "manually requested rollback",
-      startedAtMs: now,
-    }),
+    ...withEarlierSpec(service, earlier, { now, consumes: false }),
+    updateStatus: rollbackAsked(now),
   };
 }
 

@@ -13,17 +13,25 @@ import {
   TaskSpec,
 } from "../../src/common/api/generated/api.ts";
 import { assignmentObjectsMax } from "../../src/common/limits/agent.ts";
+import { payloadKey, payloadReferences } from "../../src/common/spec/payload-revision.ts";
 import { isBefore, isTerminal } from "../../src/common/task/state.ts";
 import { cut, idSize, numbered, numberedInFull } from "./message-pieces.ts";
 
 /** Reads of the tables that assignments are computed from. */
 export interface AssignmentSource {
   tasksOfNode(nodeId: string): Iterable<Task>;
-  secret(id: string): Secret | undefined;
-  config(id: string): Config | undefined;
+  /** With the data of one revision, under that revision's key. */
+  secret(wanted: WantedPayload): Secret | undefined;
+  config(wanted: WantedPayload): Config | undefined;
 }
 
-/** Ids of what an agent was told of, and has not been told is gone. */
+/** A revision, from 1, of a secret or config. */
+export interface WantedPayload {
+  readonly id: string;
+  readonly revision: number;
+}
+
+/** Ids, of secrets and configs the keys of their revisions, of what an agent was told of, and has not been told is gone. */
 export interface Told {
   readonly tasks: ReadonlySet<string>;
   readonly secrets: ReadonlySet<string>;
@@ -82,27 +90,32 @@ export function changesFor(
 ): AssignmentChanges {
   const tasks: Task[] = [];
   const taskIds = new Set<string>();
-  const secretIds = new Set<string>();
-  const configIds = new Set<string>();
+  const secrets = new Map<string, WantedPayload>();
+  const configs = new Map<string, WantedPayload>();
   for (const task of source.tasksOfNode(nodeId)) {
     if (!isAssigned(task)) continue;
     taskIds.add(task.id);
     if (!told.tasks.has(task.id) || changed.has(task.id)) tasks.push(task);
-    if (reads(task)) addDependencies(task, secretIds, configIds);
+    if (reads(task)) addDependencies(task, secrets, configs);
   }
   const news = <T>(
-    ids: Set<string>,
+    wanted: ReadonlyMap<string, WantedPayload>,
     known: ReadonlySet<string>,
-    get: (id: string) => T | undefined,
-  ) => [...ids].flatMap((id) => (known.has(id) && !changed.has(id) ? [] : (get(id) ?? [])));
+    get: (wanted: WantedPayload) => T | undefined,
+  ) =>
+    [...wanted].flatMap(([key, one]) =>
+      known.has(key) && !changed.has(key) ? [] : (get(one) ?? []),
+    );
+  const secretKeys = new Set(secrets.keys());
+  const configKeys = new Set(configs.keys());
   return {
     tasks,
-    secrets: news(secretIds, told.secrets, (id) => source.secret(id)),
-    configs: news(configIds, told.configs, (id) => source.config(id)),
+    secrets: news(secrets, told.secrets, (wanted) => source.secret(wanted)),
+    configs: news(configs, told.configs, (wanted) => source.config(wanted)),
     removedTaskIds: without(told.tasks, taskIds),
-    removedSecretIds: without(told.secrets, secretIds),
-    removedConfigIds: without(told.configs, configIds),
-    told: { tasks: taskIds, secrets: orNone(secretIds), configs: orNone(configIds) },
+    removedSecretIds: without(told.secrets, secretKeys),
+    removedConfigIds: without(told.configs, configKeys),
+    told: { tasks: taskIds, secrets: orNone(secretKeys), configs: orNone(configKeys) },
   };
 }
 
@@ -120,10 +133,14 @@ function reads(task: Task): boolean {
   return !isTerminal(task.status?.state ?? "new") && isBefore(task.desiredState, "shutdown");
 }
 
-function addDependencies(task: Task, secretIds: Set<string>, configIds: Set<string>): void {
-  const container = task.spec?.container;
-  for (const { secretId } of container?.secrets ?? []) secretIds.add(secretId);
-  for (const { configId } of container?.configs ?? []) configIds.add(configId);
+function addDependencies(
+  task: Task,
+  secrets: Map<string, WantedPayload>,
+  configs: Map<string, WantedPayload>,
+): void {
+  for (const { kind, id, revision } of payloadReferences(task.spec)) {
+    (kind === "secret" ? secrets : configs).set(payloadKey(id, revision), { id, revision });
+  }
 }
 
 function without(ids: ReadonlySet<string>, present: ReadonlySet<string>): string[] {

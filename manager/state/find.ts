@@ -6,7 +6,7 @@ import { type IndexName, nameKey, nameOf, type TableKey, type TableTypes } from 
 import type { View } from "./view.ts";
 
 /** Tables users name objects of. */
-export type NamedTable = Exclude<TableKey, "tombstone" | "cluster">;
+export type NamedTable = Exclude<TableKey, "tombstone" | "payload" | "cluster">;
 
 /**
  * The object a user meant.
@@ -36,7 +36,7 @@ export function findByName<K extends TableKey>(
   table: K,
   name: string,
 ): TableTypes[K][] {
-  if (table === "task" || table === "tombstone" || name === "") return [];
+  if (table === "task" || table === "tombstone" || table === "payload" || name === "") return [];
   return view
     .find(table, "name" as IndexName<K>, nameKey(name))
     .filter((object) => nameOf(table, object) === name);

@@ -10,6 +10,7 @@ import {
   Config,
   Network,
   Node,
+  Payload,
   Secret,
   Service,
   type StoreShared,
@@ -30,6 +31,7 @@ export interface TableTypes {
   readonly cluster: Cluster;
   readonly volume: Volume;
   readonly tombstone: Tombstone;
+  readonly payload: Payload;
 }
 
 /** Name of a table. */
@@ -49,6 +51,7 @@ export const tableKeys: readonly TableKey[] = [
   "cluster",
   "volume",
   "tombstone",
+  "payload",
 ];
 
 /** What an index is asked for; a pair is a group and a key within it, such as a service and a slot. */
@@ -76,7 +79,7 @@ export function nameKey(name: string): string {
 /** The name of a named object, empty when it has none; nodes are called by their hostname. */
 export function nameOf<K extends TableKey>(table: K, object: TableTypes[K]): string {
   if (table === "node") return (object as Node).description?.hostname ?? "";
-  if (table === "task" || table === "tombstone") return "";
+  if (table === "task" || table === "tombstone" || table === "payload") return "";
   return (object as Named).spec?.annotations?.name ?? "";
 }
 
@@ -142,6 +145,7 @@ export const indexDeclarations = {
     /** `node` or `number`. */
     kind: { on: ["node"], keys: (t, add) => add(t.node === undefined ? "number" : "node") },
   },
+  payload: { owner: { on: ["ownerId"], keys: (p, add) => add(p.ownerId) } },
 } as const satisfies Declarations;
 
 /** Names of the indexes of a table. */
@@ -191,6 +195,7 @@ export const codecs: { readonly [K in TableKey]: Codec<TableTypes[K]> } = {
   cluster: Cluster,
   volume: Volume,
   tombstone: Tombstone,
+  payload: Payload,
 };
 
 /** Version of an object: index of the entry that last changed it. */

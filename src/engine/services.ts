@@ -149,6 +149,7 @@ async function updateService(context: EngineContext, request: EngineRequest): Pr
     version,
     spec,
     rollback: rollbackFrom(request),
+    rollbackTo: revisionFrom(request),
     registryAuthFrom: authSourceFrom(request),
     registryAuth: request.header("x-registry-auth"),
   });
@@ -160,6 +161,17 @@ function rollbackFrom(request: EngineRequest): "none" | "previous" {
   if (text === "" || text === "none") return "none";
   if (text === "previous") return "previous";
   throw new ClusterError("invalid-argument", `unrecognized rollback option ${text}`);
+}
+
+/** An extension: the number of the revision to go back to. */
+function revisionFrom(request: EngineRequest): number {
+  const text = request.query.get("rollbackTo") ?? "";
+  if (text === "") return 0;
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new ClusterError(
+    "invalid-argument",
+    `invalid rollbackTo '${text}': give the number of a revision`,
+  );
 }
 
 function authSourceFrom(request: EngineRequest): string {

@@ -3,7 +3,8 @@
  * scaling, lost hosts, lost daemons and removal. What runs is read from the kernel of each host.
  */
 import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
 import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
@@ -365,6 +366,51 @@ describe("services", function () {
     await lab.docker("m1", ["service", "rm", "web"]);
     await lab.docker("m1", ["secret", "rm", "key"]);
     await lab.docker("m1", ["config", "rm", "page"]);
+  });
+
+  it("get the changed config and secret of a stack that is deployed again, and go back to both", async () => {
+    const folder = lab.scratch();
+    const file = join(folder, "compose.yml");
+    writeFileSync(
+      file,
+      `version: "3.8"
+services:
+  web:
+    image: ${image}
+    command: ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]
+    stop_grace_period: 1s
+    configs: [{source: page, target: /etc/page}]
+    secrets: [key]
+    deploy:
+      placement: {constraints: [node.hostname==w1]}
+      update_config: {monitor: 1s}
+      rollback_config: {monitor: 1s}
+configs:
+  page: {file: ./page}
+secrets:
+  key: {file: ./key}
+`,
+    );
+    const deploy = async (page: string, key: string) => {
+      writeFileSync(join(folder, "page"), page);
+      writeFileSync(join(folder, "key"), key);
+      await lab.docker("m2", ["stack", "deploy", "--resolve-image", "never", "-c", file, "st"]);
+    };
+    const reads = async () => {
+      const [task] = await running("st_web", 1);
+      const command = "cat /etc/page /run/secrets/key";
+      return lab.docker("w1", ["exec", `st_web.1.${task?.id}`, "sh", "-c", command]);
+    };
+    await deploy("first page, ", "first key");
+    equal(await reads(), "first page, first key");
+    await deploy("second page, ", "second key");
+    equal(await updated("st_web"), "completed: update completed");
+    equal(await reads(), "second page, second key");
+    await lab.refused("m1", ["config", "rm", "st_page"], /is in use by the following service/);
+    await lab.docker("m1", ["service", "rollback", "--detach", "st_web"]);
+    equal(await updated("st_web"), "rollback_completed: rollback completed");
+    equal(await reads(), "first page, first key");
+    await lab.docker("m1", ["stack", "rm", "st"]);
   });
 
   it("run only once they are healthy, and are replaced when they are not any more", async () => {

@@ -9,6 +9,7 @@ import { AllocatorLoop } from "../../manager/allocator/loop.ts";
 import { GlobalLoop } from "../../manager/orchestrator/global/loop.ts";
 import { JobLoop } from "../../manager/orchestrator/jobs/loop.ts";
 import type { Leadership, Tools } from "../../manager/orchestrator/leadership.ts";
+import { PayloadLoop } from "../../manager/orchestrator/payloads/loop.ts";
 import { ReaperLoop } from "../../manager/orchestrator/reaper/loop.ts";
 import { ReplicatedLoop } from "../../manager/orchestrator/replicated/loop.ts";
 import { RestartSupervisor } from "../../manager/orchestrator/restart/supervisor.ts";
@@ -142,6 +143,7 @@ export class FakeCluster {
       new RestartSupervisor(leadership, tools),
       new UpdateSupervisor(leadership, tools),
       new ReaperLoop(leadership, tools),
+      new PayloadLoop(leadership, tools),
     ];
   }
 

@@ -20,6 +20,7 @@ import type {
   PortBinding,
 } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { payloadKey } from "../../../src/common/spec/payload-revision.ts";
 import type { TaskDependencies } from "../executor.ts";
 import { devicesOf, isPrivileged } from "./node-access.ts";
 import { expand, type PlaceholderFunction, type PlaceholderValues } from "./placeholders.ts";
@@ -255,15 +256,17 @@ function filesOf(spec: ContainerSpec, context: PayloadContext): ContainerFile[] 
 }
 
 /** @throws ClusterError not-found for one that was removed. */
-function secretOf({ secretId, secretName }: SecretReference, context: PayloadContext): Secret {
-  const secret = context.dependencies.secret(secretId);
+function secretOf(reference: SecretReference, context: PayloadContext): Secret {
+  const { secretId, secretName, revision } = reference;
+  const secret = context.dependencies.secret(payloadKey(secretId, revision));
   if (secret === undefined) throw absent("secret", secretName || secretId);
   return secret;
 }
 
 /** @throws ClusterError not-found for one that was removed. */
-function configOf({ configId, configName }: ConfigReference, context: PayloadContext): Config {
-  const config = context.dependencies.config(configId);
+function configOf(reference: ConfigReference, context: PayloadContext): Config {
+  const { configId, configName, revision } = reference;
+  const config = context.dependencies.config(payloadKey(configId, revision));
   if (config === undefined) throw absent("config", configName || configId);
   return config;
 }

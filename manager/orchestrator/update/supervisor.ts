@@ -14,6 +14,7 @@ import {
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import { newId } from "../../../src/common/ids/ids.ts";
 import { startFirstPatienceMs } from "../../../src/common/limits/orchestrator.ts";
+import { withEarlierSpec } from "../../../src/common/spec/service-revisions.ts";
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
@@ -362,12 +363,13 @@ export class UpdateSupervisor implements Follower {
           const present = tx.get("service", service.id);
           if (present === undefined || present.spec !== service.spec) return true;
           if (present.previousSpec === undefined) return false;
-          tx.update("service", {
-            ...present,
+          const earlier = {
             spec: present.previousSpec,
             specVersion: present.previousSpecVersion,
-            previousSpec: undefined,
-            previousSpecVersion: 0,
+          };
+          const now = this.#tools.clock.now();
+          tx.update("service", {
+            ...withEarlierSpec(present, earlier, { now, consumes: true }),
             updateStatus: UpdateStatus.create({
               ...present.updateStatus,
               state: "rollback-started",

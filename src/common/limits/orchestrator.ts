@@ -31,3 +31,5 @@ export const allocationsPerSlice = 400;
 export const attachWaitMs = 10_000;
 /** Networks given their subnets in one go: with a thousand networks some milliseconds. */
 export const networksPerBatch = 10;
+/** Old data of secrets and configs that no service may need again is looked for this often at most. */
+export const payloadPruneMs = 2_000;

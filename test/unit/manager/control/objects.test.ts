@@ -4,10 +4,13 @@
 import assert from "node:assert/strict";
 import type { GroupMember } from "../../../../manager/control/environment.ts";
 import { keepsQuorumWithout } from "../../../../manager/control/quorum.ts";
+import { payloadAt } from "../../../../manager/state/payload.ts";
 import {
   Cluster,
   type ClusterSpec,
+  ConfigSpec,
   ControlService,
+  Driver,
   JoinTokens,
   Network,
   NetworkAttachment,
@@ -67,7 +70,48 @@ describe("manager/control/payloads", () => {
     await call({ templating: driver("golang") });
   });
 
-  it("updates labels, takes equal or no data, and nothing else", async () => {
+  it("keeps the data that an update replaces, under the number of its revision", async () => {
+    const control = testControl();
+    const { id } = await create(control, "key", "one");
+    const view = () => control.store.view();
+    const update = (text: string, name = "key") =>
+      control.call(ControlService.updateSecret, {
+        id,
+        version: view().get("secret", id)?.meta?.version ?? 0,
+        spec: secretSpec(name, text),
+      });
+    const texts = () => {
+      const data = (revision: number) => payloadAt(view(), "secret", { id, revision })?.spec?.data;
+      return [1, 2, 3].map((k) => data(k) && Buffer.from(data(k) ?? []).toString());
+    };
+    await update("two");
+    assert.deepEqual(texts(), ["one", "two", undefined]);
+    await update("two");
+    await update("");
+    assert.equal(view().get("secret", id)?.revision, 2);
+    await update("three");
+    assert.deepEqual(texts(), ["one", "two", "three"]);
+    assert.equal(payloadAt(view(), "secret", { id, revision: 2 })?.id, `${id}.2`);
+    await assert.rejects(update("x".repeat(512_000)), {
+      code: "invalid-argument",
+      message: "secret data must be larger than 0 and less than 512000 bytes",
+    });
+  });
+
+  it("gives a config as large as may be new data as large", async () => {
+    const control = testControl();
+    const spec = (letter: string) =>
+      ConfigSpec.create({ ...secretSpec("page"), data: Buffer.from(letter.repeat(1_023_999)) });
+    const { id } = await control.call(ControlService.createConfig, { id: "", spec: spec("a") });
+    const version = control.store.view().get("config", id)?.meta?.version ?? 0;
+    await control.call(ControlService.updateConfig, { id, version, spec: spec("b") });
+    const first = payloadAt(control.store.view(), "config", { id, revision: 1 });
+    assert.equal(Buffer.from(first?.spec?.data ?? []).toString("utf8", 0, 3), "aaa");
+    const present = control.store.view().get("config", id);
+    assert.equal(Buffer.from(present?.spec?.data ?? []).toString("utf8", 0, 3), "bbb");
+  });
+
+  it("updates labels, takes equal or no data, and no other name or template driver", async () => {
     const control = testControl();
     const { id } = await create(control, "key");
     const secret = () => control.store.view().get("secret", id);
@@ -81,11 +125,15 @@ describe("manager/control/payloads", () => {
     await update(secretSpec("key", "", { b: "2" }));
     assert.deepEqual({ ...secret()?.spec?.annotations?.labels }, { b: "2" });
     assert.equal(Buffer.from(secret()?.spec?.data ?? []).toString(), "x");
-    for (const spec of [secretSpec("key", "y"), secretSpec("key", "xx"), secretSpec("other")])
-      await assert.rejects(update(spec), {
-        code: "invalid-argument",
-        message: "only updates to Labels are allowed",
-      });
+    await assert.rejects(update(secretSpec("other")), {
+      code: "invalid-argument",
+      message: "only updates to Labels are allowed",
+    });
+    const templating = Driver.create({ name: "golang" });
+    await assert.rejects(update({ ...secretSpec("key", "y"), templating }), {
+      code: "invalid-argument",
+      message: /^the template driver of a secret cannot be changed/,
+    });
   });
 
   it("says when there is nothing to remove", async () => {

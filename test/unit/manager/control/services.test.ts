@@ -14,6 +14,7 @@ import {
   ServiceImage,
   type ServiceSpec,
   TaskSpec,
+  UpdateStatus,
 } from "../../../../src/common/api/generated/api.ts";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import { bodyObject } from "../../../../src/engine/translate/reader.ts";
@@ -48,13 +49,14 @@ async function update(
   control: TestControl,
   id: string,
   parts: Parts,
-  more: { version?: number; rollback?: "previous"; auth?: string; from?: string } = {},
+  more: { version?: number; rollback?: "previous"; to?: number; auth?: string; from?: string } = {},
 ): Promise<Service> {
   await control.call(ControlService.updateService, {
     id,
     version: more.version ?? stored(control, id).meta?.version ?? 0,
     spec: spec(parts),
     rollback: more.rollback ?? "none",
+    rollbackTo: more.to ?? 0,
     registryAuthFrom: more.from ?? "spec",
     registryAuth: more.auth ?? "",
   });
@@ -375,6 +377,49 @@ describe("manager/control/services update", () => {
     assert.equal(back.updateStatus?.message, "manually requested rollback");
     const again = await update(control, id, {}, { rollback: "previous" });
     assert.deepEqual(again.spec, second.spec);
+  });
+
+  it("keeps the last ten specs by number, and goes back to any of them", async () => {
+    const control = testControl();
+    const { id } = await create(control);
+    const image = (n: number) => ({ container: { Image: `nginx:${n}` } });
+    for (let n = 2; n <= 13; n++) await update(control, id, image(n));
+    const numbers = () => stored(control, id).revisions.map(({ note }) => note?.number);
+    assert.deepEqual(numbers(), [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    assert.equal(stored(control, id).revision?.number, 13);
+    const back = await update(control, id, {}, { to: 5 });
+    assert.equal(back.spec?.task?.container?.image, "nginx:5");
+    assert.equal(back.previousSpec?.task?.container?.image, "nginx:13");
+    assert.equal(back.updateStatus?.state, "rollback-started");
+    assert.equal(back.revision?.number, 14);
+    assert.equal(back.revision?.cause, "rolled back to revision 5");
+    assert.deepEqual(numbers(), [3, 4, 6, 7, 8, 9, 10, 11, 12, 13]);
+    await assert.rejects(update(control, id, {}, { to: 5 }), {
+      code: "not-found",
+      message: /^revision 5 of service web is not kept; .* 3, 4, 6, 7, 8, 9, 10, 11, 12, 13$/,
+    });
+    await assert.rejects(update(control, id, {}, { to: 14 }), /is at revision 14 already/);
+  });
+
+  it("takes a second update to the same for none", async () => {
+    const control = testControl();
+    const { id } = await create(control);
+    await update(control, id, { container: { Image: "nginx:2" } });
+    const again = await update(control, id, { container: { Image: "nginx:2" } });
+    assert.equal(again.previousSpec?.task?.container?.image, spec().task?.container?.image);
+    assert.equal(again.revision?.number, 2);
+  });
+
+  it("takes an update of who read the spec before the managers noted how its roll-out goes", async () => {
+    const control = testControl();
+    const { id } = await create(control);
+    const read = (await update(control, id, {})).meta?.version ?? 0;
+    await control.store.update((tx) => {
+      const updateStatus = UpdateStatus.create({ state: "updating" });
+      tx.update("service", { ...stored(control, id), updateStatus });
+    });
+    await update(control, id, { container: { Image: "nginx:2" } }, { version: read });
+    await assert.rejects(update(control, id, {}, { version: read }), /update out of sequence/);
   });
 
   it("refuses what may not change", async () => {

@@ -26,6 +26,7 @@ import {
   TaskStatus,
 } from "../../../../src/common/api/generated/api.ts";
 import { assignmentBytesMax, assignmentObjectsMax } from "../../../../src/common/limits/agent.ts";
+import { payloadKey } from "../../../../src/common/spec/payload-revision.ts";
 
 const none: ReadonlySet<string> = new Set();
 
@@ -53,8 +54,10 @@ function task(
 function source(tasks: readonly Task[], gone: readonly string[] = []): AssignmentSource {
   return {
     tasksOfNode: (nodeId) => tasks.filter((one) => one.nodeId === nodeId),
-    secret: (id) => (gone.includes(id) ? undefined : Secret.create({ id })),
-    config: (id) => (gone.includes(id) ? undefined : Config.create({ id })),
+    secret: ({ id, revision }) =>
+      gone.includes(id) ? undefined : Secret.create({ id: payloadKey(id, revision), revision }),
+    config: ({ id, revision }) =>
+      gone.includes(id) ? undefined : Config.create({ id: payloadKey(id, revision), revision }),
   };
 }
 
@@ -73,6 +76,17 @@ function told(from: AssignmentSource): Told {
 }
 
 describe("manager/dispatcher/assignments", () => {
+  it("gives each task the revision it names, of one config several at a time", () => {
+    const reading = (id: string, revision: number): Task => {
+      const configs = [ConfigReference.create({ configId: "c1", revision })];
+      const spec = TaskSpec.create({ container: ContainerSpec.create({ configs }) });
+      return { ...task(id, ["running"]), spec };
+    };
+    const both = source([reading("a", 0), reading("b", 2)]);
+    deepEqual(said(both), ["+c1", "+c1.2", "+a", "+b"]);
+    deepEqual(said(source([reading("b", 2)]), told(both)), ["-a", "-c1"]);
+  });
+
   it("has the tasks of the node from ASSIGNED on, ended ones too, but none that is given up", () => {
     const tasks = [
       task("a", ["pending"]),
@@ -169,8 +183,8 @@ describe("manager/dispatcher/assignments", () => {
       const tasks = [task("a", ["assigned"], ["s1", "s2", "c1"])];
       const from: AssignmentSource = {
         ...source(tasks),
-        secret: (id) => Secret.create({ id, spec: SecretSpec.create({ data }) }),
-        config: (id) => Config.create({ id, spec: ConfigSpec.create({ data }) }),
+        secret: ({ id }) => Secret.create({ id, spec: SecretSpec.create({ data }) }),
+        config: ({ id }) => Config.create({ id, spec: ConfigSpec.create({ data }) }),
       };
       const pieces = messagesOf(changesFor("n", nothingTold, none, from), 1);
       deepEqual(
