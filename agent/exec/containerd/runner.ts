@@ -121,6 +121,7 @@ export class Runner {
     if (specJson !== entry.specJson) await records.saveSpec(entry, specJson);
     const stdio = await streams.prepare(entry.container);
     const pid = await this.#startTask(entry, { rootfs, ...stdio });
+    await specs.learn(entry.facts);
     entry.setState({
       phase: "running",
       pid,

@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import type { RuntimeProgram } from "../../../src/common/container/runtime.ts";
+import { skepNamespace } from "../../../src/common/containerd/client.ts";
 import { type Any, RuncOptions } from "../../../src/common/containerd/generated/protocol.ts";
 import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
@@ -22,6 +23,8 @@ export interface RuntimePrograms {
   optionsOf(name: string): Any;
   /** Folder of each program's state. */
   readonly folders: readonly string[];
+  /** Where a program that is used here keeps its state of each container; undefined for another one. */
+  stateOf(name: string): string | undefined;
 }
 
 /**
@@ -47,6 +50,11 @@ export function runtimePrograms(
       };
     },
     folders: names.map(folderOf),
+    stateOf: (name) => {
+      const isHere = all().some((candidate) => candidate.name === name);
+      // The shim appends containerd's namespace.
+      return isHere ? join(folderOf(name), skepNamespace) : undefined;
+    },
   };
 }
 

@@ -29,14 +29,17 @@ import { ociSpec, type SpecInput, specJson } from "./oci-spec.ts";
 import type { OciMount } from "./oci-types.ts";
 import type { ContainerFacts } from "./record.ts";
 import { resourcesOf } from "./resources.ts";
+import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { JoinedNetworks, ProcessUser } from "./seams.ts";
-import { seccompOf } from "./seccomp.ts";
+import { type OciSeccomp, seccompOf } from "./seccomp.ts";
+import { SeccompFilters } from "./seccomp-filters.ts";
 import { userFileBytesMax, userOf } from "./user-lookup.ts";
 
 /** What a builder is made with. */
 export interface SpecBuilderOptions {
   readonly node: NodeFacts;
   readonly volumes: Volumes;
+  readonly programs: Pick<RuntimePrograms, "stateOf">;
   /** Absolute in the cgroup tree, without slash at the end. */
   readonly cgroupParent: string;
   /** Folder of one container's own files. */
@@ -52,9 +55,11 @@ type Facts = ContainerFacts;
 /** Makes specs. */
 export class SpecBuilder {
   readonly #o: SpecBuilderOptions;
+  readonly #filters: SeccompFilters;
 
   constructor(options: SpecBuilderOptions) {
     this.#o = options;
+    this.#filters = new SeccompFilters(options.programs.stateOf);
   }
 
   /** Where the secrets of one container are; undefined where no folder is in memory. */
@@ -93,12 +98,8 @@ export class SpecBuilder {
     const shared = this.#shared(config, start !== undefined, joined);
     const files = this.#files(facts, joined);
     const mounts = [...(await this.#mounts(facts)), ...this.#secrets(facts), ...files];
-    const capabilities = capabilitiesOf({
-      privileged: config.privileged,
-      add: config.capabilityAdd,
-      drop: config.capabilityDrop,
-      available: node.capabilities,
-    });
+    const capabilities = this.#capabilities(config);
+    const seccomp = this.#seccomp(config, capabilities);
     const input: SpecInput = {
       config,
       args: facts.args,
@@ -107,13 +108,7 @@ export class SpecBuilder {
       hostname: hostnameOf(facts.id, config),
       user,
       capabilities,
-      seccomp: seccompOf({
-        mode: config.privileges?.seccomp?.mode ?? "",
-        profile: config.privileges?.seccomp?.profile ?? new Uint8Array(),
-        capabilities,
-        nodeArch: node.arch,
-        kernel: node.kernel,
-      }),
+      seccomp,
       shared,
       mounts: withoutHidden(mounts),
       shmSource: this.#shmSource(facts.id, config),
@@ -122,9 +117,34 @@ export class SpecBuilder {
       cgroupsPath: this.cgroupOf(facts),
       cgroupVersion: node.cgroups.version,
       initPath: config.init === true && shared.pid === undefined ? this.#init() : undefined,
-      annotations: {},
+      annotations: this.#filters.annotations(facts.runtime, seccomp),
     };
     return specJson(ociSpec(input));
+  }
+
+  /** After a start: what it cost to prepare is kept for the next ones. Never rejects. */
+  async learn({ id, runtime, config }: Facts): Promise<void> {
+    await this.#filters.learn(runtime, id, this.#seccomp(config, this.#capabilities(config)));
+  }
+
+  #capabilities(config: ContainerConfig): string[] {
+    return capabilitiesOf({
+      privileged: config.privileged,
+      add: config.capabilityAdd,
+      drop: config.capabilityDrop,
+      available: this.#o.node.capabilities,
+    });
+  }
+
+  #seccomp(config: ContainerConfig, capabilities: readonly string[]): OciSeccomp | undefined {
+    const { node } = this.#o;
+    return seccompOf({
+      mode: config.privileges?.seccomp?.mode ?? "",
+      profile: config.privileges?.seccomp?.profile ?? new Uint8Array(),
+      capabilities,
+      nodeArch: node.arch,
+      kernel: node.kernel,
+    });
   }
 
   /** What the node cannot do of what the container asks for. */

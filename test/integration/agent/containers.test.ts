@@ -59,6 +59,30 @@ for (const program of ["crun", "runc"]) {
       match(status, /NoNewPrivs:\s+0/);
     });
 
+    it("gives the next containers the filter that was compiled for the first, and no weaker one", async () => {
+      const starts = async (config: Parameters<typeof test.runToEnd>[0] = {}) => {
+        const command = ["sleep", "100"];
+        const { id } = await test.it.create(test.config({ command, ...config }), patient);
+        await test.it.start(id, patient);
+        const { container } = await test.client.call(ContainersService.get, { id });
+        const spec = JSON.parse(Buffer.from(container?.spec?.value ?? []).toString());
+        const state = join(test.containerd.dir, "runtime", program, "skep", id, "seccomp.bpf");
+        const filter = existsSync(state) ? readFileSync(state, "base64") : undefined;
+        await test.it.remove(id, { force: true, volumes: true });
+        return { given: spec.annotations?.["run.oci.seccomp_bpf_data"], filter, spec };
+      };
+      const first = await starts();
+      const second = await starts();
+      equal(second.given, first.filter);
+      equal(second.filter, first.filter);
+      deepEqual(second.spec.linux.seccomp, first.spec.linux.seccomp);
+      equal(first.filter === undefined, program !== "crun");
+      // Other rules have a filter of their own.
+      const other = await starts({ capabilityAdd: ["SYS_ADMIN"] });
+      if (program === "crun") notEqual(other.filter, first.filter);
+      match(await within("unshare -m true 2>&1"), /Operation not permitted/);
+    });
+
     it("runs as the user the image knows by name, with that user's groups and home", async () => {
       equal(
         await within("id; echo $HOME; cat /proc/self/status | head -40", { user: "bee" }).then(
