@@ -12,7 +12,7 @@ import { publicKeyOf } from "../src/common/identity/key.ts";
 import { rpcProbeMs } from "../src/common/limits/limits.ts";
 import { silentLog } from "../src/common/log/log.ts";
 import { systemRandom } from "../src/common/random/random.ts";
-import { dial } from "../src/common/rpc/client.ts";
+import { openDirect } from "../src/common/rpc/direct-client.ts";
 import { isReached } from "../src/common/rpc/probe.ts";
 import { FakeExecutor } from "../test/support/fake-executor.ts";
 
@@ -55,8 +55,7 @@ export function hollowAgent(node: HollowNode, manager: HollowManager): Agent {
     openStorage: async () => memoryStorage(),
     connect: async ({ address }, signal) => {
       const expected = { role: "manager", clusterId: manager.clusterId } as const;
-      const client = dial({ address, tls, expected });
-      const stream = client.stream(DispatcherService.session, { signal });
+      const stream = openDirect(DispatcherService.session, { address, tls, expected, signal });
       return {
         messages: stream,
         send: (message) => {
@@ -64,10 +63,7 @@ export function hollowAgent(node: HollowNode, manager: HollowManager): Agent {
             // The reading side of the stream reports why it ended.
           });
         },
-        close: () => {
-          stream.cancel();
-          client.close();
-        },
+        close: () => stream.cancel(),
       };
     },
     probe: ({ address }, signal) => isReached(address, { withinMs: rpcProbeMs, signal }),

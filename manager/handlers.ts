@@ -37,6 +37,7 @@ import { sessionMessagesWaitingMax } from "../src/common/limits/agent.ts";
 import {
   bidiStream,
   type CallContext,
+  directStream,
   type MessageStream,
   type Registration,
   unary,
@@ -79,7 +80,9 @@ export function managerHandlers(parts: HandlerParts): Registration[] {
         return parts.control.handle(method, request, signal);
       }),
     ),
-    bidiStream(DispatcherService.session, (messages, call) => serveSession(parts, messages, call)),
+    directStream(DispatcherService.session, (messages, call) =>
+      serveSession(parts, messages, call),
+    ),
     unary(NetworkSettlingService.settle, async ({ here, stateIndex }, { signal }) => {
       if (here) return SettleReply.create({ nodes: await parts.settling.here(stateIndex, signal) });
       await parts.settling.everywhere(signal);

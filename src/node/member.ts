@@ -32,6 +32,7 @@ import type { Registry } from "../common/registry/registry.ts";
 import type { ReceivedIdentity } from "../common/rpc/ca-client.ts";
 import { dial } from "../common/rpc/client.ts";
 import { RpcClients } from "../common/rpc/clients.ts";
+import { openDirect } from "../common/rpc/direct-client.ts";
 import { isReached } from "../common/rpc/probe.ts";
 import type { InterfaceAddress } from "./address.ts";
 import { parseHostPort } from "./address.ts";
@@ -267,12 +268,12 @@ export class Member {
   }
 
   readonly #connect: AgentOptions["connect"] = async (manager, signal) => {
-    const client = dial({
+    const stream = openDirect(DispatcherService.session, {
       address: this.#dialable(manager),
       tls: this.#tls,
       expected: { role: "manager", clusterId: this.#state.clusterId },
+      signal,
     });
-    const stream = client.stream(DispatcherService.session, { signal });
     return {
       messages: stream,
       send: (message) => {
@@ -280,10 +281,7 @@ export class Member {
           // The reading side of the stream reports why it ended.
         });
       },
-      close: () => {
-        stream.cancel();
-        client.close();
-      },
+      close: () => stream.cancel(),
     };
   };
 

@@ -133,6 +133,16 @@ export const rpcReconnectMsMin = 100;
 export const rpcReconnectMsMax = 5_000;
 /** How long a manager's kernel may take to answer a connection: TCP repeats one that was lost after a second. */
 export const rpcProbeMs = 1_500;
+/** A piece of a direct stream: with TLS around it, it fits into the 1,024 bytes Node has for what a connection sends. */
+export const directPieceBytesMax = 1_000;
+/** What waits to be sent on a direct stream until its sender has to wait; more than that goes in pieces of this size. */
+export const directWriteBytesMax = 16 * kib;
+/** Messages that came and nobody asked for, until no more are read. */
+export const directReadFramesMax = 16;
+/** How long the last message of a direct stream may take to be read by the other end. */
+export const directLingerMs = 5_000;
+/** Connections whose TLS is under way: each has several milliseconds of work before it, and seconds in which to be done. */
+export const rpcHandshakesMax = 32;
 /** Longest text of an error on the wire: headers are bounded by HTTP/2 peers. */
 export const rpcErrorTextMax = 2_048;
 /** A client of the Engine API must have sent its request's head by then; silent ones are cut. */

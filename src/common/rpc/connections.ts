@@ -5,6 +5,7 @@
  * given a peer address of its own, with a running number that no client can choose, by which a call finds its connection.
  */
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import type { Identity } from "../identity/types.ts";
 
 /** One connection. */
@@ -12,6 +13,8 @@ export interface Connection {
   readonly socket: Socket;
   /** IP address it comes from. */
   readonly address: string;
+  /** TLS on it, once its handshake is over. */
+  secure?: TLSSocket;
   /** Who is at the other end, once a call was checked; a connection has one certificate for life. */
   peer?: {
     readonly identity: Identity | undefined;
@@ -41,6 +44,13 @@ export class Connections {
   /** The connection of a call, by the peer grpc-js tells; undefined when it is gone. */
   find(peer: string): Connection | undefined {
     return this.#byName.get(peer.slice(peer.lastIndexOf("#")));
+  }
+
+  /** The connection that TLS was put on; undefined when it is gone. */
+  secured(secure: TLSSocket): Connection | undefined {
+    const connection = this.#byName.get(String(secure.remotePort));
+    if (connection !== undefined) connection.secure = secure;
+    return connection;
   }
 
   /** Cuts the connections of a node, or all. */

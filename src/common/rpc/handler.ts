@@ -18,10 +18,10 @@ import type {
   sendUnaryData,
   UntypedHandleCall,
 } from "@grpc/grpc-js";
-import type { AuthContext } from "@grpc/grpc-js/build/src/auth-context.js";
 import type { Codec, MethodDescriptor } from "../api/generated/api.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
 import type { Identity } from "../identity/types.ts";
+import type { FrameStream } from "./frame-stream.ts";
 import { statusFromError } from "./status.ts";
 
 /** Metadata a manager adds when it passes a call on to the leader. */
@@ -48,16 +48,25 @@ export interface MessageStream<In, Out> extends AsyncIterable<In> {
 }
 
 /** One method with its handler, ready for `serve`. */
-export interface Registration {
+export type Registration = GrpcRegistration | DirectRegistration;
+
+/** A method that is called through gRPC. */
+export interface GrpcRegistration {
   readonly definition: ServiceDefinition[string];
   /** @param context Makes the context of a call, or throws what refuses it. */
   readonly bind: (context: ContextMaker, report: Reporter) => UntypedHandleCall;
 }
 
+/** A method whose calls have a connection each (`direct-server.ts`). */
+export interface DirectRegistration {
+  readonly path: string;
+  /** Serves one call to its end. */
+  readonly serve: (frames: FrameStream, call: CallContext) => Promise<void>;
+}
+
 /** What every kind of grpc-js server call can do. */
 export interface RawCall {
   readonly metadata: Metadata;
-  getAuthContext(): AuthContext;
   getPeer(): string;
   getDeadline(): Deadline;
   once(event: "cancelled", listener: () => void): unknown;
@@ -71,7 +80,7 @@ export type Reporter = (error: unknown) => void;
 export function unary<Q, R>(
   method: MethodDescriptor<Q, R>,
   handle: (request: Q, call: CallContext) => Promise<R>,
-): Registration {
+): GrpcRegistration {
   requireKind(method, false, false);
   return register(
     method,
@@ -85,7 +94,7 @@ export function unary<Q, R>(
 export function clientStream<Q, R>(
   method: MethodDescriptor<Q, R>,
   handle: (requests: AsyncIterable<Q>, call: CallContext) => Promise<R>,
-): Registration {
+): GrpcRegistration {
   requireKind(method, true, false);
   return register(
     method,
@@ -103,7 +112,7 @@ export function serverStream<Q, R>(
     responses: Pick<MessageStream<never, R>, "write">,
     call: CallContext,
   ) => Promise<void>,
-): Registration {
+): GrpcRegistration {
   requireKind(method, false, true);
   return register(method, (context, report) => (call: ServerWritableStream<Q, R>) => {
     stream(context, report, call, (c) => {
@@ -116,7 +125,7 @@ export function serverStream<Q, R>(
 export function bidiStream<Q, R>(
   method: MethodDescriptor<Q, R>,
   handle: (messages: MessageStream<Q, R>, call: CallContext) => Promise<void>,
-): Registration {
+): GrpcRegistration {
   requireKind(method, true, true);
   return register(method, (context, report) => (call: ServerDuplexStream<Q, R>) => {
     stream(context, report, call, (c) => {
@@ -130,6 +139,40 @@ export function bidiStream<Q, R>(
       );
     });
   });
+}
+
+/** Serves a method with many requests and many responses, each call over a connection of its own, without HTTP/2. */
+export function directStream<Q, R>(
+  method: MethodDescriptor<Q, R>,
+  handle: (messages: MessageStream<Q, R>, call: CallContext) => Promise<void>,
+): DirectRegistration {
+  requireKind(method, true, true);
+  return {
+    path: method.path,
+    serve: (frames, call) => {
+      const requests = framesIn(frames, method.request, call.signal);
+      const messages: MessageStream<Q, R> = {
+        write: (message) => frames.write(method.response.encode(message)),
+        [Symbol.asyncIterator]: () => requests,
+      };
+      return withSignal(handle(messages, call), call.signal);
+    },
+  };
+}
+
+/** The messages of a direct stream; a caller that hangs up makes it throw "cancelled". */
+async function* framesIn<Q>(
+  frames: FrameStream,
+  codec: Pick<Codec<Q>, "decode">,
+  signal: AbortSignal,
+): AsyncGenerator<Q, void, void> {
+  for (;;) {
+    const { bytes, isLast } = await frames.next().catch((error: unknown) => {
+      throw signal.aborted ? signal.reason : error;
+    });
+    if (isLast) return;
+    yield codec.decode(bytes);
+  }
 }
 
 /** Bytes of a message in the form grpc-js takes, without a copy. */
@@ -159,7 +202,7 @@ function requireKind(
 function register<Q, R, C extends UntypedHandleCall>(
   method: MethodDescriptor<Q, R>,
   bind: (context: ContextMaker, report: Reporter) => C,
-): Registration {
+): GrpcRegistration {
   const definition: MethodDefinition<Q, R> = {
     path: method.path,
     requestStream: method.requestStream,

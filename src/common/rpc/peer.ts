@@ -5,7 +5,6 @@
  * Connections live long, so its time and what the cluster says of the node now are looked at on every call: a removed
  * node is refused, and a manager's certificate is worth no more than a worker's once its node has been demoted.
  */
-import type { AuthContext } from "@grpc/grpc-js/build/src/auth-context.js";
 import type { Clock } from "../clock/clock.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../identity/certificate.ts";
@@ -42,13 +41,14 @@ export class PeerChecker {
   /**
    * The identity of the caller, or undefined when it presented no certificate that TLS could check.
    *
-   * @param context Asked once per connection: reading the certificate is the dearest part of a small call.
    * @throws ClusterError unauthenticated or permission-denied when it presented one that does not count (any more).
    */
-  identify(connection: Connection, context: () => AuthContext): Identity | undefined {
+  identify(connection: Connection): Identity | undefined {
+    // Once per connection: reading the certificate is the dearest part of a small call.
     if (connection.peer?.epoch !== this.#epoch) {
-      const certificate = context().sslPeerCertificate;
-      const identity = certificate && this.#check(certificate.raw);
+      const { secure } = connection;
+      const certificate = secure?.authorized ? secure.getPeerX509Certificate()?.raw : undefined;
+      const identity = certificate && this.#check(certificate);
       connection.peer = { identity, epoch: this.#epoch };
     }
     const { identity } = connection.peer;

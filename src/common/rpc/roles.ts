@@ -69,12 +69,7 @@ export function knownMethods(): readonly string[] {
 export function checkCaller(path: string, peer: Identity | undefined): void {
   const callers = callersOf(path);
   if (callers.includes("anyone")) return;
-  if (peer === undefined) {
-    throw new ClusterError(
-      "unauthenticated",
-      "no valid certificate of this swarm was presented: it is missing, expired or of another swarm",
-    );
-  }
+  if (peer === undefined) throw noCertificate();
   if (!callers.includes(peer.role)) {
     throw new ClusterError(
       "permission-denied",
@@ -82,4 +77,12 @@ export function checkCaller(path: string, peer: Identity | undefined): void {
       { fields: { "node.id": peer.nodeId } },
     );
   }
+}
+
+/** Refuses a caller that showed no certificate which TLS could check. */
+export function noCertificate(): ClusterError {
+  return new ClusterError(
+    "unauthenticated",
+    "no valid certificate of this swarm was presented: it is missing, expired or of another swarm",
+  );
 }

@@ -5,7 +5,7 @@
  * it, and can swap its certificate while connections stay.
  */
 import type { Socket } from "node:net";
-import { type ConnectionInjector, type Deadline, Server } from "@grpc/grpc-js";
+import { type ConnectionInjector, type Deadline, Server, ServerCredentials } from "@grpc/grpc-js";
 import type { Clock } from "../clock/clock.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
 import type { Standing, TlsMaterial } from "../identity/types.ts";
@@ -20,9 +20,15 @@ import {
 } from "../limits/limits.ts";
 import type { Log } from "../log/log.ts";
 import { Connections } from "./connections.ts";
-import { serverCredentials } from "./credentials.ts";
+import { tlsServer, updateTlsServer } from "./credentials.ts";
+import { DirectCalls } from "./direct-server.ts";
 import { drop, type HandedConnection, takeOver } from "./handed-connection.ts";
-import { type ContextMaker, forwardedKey, type Registration } from "./handler.ts";
+import {
+  type ContextMaker,
+  forwardedKey,
+  type GrpcRegistration,
+  type Registration,
+} from "./handler.ts";
 import { PeerChecker } from "./peer.ts";
 import { type ListenAddress, type Listener, listen } from "./relay.ts";
 import { callersOf, checkCaller } from "./roles.ts";
@@ -69,18 +75,28 @@ export async function serve(options: RpcServerOptions): Promise<RpcServer> {
     "grpc.max_connection_idle_ms": rpcIdleMs,
     "grpc.enable_channelz": 0,
   });
-  const swappable = serverCredentials(options.tls);
   const peers = new PeerChecker(options);
   const connections = new Connections();
+  const direct = new DirectCalls(peers, options.log);
   const makeContext = contextMaker(peers, connections);
   const add = (handlers: readonly Registration[]) => {
-    for (const handler of handlers) addHandler(server, handler, makeContext, options.log);
+    for (const handler of handlers) {
+      if ("serve" in handler) direct.add(handler);
+      else addHandler(server, handler, makeContext, options.log);
+    }
   };
   add(options.handlers);
-  const injector = server.createConnectionInjector(swappable.credentials);
+  // TLS is on the connections already.
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const secure = tlsServer(options.tls, (socket, protocol) => {
+    const connection = connections.secured(socket);
+    if (connection === undefined) socket.destroy();
+    else if (protocol === "direct") void direct.serve(socket, connection);
+    else injector.injectConnection(socket);
+  });
   const take = (socket: Socket, address: string) => {
     connections.track(socket, address);
-    injector.injectConnection(socket);
+    secure.emit("connection", socket);
   };
   const listener = await listen(options.listen, take);
   let isClosed = false;
@@ -93,12 +109,12 @@ export async function serve(options: RpcServerOptions): Promise<RpcServer> {
     add,
     updateTls: (tls) => {
       peers.update(tls);
-      swappable.update(tls);
+      updateTlsServer(secure, tls);
     },
     disconnect: (nodeId) => connections.cut(nodeId),
     close: (graceMs = 0) => {
       isClosed = true;
-      return closeAll({ server, injector, listener, connections }, graceMs);
+      return closeAll({ server, injector, direct, listener, connections }, graceMs);
     },
   };
 }
@@ -123,7 +139,7 @@ function takeHanded(
 
 function addHandler(
   server: Server,
-  handler: Registration,
+  handler: GrpcRegistration,
   makeContext: (path: string) => ContextMaker,
   log: Log,
 ): void {
@@ -143,7 +159,7 @@ function contextMaker(
     const connection = connections.find(call.getPeer());
     // A socket may close between the arrival of a call and its start.
     if (connection === undefined) throw new ClusterError("cancelled", "the caller hung up");
-    const peer = peers.identify(connection, () => call.getAuthContext());
+    const peer = peers.identify(connection);
     checkCaller(path, peer);
     const stop = new AbortController();
     let isOver = false;
@@ -178,6 +194,7 @@ async function closeAll(
   parts: {
     readonly server: Server;
     readonly injector: ConnectionInjector;
+    readonly direct: DirectCalls;
     readonly listener: Listener;
     readonly connections: Connections;
   },
@@ -190,7 +207,8 @@ async function closeAll(
       resolve();
     }, graceMs);
     parts.injector.destroy();
-    parts.server.tryShutdown(() => {
+    const grpcClosed = new Promise<void>((closed) => parts.server.tryShutdown(() => closed()));
+    void Promise.all([grpcClosed, parts.direct.close()]).then(() => {
       clearTimeout(timer);
       resolve();
     });

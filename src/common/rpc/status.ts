@@ -1,5 +1,6 @@
 /**
- * `ClusterError` to gRPC status and back: the text as it is, the fields as JSON in the trailing metadata.
+ * `ClusterError` to gRPC status and back: the text as it is, the fields as JSON in the trailing metadata. On direct streams, which
+ * have no gRPC, all of it is JSON.
  */
 import { Metadata, type ServiceError, type StatusObject, status } from "@grpc/grpc-js";
 import { ClusterError, type ErrorCode, type ErrorFields } from "../errors/cluster-error.ts";
@@ -48,6 +49,34 @@ export function statusFromError(error: unknown): StatusObject {
     details: error.message.slice(0, rpcErrorTextMax),
     metadata,
   };
+}
+
+/** How a direct stream ended, for its last frame: nothing, or its failure. What is not a `ClusterError` is hidden as "internal". */
+export function errorToBytes(error: unknown): Uint8Array {
+  const { code, message, fields } =
+    error instanceof ClusterError
+      ? error
+      : new ClusterError("internal", "internal error; see the log of the manager");
+  const isShort = JSON.stringify(fields).length <= fieldsBytesMax;
+  const said = { code, message: message.slice(0, rpcErrorTextMax), fields: isShort ? fields : {} };
+  return Buffer.from(JSON.stringify(said));
+}
+
+/** The failure in the last frame of a direct stream; undefined when it ended well. */
+export function errorFromBytes(bytes: Uint8Array): ClusterError | undefined {
+  if (bytes.length === 0) return undefined;
+  try {
+    const said: unknown = JSON.parse(Buffer.from(bytes).toString());
+    const { code, message, fields } = said as Record<string, unknown>;
+    const known = typeof code === "string" && Object.hasOwn(numberOfCode, code);
+    return new ClusterError(known ? (code as ErrorCode) : "unknown", String(message), {
+      fields: typeof fields === "object" && fields !== null ? (fields as ErrorFields) : {},
+    });
+  } catch (cause) {
+    return new ClusterError("internal", "the call ended in a way that is not understood", {
+      cause,
+    });
+  }
 }
 
 /** The error of a failed call. Transport failures arrive as "unavailable", "cancelled" or "deadline-exceeded". */
