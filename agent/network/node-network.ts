@@ -320,6 +320,9 @@ export class NodeNetwork implements DataPath {
     this.#kick();
   }
 
+  /** File that will keep the namespace of a container. */
+  readonly fileOf = (containerId: string): string => this.#store.fileOf(containerId);
+
   /** File of a container's namespace; undefined while it has none. */
   sandboxOf(containerId: string): string | undefined {
     return this.#sandboxes.has(containerId) ? this.#store.fileOf(containerId) : undefined;

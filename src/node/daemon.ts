@@ -9,7 +9,7 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { dirname } from "node:path";
-import { describeNode, readHostFacts } from "../../agent/exec/containerd/describe.ts";
+import { describeNode, readBinfmt, readHostFacts } from "../../agent/exec/containerd/describe.ts";
 import { containerExecutor } from "../../agent/exec/containerd/executor.ts";
 import { NodeRuntime } from "../../agent/exec/containerd/node-runtime.ts";
 import { platformsOf } from "../../agent/exec/containerd/platforms.ts";
@@ -103,6 +103,7 @@ async function serve(config: DaemonConfig, log: Log): Promise<void> {
 async function assemble(config: DaemonConfig, log: Log) {
   const tools = { clock: systemClock, random: systemRandom, log };
   const facts = readDaemonFacts(config);
+  const host = readHostFacts();
   const registry = registriesOf(config);
   const network = new NetworkState(tools);
   const runtime = await NodeRuntime.open({
@@ -116,7 +117,8 @@ async function assemble(config: DaemonConfig, log: Log) {
     registry,
     cluster: network,
     attachments: attachmentsThrough(() => node.attachments),
-    platforms: () => platformsOf(readHostFacts()),
+    // Asked for each container; what the processor can do stays as it is.
+    platforms: () => platformsOf({ ...host, binfmt: readBinfmt() }),
     log: log.with({ component: "runtime" }),
   });
   const node: SwarmNode = new SwarmNode({

@@ -207,6 +207,7 @@ function noFiles(): ContainerFiles {
 /** Containers have a loopback device alone. */
 const noNetworks: ContainerNetworks = {
   check: () => undefined,
+  fileOf: () => undefined,
   join: async () => ({ path: undefined, hosts: [], nameserver: undefined }),
   adopted: async () => undefined,
   leave: async () => undefined,

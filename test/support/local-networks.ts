@@ -18,11 +18,13 @@ export interface FakeHost {
   /** Error codes of the kernel by `protocol/port`. */
   readonly bound: Map<string, string>;
   kept: Kept | undefined;
+  /** How often the disk was waited for. */
+  saves: number;
 }
 
 /** A host with nothing on it. */
 export function fakeHost(): FakeHost {
-  return { routes: [], bound: new Map(), kept: undefined };
+  return { routes: [], bound: new Map(), kept: undefined, saves: 0 };
 }
 
 /** The networks as a daemon that starts on the host has them. */
@@ -35,6 +37,10 @@ export function networksOn(
       load: () => host.kept,
       save: async (kept: Kept) => {
         host.kept = JSON.parse(JSON.stringify(kept)) as Kept;
+        host.saves++;
+      },
+      keepPlaces: (containers: Kept["containers"]) => {
+        if (host.kept !== undefined) host.kept = { ...host.kept, containers };
       },
     },
     engineId: "engine",

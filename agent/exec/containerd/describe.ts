@@ -104,7 +104,8 @@ function runs32Bit(): boolean {
   return knownRuns32Bit;
 }
 
-function readBinfmt(): string[] {
+/** Entries of binfmt_misc, which may come and go while the daemon runs. */
+export function readBinfmt(): string[] {
   try {
     return readdirSync(binfmtFolder)
       .filter((name) => name !== "register" && name !== "status")

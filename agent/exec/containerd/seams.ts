@@ -133,6 +133,8 @@ export interface JoinedNetworks {
 export interface ContainerNetworks {
   /** Before a container is made. @throws ClusterError not-found for a network that is not there, invalid-argument. */
   check(config: Container["config"]): void;
+  /** File that will keep the namespace of a container with networks of its own; undefined where there is none. */
+  fileOf(containerId: string): string | undefined;
   /** Before each start: the namespace with its devices, addresses and names, ready for traffic. */
   join(container: Container, signal: AbortSignal): Promise<JoinedNetworks>;
   /** Instead for a container that already ran when the daemon came. */

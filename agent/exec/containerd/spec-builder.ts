@@ -30,7 +30,7 @@ import type { OciMount } from "./oci-types.ts";
 import type { ContainerFacts } from "./record.ts";
 import { resourcesOf } from "./resources.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
-import type { JoinedNetworks, ProcessUser } from "./seams.ts";
+import type { ContainerNetworks, JoinedNetworks, ProcessUser } from "./seams.ts";
 import { type OciSeccomp, seccompOf } from "./seccomp.ts";
 import { SeccompFilters } from "./seccomp-filters.ts";
 import { userFileBytesMax, userOf } from "./user-lookup.ts";
@@ -39,6 +39,7 @@ import { userFileBytesMax, userOf } from "./user-lookup.ts";
 export interface SpecBuilderOptions {
   readonly node: NodeFacts;
   readonly volumes: Volumes;
+  readonly networks: Pick<ContainerNetworks, "fileOf">;
   readonly programs: Pick<RuntimePrograms, "stateOf">;
   /** Absolute in the cgroup tree, without slash at the end. */
   readonly cgroupParent: string;
@@ -95,7 +96,7 @@ export class SpecBuilder {
     const { node } = this.#o;
     const { config } = facts;
     const joined = start === "strict" ? undefined : start;
-    const shared = this.#shared(config, start !== undefined, joined);
+    const shared = this.#shared(facts, start, joined);
     const files = this.#files(facts, joined);
     const mounts = [...(await this.#mounts(facts)), ...this.#secrets(facts), ...files];
     const capabilities = this.#capabilities(config);
@@ -179,10 +180,13 @@ export class SpecBuilder {
   }
 
   #shared(
-    config: ContainerConfig,
-    strict: boolean,
+    { id, config }: Facts,
+    start: JoinedNetworks | "strict" | undefined,
     joined: JoinedNetworks | undefined,
   ): SpecInput["shared"] {
+    const strict = start !== undefined;
+    // Most often the spec a container is made with is the one it starts with, and is not written twice.
+    const own = strict ? joined?.path : this.#o.networks.fileOf(id);
     const place = (kind: string, mode: string, file: string): string | undefined => {
       if (mode === "host") return "host";
       const reference = /^container:(.+)$/.exec(mode)?.[1];
@@ -197,7 +201,7 @@ export class SpecBuilder {
       return `/proc/${other.state.pid}/ns/${file}`;
     };
     return {
-      network: joined?.path ?? place("network", networkOf(config), "net"),
+      network: networkOf(config) === "own" ? own : place("network", networkOf(config), "net"),
       pid: place("PID namespace", config.pidMode, "pid"),
       ipc: place("IPC namespace", config.ipcMode, "ipc"),
       uts: config.utsMode === "host" ? "host" : undefined,

@@ -34,7 +34,7 @@ import type { Kept, KeptContainer, LocalStore } from "./store.ts";
 
 /** What the networks are made with. */
 export interface LocalNetworksOptions {
-  readonly store: Pick<LocalStore, "load" | "save">;
+  readonly store: Pick<LocalStore, "load" | "save" | "keepPlaces">;
   /** Id of the installation: those of its own networks derive from it. */
   readonly engineId: string;
   /** Where subnets are taken from; Docker's when empty. */
@@ -78,6 +78,8 @@ export class LocalNetworks implements Networks {
   readonly #networks = new Map<string, LocalNetwork>();
   readonly #containers = new Map<string, KeptContainer>();
   readonly #bridge: readonly ChosenSubnet[];
+  /** The networks have been written down, with the subnets of `bridge`. */
+  #isKept: boolean;
   readonly #events = new EventHub<NetworkEvent>();
   #plumbing: Plumbing | undefined;
   #last: Promise<unknown> = Promise.resolve();
@@ -86,6 +88,7 @@ export class LocalNetworks implements Networks {
   constructor(options: LocalNetworksOptions) {
     this.#o = options;
     const kept = options.store.load(options.log);
+    this.#isKept = kept !== undefined;
     this.#bridge = kept?.bridge ?? this.#chooseBridge();
     for (const network of predefinedNetworks(options.engineId, this.#bridge, options.clock.now()))
       this.#networks.set(network.id, network);
@@ -258,13 +261,13 @@ export class LocalNetworks implements Networks {
     return this.#inTurn(async () => {
       const before = this.#containers.get(container.id);
       const joins = this.joinsOf(container);
-      this.#makeForSwarm(joins);
+      const isMore = this.#makeForSwarm(joins);
       const places = this.#placesFor(joins, before?.places ?? []);
       const had = before?.ports ?? [];
       const ports = had.length > 0 ? had : await this.#portsFor(container);
       if (places.length > 0 || ports.length > 0) {
         this.#containers.set(container.id, { ...before, places, ports });
-        await this.#save();
+        await this.#keep(isMore);
       }
       this.#told(container.id, before?.places ?? [], places);
       return { sandbox: "", places, ports };
@@ -283,7 +286,7 @@ export class LocalNetworks implements Networks {
         this.#told(containerId, before.places, []);
       }
       const isLess = this.#removeUnusedOfSwarm();
-      if (!hasNone || isLess) await this.#save();
+      if (!hasNone || isLess) await this.#keep(isLess);
     });
   }
 
@@ -328,8 +331,9 @@ export class LocalNetworks implements Networks {
     return { ...config, id, createdAtMs: this.#o.clock.now(), subnets, predefined: false };
   }
 
-  /** Makes the networks of the swarm that are the nodes' to make, for the first container in them. */
-  #makeForSwarm(joins: readonly NetworkJoin[]): void {
+  /** Makes the networks of the swarm that are the nodes' to make, for the first container in them. @returns Whether it did. */
+  #makeForSwarm(joins: readonly NetworkJoin[]): boolean {
+    let isMore = false;
     for (const { network: id, made } of joins) {
       if (made === undefined || this.#networks.has(id)) continue;
       const config = configured(configOf(made), this.list());
@@ -338,7 +342,9 @@ export class LocalNetworks implements Networks {
       const network = { ...this.#made(id, config), ofSwarm: true };
       this.#networks.set(id, network);
       this.tell("create", network, {});
+      isMore = true;
     }
+    return isMore;
   }
 
   /** They go with the last container. @returns Whether some did. */
@@ -453,14 +459,21 @@ export class LocalNetworks implements Networks {
     if (network !== undefined) this.tell(action, network, { container });
   }
 
-  #save(): Promise<void> {
+  /** @param isLasting Networks, or what containers were connected to, are others; else places alone are. */
+  async #keep(isLasting: boolean): Promise<void> {
+    if (isLasting || !this.#isKept) await this.#save();
+    else this.#o.store.keepPlaces(Object.fromEntries(this.#containers));
+  }
+
+  async #save(): Promise<void> {
     const kept: Kept = {
       format: 1,
       bridge: this.#bridge,
       networks: this.list().filter(({ predefined }) => !predefined),
       containers: Object.fromEntries(this.#containers),
     };
-    return this.#o.store.save(kept);
+    await this.#o.store.save(kept);
+    this.#isKept = true;
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

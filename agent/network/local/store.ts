@@ -1,10 +1,10 @@
 /**
- * What a node's own networks keep over restarts of its daemon: one JSON file, replaced as a whole.
+ * What a node's own networks keep over restarts of its daemon: two JSON files, each replaced as a whole.
  *
- * Networks are the user's and are on the disk before they are told; places of containers are worth nothing after a boot,
- * so that they are not waited for.
+ * Networks are the user's, and what containers were connected to: on the disk before it is told. Places of containers are worth
+ * nothing after a boot: they are in a file of their own that is handed to the kernel alone, so that no start waits for the disk.
  */
-import { constants, mkdirSync, readFileSync } from "node:fs";
+import { constants, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { LocalNetwork, NetworkPlace } from "../../../src/common/container/networks.ts";
@@ -31,7 +31,10 @@ export interface Kept {
   readonly containers: Readonly<Record<string, KeptContainer>>;
 }
 
-/** The file. Writes one after the other; of several that wait the last is written. */
+/** Where each container is. */
+type Places = Readonly<Record<string, Pick<KeptContainer, "places" | "ports">>>;
+
+/** The files. Writes one after the other; of several that wait the last is written. */
 export class LocalStore {
   readonly #path: string;
   #next: Kept | undefined;
@@ -46,7 +49,7 @@ export class LocalStore {
     mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
     try {
       const kept = JSON.parse(readFileSync(this.#path, "utf8")) as Kept;
-      if (kept.format === 1) return kept;
+      if (kept.format === 1) return this.#withPlaces(kept);
       log.error("the networks of this node are of another version and not read", {
         path: this.#path,
       });
@@ -61,8 +64,45 @@ export class LocalStore {
     return undefined;
   }
 
+  /** The places as they were last; those that the file of networks has when there is no other. */
+  #withPlaces(kept: Kept): Kept {
+    let places: Places;
+    try {
+      places = JSON.parse(readFileSync(this.#placesPath, "utf8")) as Places;
+    } catch {
+      // Never written, or cut off by a crash of the machine: nothing runs after that.
+      return kept;
+    }
+    const joined = Object.entries(kept.containers).filter(([, { joins }]) => joins !== undefined);
+    const containers: Record<string, KeptContainer> = {};
+    for (const [id, { joins }] of joined) {
+      containers[id] = { places: [], ports: [], ...(joins !== undefined && { joins }) };
+    }
+    for (const [id, { places: at, ports }] of Object.entries(places)) {
+      containers[id] = { ...containers[id], places: at, ports };
+    }
+    return { ...kept, containers };
+  }
+
+  get #placesPath(): string {
+    return `${this.#path}.places`;
+  }
+
+  /** Keeps where containers are over the end of the daemon, not over that of the machine. */
+  keepPlaces(containers: Kept["containers"]): void {
+    const places = Object.entries(containers).map(([id, { places: at, ports }]) => [
+      id,
+      { places: at, ports },
+    ]);
+    writeFileSync(`${this.#placesPath}.new`, JSON.stringify(Object.fromEntries(places)), {
+      mode: 0o600,
+    });
+    renameSync(`${this.#placesPath}.new`, this.#placesPath);
+  }
+
   /** Resolves when it, or what came after it, is on the disk. */
   save(kept: Kept): Promise<void> {
+    this.keepPlaces(kept.containers);
     this.#next = kept;
     const turn = this.#writing.then(() => this.#write());
     this.#writing = turn.catch(() => {});

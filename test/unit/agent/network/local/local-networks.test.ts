@@ -71,6 +71,22 @@ describe("agent/network/local/local-networks", () => {
     return { ...made, state: { ...made.state, pid } };
   }
 
+  it("waits for the disk for networks, not for places of containers in them", async () => {
+    await networks.give(await container({}));
+    // The subnets of `bridge` were chosen, and stay.
+    equal(host.saves, 1);
+    const second = await container({});
+    const { places } = await networks.give(second);
+    equal(host.saves, 1);
+    deepEqual(networksOn(host).placesOf(second.id)?.places, places);
+    await networks.release(second.id);
+    equal(host.saves, 1);
+    equal(networksOn(host).placesOf(second.id), undefined);
+    await networks.create(config("own"));
+    equal(host.saves, 2);
+    deepEqual(networksOn(host).find("bridge").subnets, networks.find("bridge").subnets);
+  });
+
   it("has the networks every node has, and lets nobody remove them", async () => {
     deepEqual(
       networks.list().map(({ name, driver }) => [name, driver]),
