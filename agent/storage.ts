@@ -104,6 +104,10 @@ function notOpened(folder: string, cause: unknown): ClusterError {
 
 class LevelStorage implements Storage {
   readonly #database: Database;
+  /** To be written together, and the write that will: each write costs what a hundred more statuses in it do. */
+  readonly #statuses = new Map<string, TaskStatus>();
+  #next: Promise<void> | undefined;
+  #last: Promise<void> = Promise.resolve();
 
   constructor(database: Database) {
     this.#database = database;
@@ -128,6 +132,9 @@ class LevelStorage implements Storage {
   }
 
   async write(change: StorageChange): Promise<void> {
+    for (const id of change.removedTaskIds ?? []) this.#statuses.delete(id);
+    // A status on its way would come after its removal.
+    await this.#last;
     const batch = this.#database.batch();
     for (const task of change.tasks ?? []) {
       batch.put(taskPrefix + task.id, Task.encode(withoutCredentials(task)));
@@ -138,8 +145,25 @@ class LevelStorage implements Storage {
     await batch.write();
   }
 
-  async writeStatus(taskId: string, status: TaskStatus): Promise<void> {
-    await this.#database.put(statusPrefix + taskId, TaskStatus.encode(status));
+  writeStatus(taskId: string, status: TaskStatus): Promise<void> {
+    this.#statuses.set(taskId, status);
+    this.#next ??= this.#last.then(() => this.#writeStatuses());
+    return this.#next;
+  }
+
+  /** Those that came since the write before this one began. */
+  #writeStatuses(): Promise<void> {
+    this.#next = undefined;
+    const batch = this.#database.batch();
+    for (const [id, status] of this.#statuses) {
+      batch.put(statusPrefix + id, TaskStatus.encode(status));
+    }
+    this.#statuses.clear();
+    const writing = batch.write();
+    this.#last = writing.catch(() => {
+      // Whoever wrote hears of it.
+    });
+    return writing;
   }
 
   readonly network: NetworkMemory = {
@@ -160,8 +184,11 @@ class LevelStorage implements Storage {
     },
   };
 
-  close(): Promise<void> {
-    return this.#database.close();
+  async close(): Promise<void> {
+    await this.#next?.catch(() => {
+      // Whoever wrote hears of it.
+    });
+    await this.#database.close();
   }
 
   #under(prefix: string): AsyncIterable<[string, Uint8Array]> {

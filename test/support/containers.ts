@@ -57,6 +57,7 @@ export class TestContainers {
   readonly memory = memoryFolder(["/run", "/dev/shm"], this.instance) ?? "";
   /** Runtimes that may be used, the one for new containers first. */
   programs = ["runc"];
+  networks: ContainerNetworks = noNetworks;
   #stop = new AbortController();
   #running: Promise<void> | undefined;
   #containers: ContainerdContainers | undefined;
@@ -92,7 +93,7 @@ export class TestContainers {
       ready: () => supervisor.ready(),
       images: imagesOf(this.images),
       ...(this.#whole ? this.#realParts() : standIns(this.containerd.dir)),
-      networks: noNetworks,
+      networks: this.networks,
       node: this.node,
       programs: runtimePrograms(
         () => this.programs.map((name) => ({ name, path: name, version: "" })),
@@ -205,7 +206,7 @@ function noFiles(): ContainerFiles {
 }
 
 /** Containers have a loopback device alone. */
-const noNetworks: ContainerNetworks = {
+export const noNetworks: ContainerNetworks = {
   check: () => undefined,
   fileOf: () => undefined,
   join: async () => ({ path: undefined, hosts: [], nameserver: undefined }),

@@ -76,6 +76,9 @@ export interface ContainersOptions {
 /** Form of `Any` for a live update; its bytes are JSON. */
 const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
 
+/** Containers that get their networks at once. */
+const joinsMax = 32;
+
 /** The containers of one node. */
 export class ContainerdContainers implements Containers {
   readonly #o: ContainersOptions;
@@ -118,6 +121,8 @@ export class ContainerdContainers implements Containers {
       ...shared,
       // More at once only make each slower: starting is bound by processors.
       gate: new Gate(2 * availableParallelism()),
+      // The data path gives places to all that wait in one pass; a pass should not take long.
+      joining: new Gate(joinsMax),
       emit: (entry, action, attributes) => this.#emit(entry, action, attributes ?? {}),
       removeEnded: (entry) => this.#remove(entry, { force: true, volumes: true }),
       stopping: this.#stopping.signal,

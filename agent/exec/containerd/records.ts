@@ -31,7 +31,7 @@ const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const shimName = "io.containerd.runc.v2";
 
 /** How long the write of a start may wait, milliseconds. */
-const laterMs = 1_000;
+const laterMs = 5_000;
 
 /** What all records have in common. */
 export interface RecordsOptions {

@@ -42,6 +42,8 @@ export interface RunnerOptions {
   readonly node: NodeFacts;
   /** Bounds how many start at once. */
   readonly gate: Gate;
+  /** Bounds how many get their networks at once, ahead of that. */
+  readonly joining: Gate;
   readonly emit: (
     entry: Entry,
     action: string,
@@ -87,11 +89,12 @@ export class Runner {
   }
 
   async #launch(entry: Entry, signal: AbortSignal, restartCount: number): Promise<void> {
-    const { gate, log } = this.#o;
+    const { gate, joining, log } = this.#o;
     entry.runs++;
     entry.oom = false;
     try {
-      await gate.run(signal, () => this.#launchNow(entry, restartCount, signal));
+      const joined = await joining.run(signal, () => this.#join(entry, signal));
+      await gate.run(signal, () => this.#launchNow(entry, restartCount, joined));
     } catch (thrown) {
       await this.#o.streams.stopped(entry.id);
       await this.#leave(entry);
@@ -112,11 +115,14 @@ export class Runner {
     }
   }
 
-  async #launchNow(entry: Entry, restartCount: number, signal: AbortSignal): Promise<void> {
+  async #launchNow(
+    entry: Entry,
+    restartCount: number,
+    joined: JoinedNetworks | undefined,
+  ): Promise<void> {
     const { streams, records, specs, emit } = this.#o;
     const rootfs = await this.rootfs(entry);
     const user = specs.userIn(rootfs, entry.facts.user, entry.facts.config.groups);
-    const joined = await this.#join(entry, signal);
     const specJson = await specs.build(entry.facts, user, joined ?? "strict");
     if (specJson !== entry.specJson) await records.saveSpec(entry, specJson);
     const stdio = await streams.prepare(entry.container);

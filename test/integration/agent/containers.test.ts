@@ -3,6 +3,7 @@
  */
 import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { Mount } from "../../../src/common/api/generated/api.ts";
 import { snapshotterName } from "../../../src/common/containerd/client.ts";
@@ -14,7 +15,7 @@ import {
 } from "../../../src/common/containerd/generated/protocol.ts";
 import { hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { makeImage } from "../../support/busybox-image.ts";
-import { patient, TestContainers } from "../../support/containers.ts";
+import { noNetworks, patient, TestContainers } from "../../support/containers.ts";
 import { until } from "../../support/wait.ts";
 
 const megabyte = 1024 * 1024;
@@ -23,6 +24,8 @@ for (const program of ["crun", "runc"]) {
   describe(`agent/exec/containerd/containers by ${program}`, () => {
     const test = new TestContainers();
     test.programs = [program];
+    const networks = { ...noNetworks };
+    test.networks = networks;
     const within = async (command: string, config: Parameters<typeof test.runToEnd>[0] = {}) =>
       (await test.runToEnd({ command: ["sh", "-c", command], ...config })).output.trim();
 
@@ -81,6 +84,27 @@ for (const program of ["crun", "runc"]) {
       const other = await starts({ capabilityAdd: ["SYS_ADMIN"] });
       if (program === "crun") notEqual(other.filter, first.filter);
       match(await within("unshare -m true 2>&1"), /Operation not permitted/);
+    });
+
+    it("lets many have their networks at once, though few start at once", async () => {
+      const count = 2 * availableParallelism() + 2;
+      let [waiting, begin] = [0, () => {}];
+      const all = new Promise<void>((resolve) => {
+        begin = resolve;
+      });
+      networks.join = async (container, signal) => {
+        if (++waiting === count) begin();
+        await all;
+        return noNetworks.join(container, signal);
+      };
+      const create = () =>
+        test.it.create(test.config({ command: ["sleep", "100"], networks: [] }), patient);
+      const ids = (await Promise.all(Array.from({ length: count }, create))).map(({ id }) => id);
+      await Promise.all(ids.map((id) => test.it.start(id, patient)));
+      deepEqual(new Set(ids.map((id) => test.it.find(id).state.phase)), new Set(["running"]));
+      const remove = (id: string) => test.it.remove(id, { force: true, volumes: true });
+      await Promise.all(ids.map(remove));
+      networks.join = noNetworks.join;
     });
 
     it("runs as the user the image knows by name, with that user's groups and home", async () => {

@@ -44,6 +44,31 @@ describe("agent/storage", () => {
     deepEqual(await storage.load(), { tasks: [{ task: a, status }], seenIndex: 9, node });
   });
 
+  it("keeps the last of many statuses, and none of a task that is removed meanwhile", async () => {
+    await storage.write({ tasks: [Task.create({ id: "a" }), Task.create({ id: "b" })] });
+    const writes: Promise<void>[] = [];
+    for (const state of ["accepted", "preparing", "ready", "starting", "running"] as const) {
+      for (const id of ["a", "b"])
+        writes.push(storage.writeStatus(id, TaskStatus.create({ state })));
+    }
+    const removal = storage.write({ removedTaskIds: ["b"] });
+    // As if it was assigned again.
+    const again = removal.then(() => storage.write({ tasks: [Task.create({ id: "b" })] }));
+    await Promise.all([...writes, again]);
+    const late = storage.writeStatus("a", TaskStatus.create({ state: "complete" }));
+    await storage.close();
+    await late;
+    storage = await open();
+    const statuses = (await storage.load()).tasks.map(({ task, status }) => [
+      task.id,
+      status?.state,
+    ]);
+    deepEqual(statuses, [
+      ["a", "complete"],
+      ["b", undefined],
+    ]);
+  });
+
   it("keeps no credentials of registries", async () => {
     const pull = PullOptions.create({ registryAuth: "tGhIsIsSeCrEt" });
     const container = ContainerSpec.create({ image: "x", pull });
