@@ -5,6 +5,11 @@ import type { Network, ServiceSpec } from "../../src/common/api/generated/api.ts
 import { contains, formatAddress, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import { drainMsMax, drainMsOf } from "../../src/common/spec/drain-time.ts";
 import { fixedAddressesIn } from "../../src/common/spec/fixed-addresses.ts";
+import {
+  isCalled,
+  secretVariablePrefixes,
+  secretVariablesIn,
+} from "../../src/common/spec/secret-variables.ts";
 import { invalid } from "./names.ts";
 
 const addressPrefix = "skep.address.";
@@ -43,8 +48,10 @@ const isNumeric = /^[0-9.]+$/;
 export function checkDataPathLabels(spec: ServiceSpec): void {
   for (const [label, value] of Object.entries(spec.annotations?.labels ?? {})) {
     if (label.startsWith(addressPrefix)) checkAddressLabel(label, value);
-    else checkLabel(label, value, { of: "a service", forms, more: [`${addressPrefix}<slot>`] });
+    else if (!secretVariablePrefixes.some((prefix) => label.startsWith(prefix)))
+      checkLabel(label, value, { of: "a service", forms, more: patterns });
   }
+  checkSecretVariables(spec);
   for (const label of Object.keys(spec.task?.container?.labels ?? {})) {
     if (forms[label] === undefined && !label.startsWith(addressPrefix)) continue;
     throw invalid(
@@ -52,6 +59,31 @@ export function checkDataPathLabels(spec: ServiceSpec): void {
     );
   }
   checkDistinct(spec);
+}
+
+/** Labels with a name of the user's in them. */
+const patterns = [
+  `${addressPrefix}<slot>`,
+  ...secretVariablePrefixes.map((prefix) => `${prefix}<VARIABLE>`),
+];
+
+/** What is to be a variable has to be a secret or config of the service. */
+function checkSecretVariables(spec: ServiceSpec): void {
+  const { secrets = [], configs = [] } = spec.task?.container ?? {};
+  for (const { label, kind, variable, name } of secretVariablesIn(spec.annotations?.labels ?? {})) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(variable))
+      throw invalid(
+        `label ${label}: ${JSON.stringify(variable)} is no name of an environment variable`,
+      );
+    const isThere =
+      kind === "secret"
+        ? secrets.some((one) => isCalled(one, one.secretName, name))
+        : configs.some((one) => !one.runtime && isCalled(one, one.configName, name));
+    if (!isThere)
+      throw invalid(
+        `label ${label}: the service has no ${kind} ${JSON.stringify(name)}; give it with --${kind} ${name}`,
+      );
+  }
 }
 
 const nodeForms: Readonly<Record<string, Form>> = {

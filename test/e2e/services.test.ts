@@ -358,11 +358,29 @@ describe("services", function () {
     await lab.docker("m1", ["secret", "create", "key", "-"], "hidden honey");
     await lab.docker("m1", ["config", "create", "page", "-"], "some page");
     const reads = ["--secret", "key", "--config", "source=page,target=/etc/page"];
-    await create("web", 1, ...reads, "--constraint", "node.hostname==w1");
+    const label = ["--label", "skep.env.secret.KEY=key"];
+    await create("web", 1, ...reads, ...label, "--constraint", "node.hostname==w1");
     const [task] = await running("web", 1);
-    const command = "cat /run/secrets/key /etc/page";
-    const text = await lab.docker("w1", ["exec", `web.1.${task?.id}`, "sh", "-c", command]);
-    equal(text, "hidden honeysome page");
+    const name = `web.1.${task?.id}`;
+    const command = "cat /run/secrets/key /etc/page; tr '\\0' '\\n' </proc/1/environ | grep KEY";
+    const text = await lab.docker("w1", ["exec", name, "sh", "-c", command]);
+    equal(text, "hidden honeysome pageKEY=hidden honey");
+    equal(await lab.docker("w1", ["exec", name, "sh", "-c", "echo $KEY"]), "hidden honey");
+    ok(!(await lab.docker("w1", ["inspect", name])).includes("hidden honey"));
+    /** Files of a host that have the secret in them: in memory, and on its disk. */
+    const found = async (host: string) => {
+      const disk = await lab.info(host, ".DockerRootDir");
+      const words = ["grep", "-rlFs", "hidden honey", "/run", "/dev/shm", disk];
+      return (await lab.playground.exec(host, words)).stdout.trim();
+    };
+    for (const host of ["m1", "w2"]) equal(await found(host), "");
+    match(await found("w1"), /^(?:\/run\/skep\/skep-[^\n]+\n?)+$/);
+    await lab.docker("m1", ["service", "scale", "--detach", "web=0"]);
+    await until(async () => (await rows("web")).every(({ state }) => state === "Shutdown"), {
+      withinMs: 30_000,
+      what: "the task has ended",
+    });
+    equal(await found("w1"), "");
     await lab.docker("m1", ["service", "rm", "web"]);
     await lab.docker("m1", ["secret", "rm", "key"]);
     await lab.docker("m1", ["config", "rm", "page"]);

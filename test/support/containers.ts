@@ -98,6 +98,7 @@ export class TestContainers {
       programs: runtimePrograms(
         () => this.programs.map((name) => ({ name, path: name, version: "" })),
         join(this.containerd.dir, "runtime"),
+        join(this.containerd.dir, "scripts"),
       ),
       folder,
       secretsFolder: this.memory,

@@ -3,15 +3,16 @@
  *
  * Names, labels, placeholders and defaults as Docker's swarm has them (docker-facts 1.10).
  */
-import type {
-  Config,
-  ConfigReference,
-  ContainerSpec,
-  FileTarget,
-  Mount,
-  Secret,
-  SecretReference,
-  Task,
+import {
+  type Config,
+  type ConfigReference,
+  type ContainerSpec,
+  type FileTarget,
+  type Mount,
+  type Secret,
+  type SecretReference,
+  type Task,
+  Ulimit,
 } from "../../../src/common/api/generated/api.ts";
 import type {
   ContainerConfig,
@@ -21,9 +22,11 @@ import type {
 } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { payloadKey } from "../../../src/common/spec/payload-revision.ts";
+import { isCalled, secretVariablesIn } from "../../../src/common/spec/secret-variables.ts";
 import type { TaskDependencies } from "../executor.ts";
 import { devicesOf, isPrivileged } from "./node-access.ts";
 import { expand, type PlaceholderFunction, type PlaceholderValues } from "./placeholders.ts";
+import { variableFrom } from "./secret-env.ts";
 
 /** The node as placeholders see it. */
 export interface TaskNode {
@@ -88,12 +91,13 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     capabilityAdd: spec.capabilityAdd,
     capabilityDrop: spec.capabilityDrop,
     privileges: spec.privileges,
-    ulimits: spec.ulimits,
+    ulimits: spec.secrets.length > 0 ? withoutCoreDumps(spec.ulimits) : spec.ulimits,
     sysctls: spec.sysctls,
     oomScoreAdj: spec.oomScoreAdj,
     resources: task.spec?.resources,
     mounts: spec.mounts.map((mount) => filledMount(mount, fill)),
     files: filesOf(spec, { values, env, dependencies: place.dependencies }),
+    ...secretEnvOf(task, { values, env, dependencies: place.dependencies }),
     dns: spec.dns?.nameservers ?? [],
     dnsSearch: spec.dns?.search ?? [],
     dnsOptions: spec.dns?.options ?? [],
@@ -189,6 +193,12 @@ function placeholderValues(task: Task, node: TaskNode): PlaceholderValues {
   };
 }
 
+/** What a program was given in confidence is in its memory: no copy of that goes to a disk. */
+function withoutCoreDumps(ulimits: readonly Ulimit[]): Ulimit[] {
+  const others = ulimits.filter(({ name }) => !/^(?:rlimit_)?core$/i.test(name));
+  return [...others, Ulimit.create({ name: "core", soft: 0, hard: 0 })];
+}
+
 /** Values only: names are the user's own. */
 function filledEnv(line: string, fill: (text: string) => string): string {
   const at = line.indexOf("=");
@@ -253,6 +263,27 @@ function filesOf(spec: ContainerSpec, context: PayloadContext): ContainerFile[] 
     return [fileFrom(targetOf(reference, reference.configName), "", payload)];
   });
   return [...secrets, ...configs];
+}
+
+/** What the service's labels want to have as variables. */
+function secretEnvOf(task: Task, context: PayloadContext): Pick<ContainerConfig, "secretEnv"> {
+  const spec = task.spec?.container;
+  const wanted = secretVariablesIn(task.serviceAnnotations?.labels ?? {});
+  if (spec === undefined || wanted.length === 0) return {};
+  const secretEnv = wanted.map(({ kind, variable, name }) => {
+    const object =
+      kind === "secret"
+        ? spec.secrets
+            .filter((one) => isCalled(one, one.secretName, name))
+            .map((one) => secretOf(one, context))[0]
+        : spec.configs
+            .filter((one) => isCalled(one, one.configName, name))
+            .map((one) => configOf(one, context))[0];
+    if (object === undefined) throw absent(kind, name);
+    const data = payloadOf(object, spec, context);
+    return { name: variable, value: variableFrom(variable, data, `${kind} ${name}`) };
+  });
+  return { secretEnv };
 }
 
 /** @throws ClusterError not-found for one that was removed. */

@@ -101,11 +101,16 @@ export class ContainerdContainers implements Containers {
     const core = this.#core();
     this.#streams = options.streams(core);
     this.#files = options.files(core);
-    this.#records = new Records({ client, programs: options.programs, log });
     this.#specs = new SpecBuilder({
       ...options,
       folderOf: core.folderOf,
       find: (reference) => this.find(reference),
+    });
+    this.#records = new Records({
+      client,
+      optionsOf: (facts) =>
+        options.programs.optionsOf(facts.runtime, this.#specs.memoryForVariables(facts)),
+      log,
     });
     const shared = {
       ...options,
@@ -199,7 +204,11 @@ export class ContainerdContainers implements Containers {
       this.#runner.giveUpRestart(entry);
       return true;
     }
-    if (!entry.isRunning) return false;
+    if (!entry.isRunning) {
+      // A task that was never started ends with this.
+      this.#runner.forgetSecrets(entry);
+      return false;
+    }
     entry.setLife({ stopped: true });
     const seconds = o.timeoutS ?? entry.facts.config.stopTimeoutS ?? stopTimeoutDefaultS;
     const ended = await this.#signalAndWait(

@@ -126,7 +126,10 @@ export class ContainerController implements Controller {
   async shutdown(signal: AbortSignal): Promise<void> {
     await aborting(this.#tools.loaded, signal);
     const container = this.#find();
-    if (container === undefined || !isUp(container)) return;
+    if (container === undefined) return;
+    if (container.state.phase === "created")
+      return this.#whileAway(signal, () => this.#stop(container.id));
+    if (!isUp(container)) return;
     await this.#drain(container, signal);
     await this.#whileAway(signal, () => this.#stop(container.id));
   }

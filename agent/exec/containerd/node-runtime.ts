@@ -140,7 +140,11 @@ export class NodeRuntime implements Runtime {
         }),
       networks: this.#network,
       node: this.#node,
-      programs: runtimePrograms(() => this.#programs, this.#stateFolder),
+      programs: runtimePrograms(
+        () => this.#programs,
+        this.#stateFolder,
+        join(dataRoot, "runtimes"),
+      ),
       folder,
       secretsFolder: this.#secretsFolder,
       cgroupParent: options.cgroupParent,

@@ -73,8 +73,15 @@ export function decodeLife(any: Any | undefined): ContainerLife {
 
 /** The configuration without what is secret. */
 export function withoutContents(config: ContainerConfig): ContainerConfig {
-  if (config.files.every((file) => file.data.length === 0)) return config;
-  return { ...config, files: config.files.map((file) => ({ ...file, data: new Uint8Array() })) };
+  const { files, secretEnv = [] } = config;
+  const isEmpty =
+    files.every(({ data }) => data.length === 0) && secretEnv.every(({ value }) => value === "");
+  if (isEmpty) return config;
+  return {
+    ...config,
+    files: files.map((file) => ({ ...file, data: new Uint8Array() })),
+    ...(config.secretEnv && { secretEnv: secretEnv.map(({ name }) => ({ name, value: "" })) }),
+  };
 }
 
 /** Bytes are written in base 64 under this key. */

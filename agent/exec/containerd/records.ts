@@ -13,6 +13,7 @@ import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts"
 import type { Log } from "../../../src/common/log/log.ts";
 import { Entry } from "./entry.ts";
 import {
+  type ContainerFacts,
   decodeFacts,
   decodeLife,
   encodeFacts,
@@ -23,7 +24,6 @@ import {
   taskLabel,
   unfinishedLabel,
 } from "./record.ts";
-import type { RuntimePrograms } from "./runtime-programs.ts";
 
 /** Form of `Any` for a spec; its bytes are JSON. */
 const specType = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
@@ -36,7 +36,8 @@ const laterMs = 5_000;
 /** What all records have in common. */
 export interface RecordsOptions {
   readonly client: ContainerdClient;
-  readonly programs: RuntimePrograms;
+  /** Options of the shim with which a container's program is run. */
+  readonly optionsOf: (facts: ContainerFacts) => Any;
   readonly log: Log;
 }
 
@@ -67,7 +68,7 @@ export class Records {
         id: entry.id,
         labels,
         image: facts.config.image,
-        runtime: { name: shimName, options: this.#o.programs.optionsOf(facts.runtime) },
+        runtime: { name: shimName, options: this.#o.optionsOf(facts) },
         spec: specAny(entry.specJson),
         snapshotter: snapshotterName,
         snapshotKey: snapshotKey(entry.id),

@@ -2,7 +2,7 @@
  * The life of containers: start, end, restart, pause, signals. Ends are told by containerd's events and by `reconciler.ts`;
  * both come through `exited`, which takes each end once.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
@@ -184,14 +184,15 @@ export class Runner {
       terminal: boolean;
     },
   ): Promise<number> {
-    const { client, ready, programs } = this.#o;
+    const { client, ready, programs, specs } = this.#o;
     for (let attempt = 0; ; attempt++) {
       try {
         const { pid } = await client.call(TasksService.create, {
           containerId: entry.id,
           ...how,
-          options: programs.optionsOf(entry.facts.runtime),
+          options: programs.optionsOf(entry.facts.runtime, specs.memoryForVariables(entry.facts)),
         });
+        keepMemoryToItself(entry, pid);
         await client.call(TasksService.start, { containerId: entry.id });
         return pid;
       } catch (error) {
@@ -317,8 +318,17 @@ export class Runner {
     if (!entry.removing) records.saveLife(entry);
     emit(entry, "die", { exitCode: String(exit.exitCode) });
     entry.tellExit();
-    if (pauseMs !== undefined) this.#restartLater(entry, pauseMs);
-    else this.#removeIfWanted(entry);
+    if (pauseMs !== undefined) {
+      this.#restartLater(entry, pauseMs);
+      return;
+    }
+    this.forgetSecrets(entry);
+    this.#removeIfWanted(entry);
+  }
+
+  /** A task's container is never started again: what it read goes from memory with its end, though it is kept itself. */
+  forgetSecrets({ id, facts }: Entry): void {
+    if (facts.config.task !== undefined) this.#o.specs.removeSecrets(id);
   }
 
   /** Removes a container that is to go with its end, once the change that is under way is done. */
@@ -490,6 +500,20 @@ export class Runner {
 function ignoreGone(error: unknown): undefined {
   if (saysGone(error)) return undefined;
   throw error;
+}
+
+/**
+ * A container without core dumps has none through a program that takes them in either: the kernel hands it the whole dump,
+ * whatever the limit is, so the dump is made empty. Kept over the start of the container's program, and by its children.
+ */
+function keepMemoryToItself({ facts }: Entry, pid: number): void {
+  const limit = facts.config.ulimits.find(({ name }) => /^(?:rlimit_)?core$/i.test(name));
+  if (limit?.hard !== 0) return;
+  try {
+    writeFileSync(`/proc/${pid}/coredump_filter`, "0");
+  } catch {
+    // This kernel makes no core dumps, or the process has just ended.
+  }
 }
 
 /** When a process started, milliseconds since the epoch, to a few of them; now when it cannot be told. */

@@ -5,8 +5,9 @@
  * before it is used.
  */
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { RuntimeProgram } from "../../../src/common/container/runtime.ts";
 import { skepNamespace } from "../../../src/common/containerd/client.ts";
@@ -15,12 +16,17 @@ import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import { withoutMount } from "./daemon-process.ts";
 import { findProgram } from "./node-facts.ts";
+import { secretEnvFiles, standInScript } from "./secret-env.ts";
 
 /** The programs of a node. */
 export interface RuntimePrograms {
   nameOfNew(): string;
-  /** Options of the shim; for a program that is gone those of the one for new containers. */
-  optionsOf(name: string): Any;
+  /**
+   * Options of the shim; for a program that is gone those of the one for new containers.
+   *
+   * @param memory The container's folder in memory, for one with secret variables: see `secret-env.ts`.
+   */
+  optionsOf(name: string, memory?: string): Any;
   /** Folder of each program's state. */
   readonly folders: readonly string[];
   /** Where a program that is used here keeps its state of each container; undefined for another one. */
@@ -31,22 +37,26 @@ export interface RuntimePrograms {
  * @param all Those that work, the one for new containers first.
  * @param folder For the programs' state, of this node alone: two nodes on one machine may have containers of the same id.
  *   Best in memory, as the state is worthless after a boot.
+ * @param scripts For what stands in for the programs; not in memory, where nothing may be executed on some machines.
  */
 export function runtimePrograms(
   all: () => readonly RuntimeProgram[],
   folder: string,
+  scripts: string,
 ): RuntimePrograms {
   const nameOfNew = () => all()[0]?.name ?? "runc";
   const folderOf = (name: string) => join(folder, name);
   return {
     nameOfNew,
-    optionsOf: (name) => {
+    optionsOf: (name, memory) => {
       const program = all().some((candidate) => candidate.name === name) ? name : nameOfNew();
+      const how =
+        memory === undefined
+          ? { binaryName: program, root: folderOf(program) }
+          : { binaryName: standInFor(program, scripts), root: join(memory, secretEnvFiles.state) };
       return {
         typeUrl: "containerd.runc.v1.Options",
-        value: RuncOptions.encode(
-          RuncOptions.create({ binaryName: program, root: folderOf(program) }),
-        ),
+        value: RuncOptions.encode(RuncOptions.create(how)),
       };
     },
     folders: names.map(folderOf),
@@ -56,6 +66,19 @@ export function runtimePrograms(
       return isHere ? join(folderOf(name), skepNamespace) : undefined;
     },
   };
+}
+
+/** Path of what stands in for a program; written anew where it is another one, as Node or the project may have moved. */
+function standInFor(program: string, folder: string): string {
+  const path = join(folder, `${program}-with-secrets`);
+  const main = fileURLToPath(new URL("./secret-env-main.js", import.meta.url));
+  const text = standInScript(program, [process.execPath, main]);
+  if (existsSync(path) && readFileSync(path, "utf8") === text) return path;
+  mkdirSync(folder, { recursive: true, mode: 0o711 });
+  // A script that is being run must not change under its shell.
+  writeFileSync(`${path}.new`, text, { mode: 0o700 });
+  renameSync(`${path}.new`, path);
+  return path;
 }
 
 /** Names of the programs, the quickest first. */

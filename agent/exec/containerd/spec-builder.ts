@@ -33,6 +33,7 @@ import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerNetworks, JoinedNetworks, ProcessUser } from "./seams.ts";
 import { type OciSeccomp, seccompOf } from "./seccomp.ts";
 import { SeccompFilters } from "./seccomp-filters.ts";
+import { secretEnvFiles } from "./secret-env.ts";
 import { userFileBytesMax, userOf } from "./user-lookup.ts";
 
 /** What a builder is made with. */
@@ -153,11 +154,22 @@ export class SpecBuilder {
     return resourcesOf(config, this.#o.node.cgroups).warnings;
   }
 
+  /** Where the secret variables of a container are; undefined for one without. */
+  memoryForVariables({ id, config }: Pick<Facts, "id" | "config">): string | undefined {
+    return (config.secretEnv ?? []).length > 0 ? this.#memoryOf(id) : undefined;
+  }
+
   /** Writes the contents of secrets and configs into memory. @throws ClusterError unavailable without such a place. */
   writeSecrets(id: string, config: ContainerConfig): void {
-    if (config.files.length === 0) return;
+    const variables = config.secretEnv ?? [];
+    if (config.files.length === 0 && variables.length === 0) return;
     const folder = this.#memoryOf(id);
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (variables.length > 0) {
+      const values = Object.fromEntries(variables.map(({ name, value }) => [name, value]));
+      const path = join(folder, secretEnvFiles.variables);
+      writeFileSync(path, JSON.stringify(values), { mode: 0o600, flag: "wx" });
+    }
     for (const [position, file] of config.files.entries()) {
       const path = join(folder, String(position));
       writeFileSync(path, file.data, { mode: file.mode & 0o7777, flag: "wx" });
@@ -262,7 +274,12 @@ export class SpecBuilder {
   /** Whether its secrets and configs are there: they are in memory, and gone after a crash of the node. */
   hasSecrets({ id, config }: Facts): boolean {
     const folder = this.secretsOf(id) ?? "";
-    return config.files.every((_, position) => existsSync(join(folder, String(position))));
+    const hasVariables =
+      (config.secretEnv ?? []).length === 0 || existsSync(join(folder, secretEnvFiles.variables));
+    return (
+      hasVariables &&
+      config.files.every((_, position) => existsSync(join(folder, String(position))))
+    );
   }
 
   #secrets({ id, config }: Facts): OciMount[] {

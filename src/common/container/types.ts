@@ -52,6 +52,13 @@ export interface ContainerFile {
   readonly mode: number;
 }
 
+/** A variable of one container's environment that is in memory only: in no record, and shown nowhere. */
+export interface SecretVariable {
+  readonly name: string;
+  /** Emptied once it is in memory. */
+  readonly value: string;
+}
+
 /** The task a container belongs to. */
 export interface ContainerTask {
   readonly taskId: string;
@@ -142,6 +149,8 @@ export interface ContainerConfig {
   /** References to containers whose mounts this one takes over, with `:ro` or `:rw` at the end if given. */
   readonly volumesFrom: readonly string[];
   readonly files: readonly ContainerFile[];
+  /** Only tasks have such. */
+  readonly secretEnv?: readonly SecretVariable[];
   /** 64 MiB when 0. */
   readonly shmSizeBytes: number;
   /** `none`, `host`, `default`, `container:ID` or names of networks (the first is the main one). */

@@ -2,10 +2,11 @@
  * Containers over a real containerd: what runs inside, how it ends, and what is left.
  */
 import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { Mount } from "../../../src/common/api/generated/api.ts";
+import { Mount, Ulimit } from "../../../src/common/api/generated/api.ts";
 import { snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
   ContainersService,
@@ -185,6 +186,40 @@ for (const program of ["crun", "runc"]) {
       match(test.output(id), /^sting/);
       await test.it.remove(id, { force: false, volumes: false });
       ok(!existsSync(join(test.memory, id)));
+    });
+
+    it("has secret variables in the environment and in no record, until the task ends", async () => {
+      const secretEnv = [{ name: "STING", value: "it's bitter" }];
+      const task = { taskId: "t", taskName: "t", nodeId: "n", serviceId: "s", serviceName: "s" };
+      const ulimits = [Ulimit.create({ name: "core", soft: 0, hard: 0 })];
+      const command = [
+        "sh",
+        "-c",
+        "echo $A $(echo $STING | wc -c); cat /proc/1/coredump_filter; sleep 60",
+      ];
+      const { id } = await test.it.create(
+        test.config({
+          command,
+          env: ["A=b", "STING=x"],
+          secretEnv,
+          task,
+          ulimits,
+        }),
+        patient,
+      );
+      await test.it.start(id, patient);
+      await until(() => /0{8}/.test(test.output(id)), { withinMs: 20_000, what: "it has read" });
+      match(test.output(id), /^b 12$/m);
+      ok(!JSON.stringify(test.it.find(id)).includes("bitter"));
+      const { state } = test.it.find(id);
+      match(readFileSync(`/proc/${state.pid}/limits`, "utf8"), /Max core file size +0 +0 /);
+      // With containerd's database and the bundles in it.
+      const disk = test.containerd.dir;
+      equal(spawnSync("grep", ["-rlF", "bitter", disk], { encoding: "utf8" }).stdout, "");
+      ok(existsSync(join(test.memory, id)));
+      await test.it.stop(id, { signal: "KILL", timeoutS: 0 });
+      ok(!existsSync(join(test.memory, id)));
+      await test.it.remove(id, { force: false, volumes: false });
     });
 
     it("sets limits, and changes them while it runs", async () => {

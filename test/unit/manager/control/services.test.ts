@@ -257,6 +257,14 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
     /^label skep\.address\.front\.1: the service is not in network front$/,
   ],
   [
+    { rest: { Labels: { "skep.env.secret.KEY": "key" } } },
+    /^label skep\.env\.secret\.KEY: the service has no secret "key"; give it with --secret key$/,
+  ],
+  [
+    { rest: { Labels: { "skep.env.config.A-B": "page" } } },
+    /^label skep\.env\.config\.A-B: "A-B" is no name of an environment variable$/,
+  ],
+  [
     { rest: { Labels: { "skep.address.1": "10.0.1.9" } } },
     /^label skep\.address\.1: the service has 0 networks; name one with skep\.address\.<network>\.1$/,
   ],

@@ -24,6 +24,7 @@ import {
   SecretSpec,
   Task,
   TaskSpec,
+  Ulimit,
   VolumeOptions,
 } from "../../../../../src/common/api/generated/api.ts";
 import type { ContainerConfig } from "../../../../../src/common/container/types.ts";
@@ -55,6 +56,50 @@ function configOf(container: Partial<ContainerSpec>, fields: Partial<Task> = {})
 }
 
 describe("agent/exec/containerd/container-config", () => {
+  const variables = (labels: Record<string, string>, container: Partial<ContainerSpec>) => {
+    const serviceAnnotations = Annotations.create({ name: "web", labels });
+    return configOf(container, { serviceAnnotations });
+  };
+  const file = (name: string) => ({ name, uid: "0", gid: "0", mode: 0o444 });
+
+  it("has secrets and configs as variables where labels say so, by their own name or their file's", () => {
+    const config = variables(
+      { "skep.env.secret.KEY": "key", "skep.env.config.PAGE": "shop_page", other: "x" },
+      {
+        env: ["A=b"],
+        secrets: [
+          SecretReference.create({ secretId: "s1", secretName: "shop_key", file: file("key") }),
+        ],
+        configs: [
+          ConfigReference.create({
+            configId: "c1",
+            configName: "shop_page",
+            file: file("/page"),
+            revision: 2,
+          }),
+        ],
+      },
+    );
+    deepEqual(config.secretEnv, [
+      { name: "KEY", value: "secret s1" },
+      { name: "PAGE", value: "config c1.2" },
+    ]);
+    deepEqual(config.env, ["A=b"]);
+    equal(configOf({}).secretEnv, undefined);
+  });
+
+  it("has no core dumps where there are secrets, whatever the ulimits say", () => {
+    const secrets = [SecretReference.create({ secretId: "s1", secretName: "s1" })];
+    const ulimits = [
+      Ulimit.create({ name: "nofile", soft: 9, hard: 9 }),
+      Ulimit.create({ name: "core", soft: -1, hard: -1 }),
+    ];
+    const limitsOf = (container: Partial<ContainerSpec>) =>
+      configOf(container).ulimits.map(({ name, hard }) => `${name} ${hard}`);
+    deepEqual(limitsOf({ secrets, ulimits }), ["nofile 9", "core 0"]);
+    deepEqual(limitsOf({ ulimits }), ["nofile 9", "core -1"]);
+  });
+
   it("names a container after service, slot and task, global ones after their node", () => {
     equal(configOf({}).name, "web.3.task1");
     equal(configOf({}, { slot: 0 }).name, "web.node1.task1");
