@@ -164,7 +164,7 @@ async function follow(child: ChildProcess, what: string): Promise<boolean> {
   for await (const line of createInterface({ input: child.stdout })) {
     clearTimeout(silence);
     silence = setTimeout(end, silenceMsMax);
-    const said = /vm: (ok|FAILED|boot|kernel) (.*)$/.exec(line.trimEnd());
+    const said = /vm: (ok|FAILED|boot|kernel|told) (.*)$/.exec(line.trimEnd());
     if (said === null) {
       if (words.includes("--debug")) process.stdout.write(`  | ${line}\n`);
       continue;
