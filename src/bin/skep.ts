@@ -38,6 +38,18 @@ const commands: Readonly<Record<string, Command>> = {
       return runPlayground(argv);
     },
   },
+  stack: {
+    summary: "Deploy Compose files, and see what would change and what runs",
+    run: async (argv) => {
+      const { runStack } = await import("../cli/stack/command.ts");
+      return runStack(argv, {
+        environment: process.env,
+        folder: process.cwd(),
+        out: (text) => process.stdout.write(text),
+        fail: (text) => process.stderr.write(text),
+      });
+    },
+  },
   version: {
     summary: "Print the version",
     run: async () => {

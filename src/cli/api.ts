@@ -16,29 +16,61 @@ export interface ApiAnswer {
   readonly text: string;
 }
 
-/**
- * Asks for a path.
- *
- * @param host `unix://PATH` or `tcp://HOST:PORT`, the latter by TLS where `DOCKER_TLS_VERIFY` is set, as with docker.
- * @throws ClusterError `unavailable` when nobody answers there, `invalid-argument` for a host of another kind.
- */
+/** Asks for a path, as `ask` does. */
 export function get(
   host: string,
   path: string,
   environment: NodeJS.ProcessEnv,
 ): Promise<ApiAnswer> {
+  return ask({ host, environment }, { method: "GET", path });
+}
+
+/** The daemon that is asked. */
+export interface ApiHost {
+  readonly host: string;
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+/** One request. */
+export interface ApiRequest {
+  readonly method: "GET" | "POST" | "DELETE";
+  readonly path: string;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Called with the answer's pieces as they come, if it was a good one; its text is empty then. */
+  readonly onData?: (piece: Buffer) => void;
+}
+
+/**
+ * Sends a request.
+ *
+ * @param at.host `unix://PATH` or `tcp://HOST:PORT`, the latter by TLS where `DOCKER_TLS_VERIFY` is set, as with docker.
+ * @throws ClusterError `unavailable` when nobody answers there, `invalid-argument` for a host of another kind.
+ */
+export function ask({ host, environment }: ApiHost, request: ApiRequest): Promise<ApiAnswer> {
   return new Promise((resolve, reject) => {
     const isTls = host.startsWith("tcp://") && (environment["DOCKER_TLS_VERIFY"] ?? "") !== "";
-    const options = { ...addressOf(host), path, headers: { Host: "skep" } };
+    const { method, path, body } = request;
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const headers = {
+      Host: "skep",
+      ...(text !== undefined && {
+        "Content-Type": "application/json",
+        "Content-Length": String(Buffer.byteLength(text)),
+      }),
+      ...request.headers,
+    };
+    const options = { ...addressOf(host), method, path, headers };
     const outgoing = isTls
       ? httpsRequest({ ...options, ...certificates(environment) })
       : httpRequest(options);
     outgoing.once("error", (error) => {
-      const text = `cannot reach the daemon at ${host} (${error.message}): is "skep daemon" running?`;
-      reject(new ClusterError("unavailable", text, { cause: error }));
+      const message = `cannot reach the daemon at ${host} (${error.message}): is "skep daemon" running?`;
+      reject(new ClusterError("unavailable", message, { cause: error }));
     });
-    outgoing.once("response", (answer) => resolve(read(answer)));
-    outgoing.end();
+    outgoing.once("response", (answer) => resolve(read(answer, request.onData)));
+    outgoing.end(text);
   });
 }
 
@@ -58,8 +90,27 @@ function certificates(environment: NodeJS.ProcessEnv) {
   return { ca: file("ca.pem"), cert: file("cert.pem"), key: file("key.pem") };
 }
 
-async function read(answer: IncomingMessage): Promise<ApiAnswer> {
-  let text = "";
-  for await (const piece of answer.setEncoding("utf8")) text += String(piece);
-  return { status: answer.statusCode ?? 0, text };
+async function read(
+  answer: IncomingMessage,
+  onData: ((piece: Buffer) => void) | undefined,
+): Promise<ApiAnswer> {
+  const status = answer.statusCode ?? 0;
+  if (onData !== undefined && status === 200) {
+    for await (const piece of answer) onData(piece as Buffer);
+    return { status, text: "" };
+  }
+  const pieces: Buffer[] = [];
+  for await (const piece of answer) pieces.push(piece as Buffer);
+  return { status, text: Buffer.concat(pieces).toString() };
+}
+
+/** What a refusal says, without the JSON around it. */
+export function messageOf(text: string): string {
+  try {
+    const { message }: { message?: unknown } = JSON.parse(text);
+    if (typeof message === "string") return message;
+  } catch {
+    // Not of our daemon: shown as it is.
+  }
+  return text.trim();
 }

@@ -3,7 +3,7 @@
  */
 import { parseArgs } from "node:util";
 import { errorText } from "../common/errors/cluster-error.ts";
-import { defaultHost, get } from "./api.ts";
+import { defaultHost, get, messageOf } from "./api.ts";
 import { type Explanation, explanationText } from "./explain-text.ts";
 
 const usage = `Usage: skep explain [flags] service NAME
@@ -69,14 +69,4 @@ export async function runExplain(argv: readonly string[], io: ExplainIo): Promis
     fail(`skep explain: ${errorText(error)}\n`);
     return 2;
   }
-}
-
-function messageOf(text: string): string {
-  try {
-    const { message }: { message?: unknown } = JSON.parse(text);
-    if (typeof message === "string") return message;
-  } catch {
-    // Not of our daemon: shown as it is.
-  }
-  return text.trim();
 }

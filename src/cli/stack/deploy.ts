@@ -1,0 +1,211 @@
+/**
+ * `skep stack deploy`: brings the cluster to what the files say, in the order of the stock client: networks, secrets,
+ * configs, services, each after those it depends on.
+ */
+import { ClusterError } from "../../common/errors/cluster-error.ts";
+import type { Body } from "../../stack/translate/context.ts";
+import {
+  type StackObject,
+  type StackService,
+  type StackSpecs,
+  stackSpecs,
+} from "../../stack/translate/stack.ts";
+import { authHeaders, finalBody } from "./body.ts";
+import type { ApiObject, Json, StackClient } from "./client.ts";
+import { type StackRun, say } from "./io.ts";
+import { planOf } from "./plan.ts";
+import { untilService } from "./wait.ts";
+
+/** @throws ClusterError with the daemon's message, or the place in the file. */
+export async function deploy(run: StackRun, name: string | undefined): Promise<void> {
+  const { client, options } = run;
+  const project = run.project(name);
+  const specs = stackSpecs(project);
+  say(run, [...project.warnings, ...specs.warnings]);
+  if (options.plan !== undefined) await checkPlan(run, specs, options.plan);
+  const existing = await client.ofStack("services", specs.stack);
+  if (options.prune) await prune(run, specs, existing);
+  await makeNetworks(run, specs);
+  for (const kind of ["secrets", "configs"] as const)
+    for (const object of specs[kind]) await makePayload(run, kind, object);
+  const ids = await payloadIds(client, specs.services);
+  const byName = new Map(existing.map((service) => [service.name, service]));
+  for (const service of specs.services) {
+    await waitForDependencies(run, service, specs);
+    const before = byName.get(service.name);
+    await makeService(run, { ...service, body: withIds(service.body, ids) }, before);
+  }
+  if (!options.detach) await converge(run, specs);
+}
+
+async function checkPlan(run: StackRun, specs: StackSpecs, wanted: number): Promise<void> {
+  const { index } = await planOf(run, specs);
+  if (index !== wanted)
+    throw new ClusterError(
+      "failed-precondition",
+      `the cluster moved on since plan ${wanted}: it is at ${index} now; make a plan again`,
+    );
+}
+
+async function prune(
+  { client, io }: StackRun,
+  specs: StackSpecs,
+  existing: readonly ApiObject[],
+): Promise<void> {
+  const kept = new Set(specs.services.map(({ name }) => name));
+  for (const { id, name } of existing) {
+    if (kept.has(name)) continue;
+    io.out(`Removing service ${name}\n`);
+    await client.remove("services", id);
+  }
+}
+
+async function makeNetworks({ client, io }: StackRun, specs: StackSpecs): Promise<void> {
+  for (const name of specs.externalNetworks) {
+    if (["host", "none", "bridge"].includes(name)) continue;
+    const network = await client.find("networks", name);
+    if (network === undefined)
+      throw new ClusterError(
+        "not-found",
+        `network ${JSON.stringify(name)} is declared as external, but could not be found; create it with: docker network create -d overlay ${name}`,
+      );
+    if (network.raw["Scope"] !== "swarm")
+      throw new ClusterError(
+        "invalid-argument",
+        `network ${JSON.stringify(name)} is declared as external, but it is not in the right scope: "${String(network.raw["Scope"])}" instead of "swarm"`,
+      );
+  }
+  if (specs.networks.length === 0) return;
+  const present = await client.ofStack("networks", specs.stack);
+  const known = new Set(present.map(({ name }) => name));
+  for (const { name, body } of specs.networks) {
+    if (known.has(name)) continue;
+    io.out(`Creating network ${name}\n`);
+    await client.create("networks", { CheckDuplicate: true, ...body });
+  }
+}
+
+/** The managers tell what is new of data: a secret's cannot be compared here. */
+async function makePayload(
+  { client, io }: StackRun,
+  kind: "secrets" | "configs",
+  object: StackObject,
+): Promise<void> {
+  const { name, body } = object;
+  const before = await client.find(kind, name);
+  if (before === undefined) {
+    io.out(`Creating ${kind.slice(0, -1)} ${name}\n`);
+    await client.create(kind, body);
+    return;
+  }
+  try {
+    await client.update(kind, before, { body });
+  } catch (error) {
+    if (!(error instanceof ClusterError)) throw error;
+    throw new ClusterError(
+      error.code,
+      `failed to update ${kind.slice(0, -1)} ${name}: ${error.message}`,
+      { cause: error },
+    );
+  }
+}
+
+interface PayloadIds {
+  readonly secrets: ReadonlyMap<string, ApiObject>;
+  readonly configs: ReadonlyMap<string, ApiObject>;
+}
+
+const references = (body: Body, field: "Secrets" | "Configs"): readonly Json[] => {
+  const task = body["TaskTemplate"] as Json;
+  const container = task["ContainerSpec"] as Json;
+  return (container[field] ?? []) as readonly Json[];
+};
+
+async function payloadIds(
+  client: StackClient,
+  services: readonly StackService[],
+): Promise<PayloadIds> {
+  const names = (field: "Secrets" | "Configs", key: string) => [
+    ...new Set(
+      services.flatMap(({ body }) => references(body, field).map((one) => String(one[key]))),
+    ),
+  ];
+  return {
+    secrets: await client.byName("secrets", names("Secrets", "SecretName")),
+    configs: await client.byName("configs", names("Configs", "ConfigName")),
+  };
+}
+
+function withIds(body: Body, ids: PayloadIds): Body {
+  const task = body["TaskTemplate"] as Json;
+  const container = task["ContainerSpec"] as Json;
+  const filled = (field: "Secrets" | "Configs", kind: "secret" | "config") => {
+    const [id, name] = kind === "secret" ? ["SecretID", "SecretName"] : ["ConfigID", "ConfigName"];
+    return references(body, field).map((one) => {
+      const wanted = String(one[name ?? ""]);
+      const object = (kind === "secret" ? ids.secrets : ids.configs).get(wanted);
+      if (object === undefined) throw new ClusterError("not-found", `${kind} not found: ${wanted}`);
+      return { ...one, [id ?? ""]: object.id };
+    });
+  };
+  const Secrets = filled("Secrets", "secret");
+  const Configs = filled("Configs", "config");
+  const ContainerSpec = {
+    ...container,
+    ...(Secrets.length > 0 && { Secrets }),
+    ...(Configs.length > 0 && { Configs }),
+  };
+  return { ...body, TaskTemplate: { ...task, ContainerSpec } };
+}
+
+async function waitForDependencies(
+  run: StackRun,
+  service: StackService,
+  specs: StackSpecs,
+): Promise<void> {
+  for (const [key, { condition, required }] of Object.entries(service.dependsOn)) {
+    const name = specs.services.find((one) => one.key === key)?.name ?? key;
+    try {
+      await untilService(run.client, { name, condition, timeoutMs: run.options.timeoutMs });
+    } catch (error) {
+      if (!(error instanceof ClusterError)) throw error;
+      if (required)
+        throw new ClusterError(
+          error.code,
+          `service ${service.name} was not deployed, as it depends on ${name}: ${error.message}`,
+          { cause: error },
+        );
+      run.io.fail(
+        `warning: service ${service.name} is deployed without ${name}, which it does not require: ${error.message}\n`,
+      );
+    }
+  }
+}
+
+async function makeService(
+  run: StackRun,
+  service: StackService,
+  before: ApiObject | undefined,
+): Promise<void> {
+  const { client, io } = run;
+  const headers = authHeaders(run, service);
+  const body = await finalBody(run, service, before);
+  if (before === undefined) {
+    io.out(`Creating service ${service.name}\n`);
+    await client.create("services", body, headers);
+    return;
+  }
+  io.out(`Updating service ${service.name} (id: ${before.id})\n`);
+  await client.update("services", before, { body, headers });
+}
+
+async function converge(run: StackRun, specs: StackSpecs): Promise<void> {
+  for (const { name } of specs.services) {
+    await untilService(run.client, {
+      name,
+      condition: "converged",
+      timeoutMs: run.options.timeoutMs,
+    });
+    run.io.out(`service ${name} converged\n`);
+  }
+}

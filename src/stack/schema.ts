@@ -1,0 +1,352 @@
+/**
+ * Every key of the Compose Specification, and what it may be: the one table by which files are checked. Pure.
+ *
+ * What is in no table is refused by name; what has no effect in a cluster is `ignored`, with the reason that the user is told.
+ */
+
+import { mounts } from "./form-mounts.ts";
+import { ports } from "./form-ports.ts";
+import {
+  attachments,
+  command,
+  dependencies,
+  device,
+  deviceRequest,
+  envFiles,
+  environment,
+  extraHosts,
+  gpus,
+  grant,
+  healthTest,
+  pathText,
+  texts,
+  ulimit,
+} from "./forms.ts";
+import type { ComposeProject } from "./model.ts";
+import type { MapNode, Node } from "./node.ts";
+import {
+  anyText,
+  bytes,
+  bytesOrNoLimit,
+  decimal,
+  duration,
+  ignored,
+  ignoredUnless,
+  integer,
+  list,
+  listOrOne,
+  mapOf,
+  object,
+  type Reading,
+  type Shape,
+  type Table,
+  text,
+  textList,
+  textOf,
+  truth,
+  word,
+} from "./shape.ts";
+import { durationFrom } from "./units.ts";
+
+const update: Table = {
+  parallelism: integer(0),
+  delay: duration,
+  failure_action: word("continue", "rollback", "pause"),
+  monitor: duration,
+  max_failure_ratio: decimal,
+  order: word("stop-first", "start-first"),
+};
+
+const genericResource = object({
+  discrete_resource_spec: object({ kind: text, value: integer(1) }, ["kind", "value"]),
+});
+
+const deploy = object({
+  mode: word("replicated", "global", "replicated-job", "global-job"),
+  replicas: integer(0),
+  labels: texts,
+  endpoint_mode: word("vip", "dnsrr"),
+  update_config: object(update),
+  rollback_config: object({ ...update, failure_action: word("continue", "pause") }),
+  resources: object({
+    limits: object({ cpus: decimal, memory: bytes, pids: integer(-1) }),
+    reservations: object({
+      cpus: decimal,
+      memory: bytes,
+      generic_resources: list(genericResource),
+      devices: list(deviceRequest),
+    }),
+  }),
+  restart_policy: object({
+    condition: word("none", "on-failure", "any"),
+    delay: duration,
+    max_attempts: integer(0),
+    window: duration,
+  }),
+  placement: object({
+    constraints: list(text),
+    preferences: list(object({ spread: text }, ["spread"])),
+    max_replicas_per_node: integer(0),
+  }),
+});
+
+const healthcheck = object({
+  test: healthTest,
+  interval: duration,
+  timeout: duration,
+  retries: integer(0, 2 ** 32 - 1),
+  start_period: duration,
+  start_interval: duration,
+  disable: truth,
+});
+
+/** Keys that say what runs. */
+const programKeys: Table = {
+  image: text,
+  command,
+  entrypoint: command,
+  environment,
+  env_file: envFiles,
+  working_dir: text,
+  user: anyText,
+  group_add: textList(),
+  hostname: text,
+  domainname: text,
+  tty: truth,
+  stdin_open: truth,
+  stop_grace_period: duration,
+  stop_signal: text,
+  init: truth,
+  labels: texts,
+  label_file: listOrOne(pathText),
+  healthcheck,
+  logging: object({ driver: text, options: texts }),
+  restart: textOf(
+    /^(no|always|unless-stopped|on-failure(:\d+)?)$/,
+    "no, always, on-failure[:N] or unless-stopped",
+  ),
+  platform: text,
+  pull_policy: textOf(
+    /^(always|missing|if_not_present|never|build|daily|weekly|every_\w+)$/,
+    "always, missing, never, build, daily, weekly or every_DURATION",
+  ),
+};
+
+/** Keys of what a process may do and use. */
+const confines: Table = {
+  read_only: truth,
+  isolation: text,
+  privileged: truth,
+  cap_add: textList(text),
+  cap_drop: textList(text),
+  security_opt: textList(text),
+  sysctls: texts,
+  ulimits: mapOf(ulimit),
+  devices: list(device),
+  gpus,
+  shm_size: bytes,
+  ipc: text,
+  pid: text,
+  cgroup: word("host", "private"),
+  cgroup_parent: text,
+  oom_score_adj: integer(-1000, 1000),
+  oom_kill_disable: truth,
+  cpus: decimal,
+  cpu_shares: integer(0),
+  cpu_period: (node, spot) => microseconds(node, spot),
+  cpu_quota: (node, spot) => microseconds(node, spot),
+  cpuset: textOf(/^\d+(-\d+)?(,\d+(-\d+)?)*$/, "a list of processors such as 0-2,4"),
+  mem_limit: bytes,
+  mem_reservation: bytes,
+  mem_swappiness: integer(0, 100),
+  memswap_limit: bytesOrNoLimit,
+  pids_limit: integer(-1),
+  blkio_config: object({
+    weight: integer(10, 1000),
+    weight_device: ignored("there is no weight per device; use weight"),
+    device_read_bps: ignored("there is no limit per device"),
+    device_read_iops: ignored("there is no limit per device"),
+    device_write_bps: ignored("there is no limit per device"),
+    device_write_iops: ignored("there is no limit per device"),
+  }),
+};
+
+/** Keys of the surroundings. */
+const surroundings: Table = {
+  ports,
+  networks: attachments,
+  network_mode: text,
+  dns: listOrOne(text),
+  dns_search: listOrOne(text),
+  dns_opt: textList(text),
+  extra_hosts: extraHosts,
+  volumes: mounts,
+  tmpfs: listOrOne(text),
+  secrets: list(grant),
+  configs: list(grant),
+  depends_on: dependencies,
+  deploy,
+  scale: integer(0),
+  profiles: textList(
+    textOf(/^[A-Za-z0-9][\w.-]*$/, "a profile name of letters, digits, _, . and -"),
+  ),
+};
+
+/** Keys without effect, each with the reason. */
+const withoutEffect: Table = {
+  annotations: ignored("annotations of containers are not part of services; use labels"),
+  attach: ignored("a stack is never attached to; use skep stack logs"),
+  build: ignored("images are not built here; build and push the image first"),
+  container_name: ignored("containers of a service are named by service, slot and task"),
+  cpu_count: ignored("it is for Windows alone; use cpus"),
+  cpu_percent: ignored("it is for Windows alone; use cpus"),
+  cpu_rt_period: ignored("kernels without real-time groups refuse it"),
+  cpu_rt_runtime: ignored("kernels without real-time groups refuse it"),
+  credential_spec: ignored("it is for Windows alone"),
+  develop: ignored("it is for building while developing"),
+  device_cgroup_rules: ignored("name the devices themselves in devices"),
+  expose: ignored("services in one network reach all ports of each other"),
+  external_links: ignored("services find each other by name in a network they share"),
+  links: ignored("services find each other by name in a network they share"),
+  mac_address: ignored("addresses of the link layer follow from the IP address"),
+  models: ignored("there is no runner of models here"),
+  post_start: ignored(
+    "hooks are not run here; let the program do it, or a service of mode replicated-job",
+  ),
+  pre_stop: ignored("hooks are not run here; let the program do it when it gets its stop signal"),
+  provider: ignored("there are no providers here"),
+  pull_refresh_after: ignored("images are compared by digest at each deployment"),
+  runtime: ignored("a node runs all its containers with one runtime"),
+  storage_opt: ignored("file systems of containers have no quota here"),
+  use_api_socket: ignored("mount the socket of the node's API with volumes"),
+  userns_mode: ignoredUnless(["host"], "user namespaces are not used here; host is what holds"),
+  uts: ignored("each container has a host name of its own"),
+  volume_driver: ignored("name the driver at the volume, under the top-level volumes"),
+  volumes_from: ignored("containers of other services may be on other nodes; share a named volume"),
+};
+
+const service = object({ ...programKeys, ...confines, ...surroundings, ...withoutEffect });
+
+/** `external: true`, or the name in the way of old files. */
+const external: Shape = (node, spot) => {
+  if (node.kind !== "map") return truth(node, spot);
+  const { name } = object({ name: text })(node, spot) as { name?: string };
+  return name ?? true;
+};
+
+const network = object({
+  name: text,
+  external,
+  driver: text,
+  driver_opts: mapOf(anyText),
+  attachable: truth,
+  internal: truth,
+  enable_ipv4: ignoredUnless(["true"], "overlay networks always have IPv4"),
+  enable_ipv6: truth,
+  labels: texts,
+  ipam: object({
+    driver: text,
+    options: mapOf(anyText),
+    config: list(
+      object({ subnet: text, ip_range: text, gateway: text, aux_addresses: mapOf(text) }),
+    ),
+  }),
+});
+
+const volume = object({
+  name: text,
+  external,
+  driver: text,
+  driver_opts: mapOf(anyText),
+  labels: texts,
+  spec: ignored("cluster volumes are not known here"),
+  x_cluster_spec: ignored("cluster volumes are not known here"),
+});
+
+const payload: Table = {
+  name: text,
+  external,
+  file: pathText,
+  environment: text,
+  content: text,
+  labels: texts,
+  template_driver: text,
+};
+
+const project = object({
+  name: text,
+  version: ignoredUnless(
+    [
+      "2",
+      "2.1",
+      "2.2",
+      "2.3",
+      "2.4",
+      "3",
+      "3.0",
+      "3.1",
+      "3.2",
+      "3.3",
+      "3.4",
+      "3.5",
+      "3.6",
+      "3.7",
+      "3.8",
+      "3.9",
+      "3.10",
+      "3.11",
+      "3.12",
+      "3.13",
+    ],
+    "it is obsolete, the current Compose Specification holds",
+  ),
+  services: mapOf(service),
+  networks: mapOf(network),
+  volumes: mapOf(volume),
+  secrets: mapOf(object({ ...payload, driver: text, driver_opts: mapOf(anyText) })),
+  configs: mapOf(object(payload)),
+  models: ignored("there is no runner of models here"),
+});
+
+function microseconds(node: Node, spot: Parameters<Shape>[1]): unknown {
+  const isNumber = node.kind === "scalar" && /^\d+$/.test(node.text);
+  if (isNumber || node.kind !== "scalar") return integer(0)(node, spot);
+  const ns = nanoseconds(duration(node, spot) as string);
+  return Math.round(ns / 1000);
+}
+
+function nanoseconds(written: string): number {
+  return durationFrom(written) ?? 0;
+}
+
+/** Reads a tree by the table. @throws ClusterError invalid-argument with the place. */
+export function checkProject(root: MapNode, reading: Reading): ComposeProject {
+  const found = project(root, { path: "", reading }) as Partial<ComposeProject>;
+  const checked: ComposeProject = {
+    services: {},
+    networks: {},
+    volumes: {},
+    secrets: {},
+    configs: {},
+    ...found,
+  };
+  return {
+    ...checked,
+    networks: withExternalNames(checked.networks),
+    volumes: withExternalNames(checked.volumes),
+    secrets: withExternalNames(checked.secrets),
+    configs: withExternalNames(checked.configs),
+  };
+}
+
+/** `external: {name: x}` says what `external: true` and `name: x` say. */
+function withExternalNames<T extends object>(
+  found: Readonly<Record<string, T>>,
+): Record<string, T> {
+  return Object.fromEntries(
+    Object.entries(found).map(([key, value]) => {
+      const { external: said } = value as { external?: unknown };
+      return [key, typeof said === "string" ? { ...value, external: true, name: said } : value];
+    }),
+  );
+}

@@ -1,0 +1,243 @@
+/**
+ * `skep stack` beside the stock clients: the same file gives the same services whichever of them deploys it, so that they may
+ * take turns.
+ */
+import { deepEqual, equal, match } from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { runStack } from "../../../../src/cli/stack/command.ts";
+import { type DockerClient, dockerClients, runDocker } from "../../../support/docker.ts";
+import { startEngine, type TestEngine } from "../../../support/engine.ts";
+
+/** Keys that all stock clients know. */
+const file = `version: "3.8"
+services:
+  web:
+    image: nginx:1
+    command: ["a", "b c"]
+    entrypoint: sh -c "x y"
+    environment: {A: 1, B: "x", GONE: , FROM_CALLER: }
+    env_file: ./env
+    labels: {l1: v, l2: 3}
+    hostname: h
+    user: "1:2"
+    working_dir: /w
+    tty: true
+    stdin_open: true
+    stop_grace_period: 1m30s
+    stop_signal: SIGINT
+    init: true
+    read_only: true
+    sysctls: {net.core.somaxconn: 1024}
+    cap_add: [NET_ADMIN, sys_time]
+    cap_drop: [ALL]
+    ulimits: {nofile: {soft: 10, hard: 20}, nproc: 5}
+    dns: 8.8.8.8
+    dns_search: [a.b]
+    extra_hosts: ["foo:1.2.3.4", "bar:::1"]
+    healthcheck: {test: ["CMD", "x"], interval: 1s, timeout: 2s, retries: 3, start_period: 4s}
+    logging: {driver: json-file, options: {max-size: 10m}}
+    ports: ["80", "8080:80", "9000-9001:9000-9001/udp", {target: 5, published: 6, mode: host, protocol: tcp}]
+    networks: {front: {aliases: [w2]}, back: }
+    volumes:
+      - data:/d:ro
+      - /h:/c
+      - ./rel:/r
+      - /anon
+      - {type: tmpfs, target: /t, tmpfs: {size: 1000}}
+      - {type: bind, source: /b, target: /b2, read_only: true, bind: {propagation: rshared}}
+      - {type: volume, source: data2, target: /d2, volume: {nocopy: true}}
+    secrets: [token, {source: t2, target: x, uid: "1", gid: "2", mode: 0440}]
+    configs: [page, {source: page, target: /p, mode: 0400}]
+    deploy:
+      labels: {dl: "1"}
+      replicas: 2
+      endpoint_mode: vip
+      update_config: {parallelism: 2, delay: 10s, failure_action: rollback, monitor: 3s, max_failure_ratio: 0.3, order: start-first}
+      rollback_config: {parallelism: 1}
+      resources:
+        limits: {cpus: "0.5", memory: 50M}
+        reservations: {cpus: "0.25", memory: 20M, generic_resources: [{discrete_resource_spec: {kind: gpu, value: 2}}]}
+      restart_policy: {condition: on-failure, delay: 5s, max_attempts: 3, window: 120s}
+      placement: {constraints: [node.role==manager], preferences: [{spread: node.labels.zone}], max_replicas_per_node: 1}
+  plain: {image: busybox}
+  on-failure: {image: "busybox:1.36", restart: "on-failure:4"}
+  everywhere: {image: "example.com:5000/x/y", restart: always, deploy: {mode: global, endpoint_mode: dnsrr}}
+networks:
+  front: {driver: overlay, attachable: true, labels: {a: b}, ipam: {config: [{subnet: 10.3.0.0/24}]}}
+  back: {internal: true}
+volumes:
+  data: {}
+  data2: {driver: nfs, driver_opts: {o: p}, labels: {q: r}, name: vn}
+secrets: {token: {file: ./token}, t2: {file: ./token, labels: {a: b}, name: real}}
+configs: {page: {file: ./page}}
+`;
+
+const deployWords = ["deploy", "--resolve-image", "never", "-c"];
+
+describe("skep stack and the stock clients", function () {
+  this.timeout(60_000);
+  let engine: TestEngine;
+  let folder: string;
+  let compose: string;
+
+  before(async () => {
+    engine = await startEngine();
+    folder = mkdtempSync(join(tmpdir(), "skep-stack-"));
+    compose = join(folder, "compose.yaml");
+    writeFileSync(compose, file);
+    writeFileSync(join(folder, "env"), "B=file\nC=from file\n");
+    writeFileSync(join(folder, "token"), "token");
+    writeFileSync(join(folder, "page"), "page");
+  });
+
+  after(async () => {
+    await engine?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function skep(...words: string[]): Promise<{ code: number; out: string; err: string }> {
+    let out = "";
+    let err = "";
+    const code = await runStack(words, {
+      environment: { DOCKER_HOST: `unix://${engine.socket}`, FROM_CALLER: "caller" },
+      folder,
+      out: (text) => {
+        out += text;
+      },
+      fail: (text) => {
+        err += text;
+      },
+    });
+    return { code, out, err };
+  }
+
+  async function docker(client: DockerClient, ...words: string[]): Promise<string> {
+    process.env["FROM_CALLER"] = "caller";
+    try {
+      const { code, stdout, stderr } = await runDocker(client, engine.socket, ["stack", ...words]);
+      equal(code, 0, stderr);
+      return stdout;
+    } finally {
+      delete process.env["FROM_CALLER"];
+    }
+  }
+
+  async function specs(): Promise<Record<string, unknown>> {
+    const { json } = await engine.send("GET", "/services");
+    return Object.fromEntries(
+      (json as { Spec: { Name: string } }[]).map(({ Spec }) => [Spec.Name, Spec]),
+    );
+  }
+
+  for (const client of dockerClients()) {
+    it(`makes the services that ${client.path} makes, and the other way round`, async () => {
+      await docker(client, ...deployWords, compose, "shop");
+      const theirs = await specs();
+      equal(
+        (await skep("plan", "--resolve-image", "never", "-c", compose, "shop")).out.split("\n")[0],
+        "Stack shop: no change",
+      );
+      const { code, err } = await skep(...deployWords, compose, "shop");
+      equal(code, 0, err);
+      deepEqual(await specs(), theirs);
+      await docker(client, ...deployWords, compose, "shop");
+      deepEqual(await specs(), theirs);
+      match(await docker(client, "ls"), /shop\s+4/);
+      match((await skep("ls")).out, /^NAME\s+SERVICES\nshop\s+4\n$/);
+      match(await docker(client, "services", "shop"), /shop_web\s+replicated\s+0\/2/);
+      match((await skep("services", "shop")).out, /shop_web\s+replicated\s+0\/2\s+nginx:1/);
+      await docker(client, "rm", "shop");
+      deepEqual(await specs(), {});
+    });
+  }
+
+  it("exports a file whose deployment changes nothing", async () => {
+    equal((await skep(...deployWords, compose, "shop")).code, 0);
+    const text = (await skep("export", "shop")).out;
+    const exported = join(folder, "exported.yaml");
+    writeFileSync(exported, text);
+    const { code, out } = await skep("plan", "--resolve-image", "never", "-c", exported);
+    equal(out.split("\n")[0], "Stack shop: no change");
+    equal(code, 0);
+    match((await skep("rm", "shop")).out, /Removing network shop_front/);
+    equal((await skep("rm", "shop")).err, "Nothing found in stack: shop\n");
+  });
+
+  it("says what a deployment would change, and refuses a plan that no longer holds", async () => {
+    const write = (text: string) => writeFileSync(compose, text);
+    write("services: {a: {image: i, environment: {A: 1}}, b: {image: i}}");
+    equal((await skep(...deployWords, compose, "shop")).code, 0);
+    write(
+      "services: {a: {image: i, environment: {A: 2}, deploy: {replicas: 3}}, c: {image: j, ports: ['80:80']}}",
+    );
+    const words = ["--resolve-image", "never", "--prune", "-c", compose, "shop"];
+    const { out, code } = await skep("plan", ...words);
+    equal(code, 3);
+    const index = /^Plan (\d+)$/m.exec(out)?.[1] ?? "";
+    equal(
+      out,
+      `~ service shop_a
+    Mode: Replicated 1 -> Replicated 3
+    TaskTemplate.ContainerSpec.Env.A: (a value) -> (another value)
+    starts 2 more tasks
+    replaces 1 task, 1 at a time, stop-first
+    the service is away meanwhile
++ service shop_c
+    starts 1 task
+- service shop_b
+    stops its tasks
+Stack shop: 3 of 4 objects change
+Plan ${index}
+`,
+    );
+    equal((await skep("deploy", "--plan", index, ...words)).code, 0);
+    const late = await skep("deploy", "--plan", index, ...words);
+    equal(late.code, 1);
+    match(late.err, /the cluster moved on since plan \d+: it is at \d+ now; make a plan again/);
+    equal((await skep("plan", ...words)).code, 0);
+    await skep("rm", "shop");
+  });
+
+  it("refuses with file, line and column, and wrong words with its usage", async () => {
+    writeFileSync(compose, "services:\n  a: {image: i, imagee: j}\n");
+    const wrong = await skep(...deployWords, compose, "shop");
+    equal(
+      wrong.err,
+      `skep stack: ${compose}:2:17: services.a Additional property imagee is not allowed\n`,
+    );
+    equal(wrong.code, 1);
+    equal((await skep("deploy", "--no-such-flag")).code, 2);
+    equal((await skep("nothing")).code, 2);
+    match(
+      (await skep("deploy", "-c", join(folder, "gone.yaml"), "x")).err,
+      /no such file or directory/,
+    );
+    match((await skep("ps", "gone")).err, /nothing found in stack: gone/);
+  });
+
+  it("waits for what a service depends on, and says what it waited for", async () => {
+    writeFileSync(
+      compose,
+      "services:\n  a: {image: i, depends_on: {b: {condition: service_healthy}}}\n  b: {image: i}\n",
+    );
+    const { code, err, out } = await skep(
+      "deploy",
+      "--timeout",
+      "300ms",
+      "--resolve-image",
+      "never",
+      "-c",
+      compose,
+      "shop",
+    );
+    equal(out, "Creating network shop_default\nCreating service shop_b\n");
+    match(
+      err,
+      /service shop_a was not deployed, as it depends on shop_b: service shop_b is not healthy after 300ms: 0 of 1 tasks run/,
+    );
+    equal(code, 1);
+    await skep("rm", "shop");
+  });
+});
