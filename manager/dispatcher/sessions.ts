@@ -31,6 +31,7 @@ import { NetworkFlow } from "./network-flow.ts";
 import type { NetworkIndex } from "./network-index.ts";
 import { outerAddressOf } from "./outer-address.ts";
 import { SettlePoint } from "./settling.ts";
+import { SharedWait } from "./shared-wait.ts";
 
 /** What sessions need of their manager. */
 export interface SessionsPorts {
@@ -98,6 +99,8 @@ export class Sessions {
   readonly #ports: SessionsPorts;
   readonly #tools: { readonly clock: Clock; readonly random: Random; readonly log: Log };
   readonly #open = new Map<string, OpenSession>();
+  readonly #catchUp: SharedWait;
+  readonly #end = new AbortController();
   #closed = false;
 
   constructor(
@@ -106,6 +109,7 @@ export class Sessions {
   ) {
     this.#ports = ports;
     this.#tools = tools;
+    this.#catchUp = new SharedWait(() => ports.upToDate(this.#end.signal));
   }
 
   /** Ids of the nodes with a session here. */
@@ -225,6 +229,7 @@ export class Sessions {
   /** Ends all sessions; the agents go to other managers. */
   close(): void {
     this.#closed = true;
+    this.#end.abort(new ClusterError("unavailable", "the manager is stopping"));
     this.sendElsewhere();
     for (const session of this.#open.values()) {
       session.end.abort(new ClusterError("unavailable", "the manager is stopping"));
@@ -329,7 +334,7 @@ export class Sessions {
   async #upToDate(signal: AbortSignal): Promise<void> {
     for (;;) {
       try {
-        await this.#ports.upToDate(signal);
+        await aborting(this.#catchUp.wait(), signal);
         return;
       } catch {
         if (signal.aborted) throw signal.reason;

@@ -40,13 +40,30 @@ export function verifyCertificate(options: {
   if (leaf === undefined || others.length > certificateChainMax) {
     throw new ClusterError("invalid-argument", "certificate chain is empty or too long");
   }
-  const certificate = parseCertificate(leaf);
-  const identity = identityOf(certificate);
-  checkTime(certificate, options.nowMs, options.ignoreExpiry === true);
+  const identity = readIdentity(leaf, options);
   checkChain(readX509(leaf), others.map(readX509), {
     roots: rootsOf(options.roots),
     nowMs: options.nowMs,
   });
+  return identity;
+}
+
+/**
+ * Who a certificate (DER) speaks for, when TLS has checked already that a trusted root stands behind it.
+ *
+ * @throws ClusterError as `verifyCertificate` does.
+ */
+export function readIdentity(
+  leaf: Uint8Array,
+  options: {
+    readonly nowMs: number;
+    readonly expected?: Expected;
+    readonly ignoreExpiry?: boolean;
+  },
+): Identity {
+  const certificate = parseCertificate(leaf);
+  const identity = identityOf(certificate);
+  checkTime(certificate, options.nowMs, options.ignoreExpiry === true);
   checkExpected(identity, options.expected ?? {});
   return identity;
 }

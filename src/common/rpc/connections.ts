@@ -13,6 +13,8 @@ export interface Connection {
   readonly socket: Socket;
   /** IP address it comes from. */
   readonly address: string;
+  /** The trust under which TLS checks its certificate. */
+  readonly epoch: number;
   /** TLS on it, once its handshake is over. */
   secure?: TLSSocket;
   /** Who is at the other end, once a call was checked; a connection has one certificate for life. */
@@ -33,11 +35,11 @@ export class Connections {
     return this.#byName.size;
   }
 
-  /** Takes a socket in, before TLS is put on it. */
-  track(socket: Socket, address: string): void {
+  /** Takes a socket in, before TLS is put on it under the trust of `epoch`. */
+  track(socket: Socket, address: string, epoch: number): void {
     const name = `#${++this.#count}`;
     nameSocket(socket, address, name);
-    this.#byName.set(name, { socket, address });
+    this.#byName.set(name, { socket, address, epoch });
     socket.once("close", () => this.#byName.delete(name));
   }
 

@@ -1,7 +1,7 @@
 /**
  * Who is at the other end of a call: the checked identity of a client certificate.
  *
- * TLS has checked the chain when the connection was made; here it is checked again by our own rules, once per connection.
+ * TLS has checked the chain when the connection was made; here the certificate is read by our own rules, once per connection.
  * Connections live long, so its time and what the cluster says of the node now are looked at on every call: a removed
  * node is refused, and a manager's certificate is worth no more than a worker's once its node has been demoted.
  */
@@ -9,7 +9,7 @@ import type { Clock } from "../clock/clock.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
 import { identityOf, parseCertificate } from "../identity/certificate.ts";
 import type { Identity, Standing, TlsMaterial } from "../identity/types.ts";
-import { checkTime, verifyCertificate } from "../identity/verify.ts";
+import { checkTime, readIdentity, verifyCertificate } from "../identity/verify.ts";
 import type { Connection } from "./connections.ts";
 
 /** Turns what TLS knows of a caller into an identity. */
@@ -31,6 +31,11 @@ export class PeerChecker {
     this.update(options.tls);
   }
 
+  /** Stands for the roots that are trusted now. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
   /** Trusts the roots of `tls` from now on. */
   update(tls: TlsMaterial): void {
     this.#roots = tls.roots;
@@ -48,7 +53,7 @@ export class PeerChecker {
     if (connection.peer?.epoch !== this.#epoch) {
       const { secure } = connection;
       const certificate = secure?.authorized ? secure.getPeerX509Certificate()?.raw : undefined;
-      const identity = certificate && this.#check(certificate);
+      const identity = certificate && this.#check(certificate, connection.epoch);
       connection.peer = { identity, epoch: this.#epoch };
     }
     const { identity } = connection.peer;
@@ -68,13 +73,13 @@ export class PeerChecker {
       : identity;
   }
 
-  /** The certificate alone: intermediates a client sends are not shown here, and a manager's bundle has every root in force. */
-  #check(certificate: Uint8Array): Identity {
-    return verifyCertificate({
-      chain: certificate,
-      roots: this.#roots,
-      nowMs: this.#clock.now(),
-      expected: { clusterId: this.#clusterId },
-    });
+  /**
+   * TLS has checked the chain, under the trust of when the connection was made; under another one it is checked again: the
+   * certificate alone, as intermediates a client sends are not shown here, and a manager's bundle has every root in force.
+   */
+  #check(certificate: Uint8Array, epoch: number): Identity {
+    const common = { nowMs: this.#clock.now(), expected: { clusterId: this.#clusterId } };
+    if (epoch === this.#epoch) return readIdentity(certificate, common);
+    return verifyCertificate({ chain: certificate, roots: this.#roots, ...common });
   }
 }

@@ -29,6 +29,7 @@ import {
   type GrpcRegistration,
   type Registration,
 } from "./handler.ts";
+import { Intake } from "./intake.ts";
 import { PeerChecker } from "./peer.ts";
 import { type ListenAddress, type Listener, listen } from "./relay.ts";
 import { callersOf, checkCaller } from "./roles.ts";
@@ -95,16 +96,22 @@ export async function serve(options: RpcServerOptions): Promise<RpcServer> {
     else injector.injectConnection(socket);
   });
   const take = (socket: Socket, address: string) => {
-    connections.track(socket, address);
+    connections.track(socket, address, peers.epoch);
     secure.emit("connection", socket);
   };
+  const intake = new Intake<HandedConnection>({
+    take: (connection) => takeHanded(connection, take, options.log),
+    drop,
+    clock: options.clock,
+  });
   const listener = await listen(options.listen, take);
   let isClosed = false;
   return {
     port: listener.port,
     accept: (connection) => {
-      if (isClosed || connections.count >= rpcConnectionsMax) drop(connection);
-      else takeHanded(connection, take, options.log);
+      const isFull = connections.count + intake.count >= rpcConnectionsMax;
+      if (isClosed || isFull) drop(connection);
+      else intake.add(connection);
     },
     add,
     updateTls: (tls) => {
@@ -114,6 +121,7 @@ export async function serve(options: RpcServerOptions): Promise<RpcServer> {
     disconnect: (nodeId) => connections.cut(nodeId),
     close: (graceMs = 0) => {
       isClosed = true;
+      intake.close();
       return closeAll({ server, injector, direct, listener, connections }, graceMs);
     },
   };

@@ -262,6 +262,18 @@ describe("src/common/rpc", () => {
     await c.call(ControlService.createSecret, secret("a"));
   });
 
+  it("refuses a certificate whose root is not trusted any more, over the connection it has", async () => {
+    const server = await start();
+    const c = client(server.port);
+    await c.call(ControlService.createSecret, secret("a"));
+    const { root } = await testCluster();
+    server.updateTls({ ...manager.tls, roots: root.certificate });
+    await assert.rejects(
+      c.call(ControlService.createSecret, secret("a")),
+      refused("unauthenticated", /not signed by the root/),
+    );
+  });
+
   it("does not take a worker's certificate for a manager's before it is renewed", async () => {
     const { port } = await start();
     standings.set(worker.nodeId, "manager");
