@@ -39,8 +39,11 @@ export function networksOn(
         host.kept = JSON.parse(JSON.stringify(kept)) as Kept;
         host.saves++;
       },
-      keepPlaces: (containers: Kept["containers"]) => {
-        if (host.kept !== undefined) host.kept = { ...host.kept, containers };
+      keepPlaces: (id, at) => {
+        if (host.kept === undefined) return;
+        const { [id]: had, ...others } = host.kept.containers;
+        const containers = at === undefined ? others : { ...others, [id]: { ...had, ...at } };
+        host.kept = { ...host.kept, containers };
       },
     },
     engineId: "engine",

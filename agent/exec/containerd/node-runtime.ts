@@ -109,7 +109,7 @@ export class NodeRuntime implements Runtime {
     this.#images = images;
     this.images = images;
     this.volumes = volumes;
-    const local = localNetworks(options);
+    const local = localNetworks(options, join(this.#stateFolder, "places"));
     this.networks = local;
     this.#namespaces = join(execRoot, "netns");
     this.#network = new NodeNetwork({
@@ -338,12 +338,12 @@ function removeIfEmpty(folder: string): void {
 }
 
 /** The node's own networks; what the data path has is in their way, wherever the host has no route to it yet. */
-function localNetworks(options: NodeRuntimeOptions): LocalNetworks {
+function localNetworks(options: NodeRuntimeOptions, placesFolder: string): LocalNetworks {
   const { dataRoot, engineId, defaultAddressPools, clock, random, log } = options;
   const own = [gateway.subnet, gateway.subnet6, `${uplink.host}/${uplink.length}`];
   const prefixes = own.flatMap((text) => parsePrefix(text) ?? []);
   return new LocalNetworks({
-    store: new LocalStore(join(dataRoot, "network", "local.json")),
+    store: new LocalStore(join(dataRoot, "network", "local.json"), placesFolder),
     engineId,
     pools: defaultAddressPools,
     takenPrefixes: () => [...prefixes, ...hostRoutes((device) => /^sk[0-9a-f]{4}-/.test(device))],

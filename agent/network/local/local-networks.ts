@@ -267,7 +267,7 @@ export class LocalNetworks implements Networks {
       const ports = had.length > 0 ? had : await this.#portsFor(container);
       if (places.length > 0 || ports.length > 0) {
         this.#containers.set(container.id, { ...before, places, ports });
-        await this.#keep(isMore);
+        await this.#keep(container.id, isMore);
       }
       this.#told(container.id, before?.places ?? [], places);
       return { sandbox: "", places, ports };
@@ -286,7 +286,7 @@ export class LocalNetworks implements Networks {
         this.#told(containerId, before.places, []);
       }
       const isLess = this.#removeUnusedOfSwarm();
-      if (!hasNone || isLess) await this.#keep(isLess);
+      if (!hasNone || isLess) await this.#keep(containerId, isLess);
     });
   }
 
@@ -294,7 +294,7 @@ export class LocalNetworks implements Networks {
   async forget(containerId: string): Promise<void> {
     await this.release(containerId);
     await this.#inTurn(async () => {
-      if (this.#containers.delete(containerId)) await this.#save();
+      if (this.#containers.delete(containerId)) await this.#keep(containerId, true);
     });
   }
 
@@ -368,7 +368,7 @@ export class LocalNetworks implements Networks {
       const had = before?.places ?? [];
       const places = running ? this.#placesFor(joins, had) : had;
       this.#containers.set(container.id, { places, ports: before?.ports ?? [], joins });
-      await this.#save();
+      await this.#keep(container.id, true);
       if (running) this.#told(container.id, had, places);
     });
     if (!running) return;
@@ -378,7 +378,7 @@ export class LocalNetworks implements Networks {
       await this.#inTurn(async () => {
         if (before === undefined) this.#containers.delete(container.id);
         else this.#containers.set(container.id, before);
-        await this.#save();
+        await this.#keep(container.id, true);
       });
       throw error;
     }
@@ -459,10 +459,10 @@ export class LocalNetworks implements Networks {
     if (network !== undefined) this.tell(action, network, { container });
   }
 
-  /** @param isLasting Networks, or what containers were connected to, are others; else places alone are. */
-  async #keep(isLasting: boolean): Promise<void> {
+  /** A container's places are others. @param isLasting Networks, or what it was connected to, are, too. */
+  async #keep(containerId: string, isLasting: boolean): Promise<void> {
+    this.#o.store.keepPlaces(containerId, this.#containers.get(containerId));
     if (isLasting || !this.#isKept) await this.#save();
-    else this.#o.store.keepPlaces(Object.fromEntries(this.#containers));
   }
 
   async #save(): Promise<void> {

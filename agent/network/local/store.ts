@@ -1,12 +1,22 @@
 /**
- * What a node's own networks keep over restarts of its daemon: two JSON files, each replaced as a whole.
+ * What a node's own networks keep over restarts of its daemon: a JSON file that is replaced as a whole, and one for each
+ * container's places.
  *
  * Networks are the user's, and what containers were connected to: on the disk before it is told. Places of containers are worth
- * nothing after a boot: they are in a file of their own that is handed to the kernel alone, so that no start waits for the disk.
+ * nothing after a boot, and are handed to the kernel alone, so that no start waits for the disk. Each has a file of its own, as
+ * to replace a file costs ext4 milliseconds.
  */
-import { constants, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  constants,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { open, rename } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { LocalNetwork, NetworkPlace } from "../../../src/common/container/networks.ts";
 import type { NetworkJoin, PortBinding } from "../../../src/common/container/types.ts";
 import { errorText } from "../../../src/common/errors/cluster-error.ts";
@@ -31,17 +41,22 @@ export interface Kept {
   readonly containers: Readonly<Record<string, KeptContainer>>;
 }
 
-/** Where each container is. */
-type Places = Readonly<Record<string, Pick<KeptContainer, "places" | "ports">>>;
+const placesEnd = ".json";
 
-/** The files. Writes one after the other; of several that wait the last is written. */
+/** Where a container is. */
+type Places = Pick<KeptContainer, "places" | "ports">;
+
+/** The files. Writes of networks one after the other; of several that wait the last is written. */
 export class LocalStore {
   readonly #path: string;
+  readonly #placesFolder: string;
   #next: Kept | undefined;
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(path: string) {
+  /** @param placesFolder Best in memory: what is in it is worthless after a boot. */
+  constructor(path: string, placesFolder: string) {
     this.#path = path;
+    this.#placesFolder = placesFolder;
   }
 
   /** Undefined when there is none, or none that can be read: the log tells. */
@@ -64,46 +79,56 @@ export class LocalStore {
     return undefined;
   }
 
-  /** The places as they were last; those that the file of networks has when there is no other. */
+  /** The places as they were last; those that the file of networks has when it is of an earlier version. */
   #withPlaces(kept: Kept): Kept {
-    let places: Places;
-    try {
-      places = JSON.parse(readFileSync(this.#placesPath, "utf8")) as Places;
-    } catch {
-      // Never written, or cut off by a crash of the machine: nothing runs after that.
+    const places = this.#readPlaces();
+    if (places === undefined) {
+      for (const [id, container] of Object.entries(kept.containers)) this.keepPlaces(id, container);
       return kept;
     }
-    const joined = Object.entries(kept.containers).filter(([, { joins }]) => joins !== undefined);
-    const containers: Record<string, KeptContainer> = {};
-    for (const [id, { joins }] of joined) {
-      containers[id] = { places: [], ports: [], ...(joins !== undefined && { joins }) };
-    }
-    for (const [id, { places: at, ports }] of Object.entries(places)) {
+    const containers: Record<string, KeptContainer> = { ...joinedOf(kept) };
+    for (const [id, { places: at, ports }] of places) {
       containers[id] = { ...containers[id], places: at, ports };
     }
     return { ...kept, containers };
   }
 
-  get #placesPath(): string {
-    return `${this.#path}.places`;
-  }
-
-  /** Keeps where containers are over the end of the daemon, not over that of the machine. */
-  keepPlaces(containers: Kept["containers"]): void {
-    const places = Object.entries(containers).map(([id, { places: at, ports }]) => [
-      id,
-      { places: at, ports },
-    ]);
-    writeFileSync(`${this.#placesPath}.new`, JSON.stringify(Object.fromEntries(places)), {
-      mode: 0o600,
+  /** Undefined when there is no folder of them. */
+  #readPlaces(): [id: string, Places][] | undefined {
+    let names: string[];
+    try {
+      names = readdirSync(this.#placesFolder);
+    } catch {
+      return undefined;
+    }
+    return names.flatMap((name): [string, Places][] => {
+      const path = join(this.#placesFolder, name);
+      try {
+        if (!name.endsWith(placesEnd)) throw new Error("it is not whole");
+        const places = JSON.parse(readFileSync(path, "utf8")) as Places;
+        return [[name.slice(0, -placesEnd.length), places]];
+      } catch {
+        // Cut off while it was written: its container was not started, or the machine went down with it.
+        rmSync(path, { force: true });
+        return [];
+      }
     });
-    renameSync(`${this.#placesPath}.new`, this.#placesPath);
   }
 
-  /** Resolves when it, or what came after it, is on the disk. */
+  /** Keeps where a container is over the end of the daemon, not over that of the machine. @param at Undefined: nowhere. */
+  keepPlaces(id: string, at: Places | undefined): void {
+    const path = join(this.#placesFolder, `${id}${placesEnd}`);
+    rmSync(path, { force: true });
+    if (at === undefined || (at.places.length === 0 && at.ports.length === 0)) return;
+    mkdirSync(this.#placesFolder, { recursive: true, mode: 0o700 });
+    const { places, ports } = at;
+    writeFileSync(`${path}.new`, JSON.stringify({ places, ports }), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+
+  /** All but places. Resolves when it, or what came after it, is on the disk. */
   save(kept: Kept): Promise<void> {
-    this.keepPlaces(kept.containers);
-    this.#next = kept;
+    this.#next = { ...kept, containers: joinedOf(kept) };
     const turn = this.#writing.then(() => this.#write());
     this.#writing = turn.catch(() => {});
     return turn;
@@ -128,4 +153,13 @@ export class LocalStore {
       await folder.close();
     }
   }
+}
+
+/** Containers that were connected to other networks than they were made with; nowhere. */
+function joinedOf({ containers }: Kept): Record<string, KeptContainer> {
+  const joined: Record<string, KeptContainer> = {};
+  for (const [id, { joins }] of Object.entries(containers)) {
+    if (joins !== undefined) joined[id] = { joins, places: [], ports: [] };
+  }
+  return joined;
 }
