@@ -31,6 +31,17 @@ const commands: Readonly<Record<string, Command>> = {
       });
     },
   },
+  service: {
+    summary: "List the specs a service had, and go back to one of them",
+    run: async (argv) => {
+      const { runService } = await import("../cli/service.ts");
+      return runService(argv, {
+        environment: process.env,
+        out: (text) => process.stdout.write(text),
+        fail: (text) => process.stderr.write(text),
+      });
+    },
+  },
   playground: {
     summary: "Run several nodes on this machine to try things out",
     run: async (argv) => {

@@ -55,6 +55,7 @@ import { type EngineRequest, readBody } from "./request.ts";
 import { type Route, Router, splitVersion } from "./router.ts";
 import { runtimeFeeds } from "./runtime-events.ts";
 import { secretRoutes } from "./secrets.ts";
+import { serviceHistoryRoutes } from "./service-history.ts";
 import { serviceLogRoutes } from "./service-logs.ts";
 import { serviceRoutes } from "./services.ts";
 import { listenOnSocket } from "./socket.ts";
@@ -160,6 +161,7 @@ export class EngineServer {
       ...swarmRoutes(context),
       ...nodeRoutes(context),
       ...serviceRoutes(context),
+      ...serviceHistoryRoutes(context),
       ...taskRoutes(context),
       ...serviceLogRoutes(context),
       ...secretRoutes(context),

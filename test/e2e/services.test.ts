@@ -5,6 +5,7 @@
 import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { runService } from "../../src/cli/service.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
 import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
@@ -386,6 +387,23 @@ describe("services", function () {
     await lab.docker("m1", ["config", "rm", "page"]);
   });
 
+  /** The project's own command, on m1. */
+  async function skep(...words: readonly string[]): Promise<string> {
+    let text = "";
+    const say = (more: string) => {
+      text += more;
+    };
+    const { socket } = lab.playground.node("m1");
+    const [, ...rest] = words;
+    const code = await runService([...rest, "--host", `unix://${socket}`], {
+      environment: {},
+      out: say,
+      fail: say,
+    });
+    equal(code, 0, text);
+    return text;
+  }
+
   it("get the changed config and secret of a stack that is deployed again, and go back to both", async () => {
     const folder = lab.scratch();
     const file = join(folder, "compose.yml");
@@ -428,6 +446,13 @@ secrets:
     await lab.docker("m1", ["service", "rollback", "--detach", "st_web"]);
     equal(await updated("st_web"), "rollback_completed: rollback completed");
     equal(await reads(), "first page, first key");
+    match(
+      await skep("service", "history", "st_web"),
+      /^3 \* .* secret st_key 1, config st_page 1 +rolled/m,
+    );
+    await skep("service", "rollback", "--to", "2", "st_web");
+    equal(await updated("st_web"), "rollback_completed: rollback completed");
+    equal(await reads(), "second page, second key");
     await lab.docker("m1", ["stack", "rm", "st"]);
   });
 

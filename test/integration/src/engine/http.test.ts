@@ -191,15 +191,15 @@ describe("engine over HTTP", () => {
     assert.equal(message, "Invalid role filter: 'boss'");
   });
 
-  it("changes labels of a secret, and nothing else", async () => {
+  it("changes labels and data of a secret, and not its name", async () => {
     const made = await engine.send("POST", "/secrets/create", { body: secret("fixed") });
     const shown = await engine.send("GET", `/secrets/${made.at("ID")}`);
     const update = (version: unknown, body: unknown) =>
       engine.send("POST", `/secrets/${made.at("ID")}/update?version=${version}`, { body });
-    const changed = await update(shown.at("Version", "Index"), { Name: "fixed", Data: "eQ==" });
+    const changed = await update(shown.at("Version", "Index"), { Name: "other", Data: "eQ==" });
     assert.equal(changed.status, 400);
     assert.match(changed.message, /only updates to Labels are allowed/);
-    const labels = { Name: "fixed", Labels: { a: "b" }, Data: "eA==" };
+    const labels = { Name: "fixed", Labels: { a: "b" }, Data: "eQ==" };
     assert.equal((await update(shown.at("Version", "Index"), labels)).status, 200);
     const stale = await update(shown.at("Version", "Index"), labels);
     assert.equal(stale.status, 500);
@@ -232,6 +232,40 @@ describe("engine over HTTP", () => {
     const filters = encodeURIComponent('{"node":{"host-1":true},"desired-state":{"running":true}}');
     assert.equal((await engine.send("GET", `/tasks?filters=${filters}`)).at("length"), 5000);
     await engine.store.batch(ids, (tx, id) => tx.remove("task", id));
+  });
+
+  it("tells of the specs a service had, and goes back to one by its number", async () => {
+    const body = (Image: string) => ({ Name: "old", TaskTemplate: { ContainerSpec: { Image } } });
+    const id = String(
+      (await engine.send("POST", "/services/create", { body: body("a") })).at("ID"),
+    );
+    const post = async (query: string, spec: object) => {
+      const version = String((await engine.send("GET", "/services/old")).at("Version", "Index"));
+      return engine.send("POST", `/services/${id}/update?version=${version}${query}`, {
+        body: spec,
+      });
+    };
+    assert.equal((await post("", body("b"))).status, 200);
+    const images = async () => {
+      const history = await engine.send("GET", "/skep/services/old/history");
+      assert.equal(history.status, 200);
+      return [0, 1, 2].flatMap((at) => {
+        const image = history.at(at, "Spec", "TaskTemplate", "ContainerSpec", "Image");
+        return image === undefined ? [] : `${String(history.at(at, "Revision"))} ${String(image)}`;
+      });
+    };
+    assert.deepEqual(await images(), ["2 b", "1 a"]);
+    assert.match(
+      String((await post("&rollbackTo=7", body("b"))).at("message")),
+      /revision 7 of service old/,
+    );
+    assert.match(
+      String((await post("&rollbackTo=x", body("b"))).at("message")),
+      /invalid rollbackTo 'x'/,
+    );
+    assert.equal((await post("&rollbackTo=1", body("b"))).status, 200);
+    assert.deepEqual(await images(), ["3 a", "2 b"]);
+    assert.equal((await engine.send("DELETE", "/services/old")).status, 200);
   });
 
   it("counts running and desired tasks with status=true", async () => {

@@ -1,0 +1,140 @@
+/**
+ * `skep service history|rollback NAME`: the specs a service had, and the way back to any of them.
+ */
+import { parseArgs } from "node:util";
+import { errorText } from "../common/errors/cluster-error.ts";
+import { type ApiAnswer, type ApiHost, ask, defaultHost } from "./api.ts";
+
+const usage = `Usage: skep service history [--json] NAME
+       skep service rollback [--to REVISION] NAME
+
+history lists the last specs of a service, the present one first: when and why it got each, the image, and the revisions of
+the secrets and configs it runs with. rollback takes the service back to one of them, or to the one before the present, by
+the service's own rollback policy; docker service ps shows how far it is.
+
+Flags:
+  -H, --host HOST      Daemon to ask (DOCKER_HOST, else ${defaultHost})
+      --json           Print everything there is, as JSON
+      --to REVISION    Number of the revision, as history has it
+`;
+
+/** Where the words go. */
+export interface ServiceIo {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly out: (text: string) => void;
+  readonly fail: (text: string) => void;
+}
+
+/** One spec, as the daemon tells of it. */
+export interface HistoryRow {
+  readonly Revision: number;
+  readonly CreatedAt: string;
+  readonly Cause: string;
+  readonly Current: boolean;
+  readonly Secrets: readonly PayloadRow[];
+  readonly Configs: readonly PayloadRow[];
+  readonly Spec: {
+    readonly Mode?: { readonly Replicated?: { readonly Replicas?: number } };
+    readonly TaskTemplate?: { readonly ContainerSpec?: { readonly Image?: string } };
+  };
+}
+
+interface PayloadRow {
+  readonly Name: string;
+  readonly Revision: number;
+}
+
+/** Runs the command; resolves with its exit code. Never rejects. */
+export async function runService(argv: readonly string[], io: ServiceIo): Promise<number> {
+  const { environment, out, fail } = io;
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...argv],
+      allowPositionals: true,
+      options: {
+        host: { type: "string", short: "H" },
+        json: { type: "boolean" },
+        to: { type: "string" },
+        help: { type: "boolean", short: "h" },
+      },
+    });
+    const [verb = "", name = "", ...rest] = positionals;
+    if (values.help === true) {
+      out(usage);
+      return 0;
+    }
+    const isKnown = verb === "history" ? values.to === undefined : verb === "rollback";
+    if (!isKnown || name === "" || rest.length > 0) {
+      fail(usage);
+      return 2;
+    }
+    const host = values.host ?? (environment["DOCKER_HOST"] || defaultHost);
+    const at = { host, environment };
+    if (verb === "rollback") out(await rollBack(at, name, values.to));
+    else {
+      const rows = JSON.parse(
+        good(await ask(at, { method: "GET", path: `/skep/services/${part(name)}/history` })),
+      ) as HistoryRow[];
+      out(values.json === true ? `${JSON.stringify(rows, null, 2)}\n` : historyText(rows));
+    }
+    return 0;
+  } catch (error) {
+    fail(`skep service: ${errorText(error)}\n`);
+    return 1;
+  }
+}
+
+async function rollBack(at: ApiHost, name: string, to: string | undefined): Promise<string> {
+  if (to !== undefined && !/^[1-9]\d*$/.test(to))
+    throw new Error(`--to ${to}: give the number of a revision, as skep service history has it`);
+  const answer = good(await ask(at, { method: "GET", path: `/services/${part(name)}` }));
+  const service = JSON.parse(answer) as { ID: string; Version: { Index: number }; Spec: object };
+  const where = to === undefined ? "rollback=previous" : `rollbackTo=${to}`;
+  const path = `/services/${service.ID}/update?version=${service.Version.Index}&${where}`;
+  good(await ask(at, { method: "POST", path, body: service.Spec }));
+  return `${name}: going back to ${to === undefined ? "the previous spec" : `revision ${to}`}\n`;
+}
+
+/** A table of a history. Pure. */
+export function historyText(rows: readonly HistoryRow[]): string {
+  const payloads = (kind: string, list: readonly PayloadRow[]) =>
+    list.map(({ Name, Revision }) => `${kind} ${Name} ${Revision}`);
+  const cells = rows.map((row) => [
+    `${row.Revision}${row.Current ? " *" : ""}`,
+    row.CreatedAt.replace(/\.\d+Z$/, "Z"),
+    row.Spec.TaskTemplate?.ContainerSpec?.Image?.replace(/@sha256:[0-9a-f]+$/, "") ?? "",
+    `${row.Spec.Mode?.Replicated?.Replicas ?? "-"}`,
+    [...payloads("secret", row.Secrets), ...payloads("config", row.Configs)].join(", ") || "-",
+    row.Cause,
+  ]);
+  const table = [
+    ["REVISION", "SINCE", "IMAGE", "REPLICAS", "SECRETS AND CONFIGS", "CAUSE"],
+    ...cells,
+  ];
+  const widths = (table[0] ?? []).map((_, at) =>
+    Math.max(...table.map((row) => (row[at] ?? "").length)),
+  );
+  const line = (row: readonly string[]) =>
+    row
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join("   ")
+      .trimEnd();
+  return `${table.map(line).join("\n")}\n`;
+}
+
+function part(name: string): string {
+  return encodeURIComponent(name);
+}
+
+/** @throws Error with the daemon's words. */
+function good({ status, text }: ApiAnswer): string {
+  if (status === 200) return text;
+  let words = text.trim();
+  try {
+    const { message }: { message?: unknown } = JSON.parse(text);
+    if (typeof message === "string") words = message;
+  } catch {
+    // Not of our daemon: shown as it is.
+  }
+  throw new Error(`Error response from daemon: ${words}`);
+}
