@@ -176,6 +176,8 @@ const swarmSettings: readonly (readonly [string, string])[] = [
   ["net/ipv6/conf/all/forwarding", "1"],
   ["net/ipv4/conf/all/rp_filter", "0"],
   ["net/ipv4/conf/default/rp_filter", "0"],
+  // Spares a look at the routes for the source of every packet.
+  ["net/ipv4/conf/all/accept_local", "1"],
   ["net/ipv4/conf/all/send_redirects", "0"],
   ["net/ipv4/conf/default/send_redirects", "0"],
   ["net/bridge/bridge-nf-call-iptables", "0"],

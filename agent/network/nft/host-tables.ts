@@ -102,10 +102,6 @@ export function portTable(rules: PortRules): Table {
 
 /** The filter; it must be there before the first VXLAN device is. */
 export function guardTable(rules: GuardRules): Table {
-  const { uplink, wireguard, ports } = rules;
-  const overlays = `udp dport { ${ports.plain}, ${ports.secure} }`;
-  const secure = (way: "iifname" | "oifname") =>
-    `${wireguard === undefined ? "" : `${way} != "${wireguard}" `}udp dport ${ports.secure} counter drop`;
   const addresses = (type: string, family: 4 | 6): TableSet => ({
     kind: "set",
     header: `type ${type}`,
@@ -118,29 +114,30 @@ export function guardTable(rules: GuardRules): Table {
       ["peers", addresses("ipv4_addr", 4)],
       ["peers6", addresses("ipv6_addr", 6)],
     ]),
-    chains: new Map([
+    chains: new Map<string, TableChain>([
       [
         "c_raw",
         {
           hook: "type filter hook prerouting priority raw; policy accept;",
-          // The uplink lets loopback addresses through for the host's own clients, not for containers.
-          rules: [`iifname "${uplink}" ip daddr 127.0.0.0/8 drop`],
+          rules: [
+            ...overlayRules(rules, "jump plain_come", "jump secure_come"),
+            // The uplink lets loopback addresses through for the host's own clients, not for containers.
+            `ip daddr 127.0.0.0/8 iifname "${rules.uplink}" drop`,
+          ],
+        },
+      ],
+      [
+        "c_raw_output",
+        {
+          hook: "type filter hook output priority raw; policy accept;",
+          rules: overlayRules(rules, "goto plain_go", "goto secure_go"),
         },
       ],
       [
         "c_input",
         {
           hook: "type filter hook input priority filter - 10; policy accept;",
-          rules:
-            rules.peers.length === 0
-              ? []
-              : [
-                  // In clear nothing enters an encrypted network, and strangers enter none.
-                  secure("iifname"),
-                  `ip saddr != @peers udp dport ${ports.plain} counter drop`,
-                  `ip6 saddr != @peers6 udp dport ${ports.plain} counter drop`,
-                  `iifname "${uplink}" ${overlays} counter drop`,
-                ],
+          rules: overlayRules(rules, "goto plain_in", "goto secure_in"),
         },
       ],
       [
@@ -148,26 +145,88 @@ export function guardTable(rules: GuardRules): Table {
         {
           hook: "type filter hook output priority filter - 10; policy accept;",
           // Nor does it leave in clear when the tunnel is gone.
-          rules: rules.peers.length === 0 ? [] : [secure("oifname")],
+          rules:
+            rules.peers.length === 0
+              ? []
+              : [`udp dport ${rules.ports.secure} ${byTunnelOnly(rules, "oifname")}`],
         },
       ],
-      ["c_forward", { hook: forwardHook, rules: forwardRules(rules, overlays) }],
+      ["c_forward", { hook: forwardHook, rules: forwardRules(rules) }],
+      ...overlayChains(rules),
+      ...forwardChains(rules),
     ]),
   };
 }
 
+/** The rule that tells packets of overlays from all others; none in no cluster, where there are none. */
+function overlayRules({ peers, ports }: GuardRules, plain: string, secure: string): string[] {
+  if (peers.length === 0) return [];
+  return [`udp dport vmap { ${ports.plain} : ${plain}, ${ports.secure} : ${secure} }`];
+}
+
+/** Drops packets of encrypted networks that do not go by the tunnel. */
+function byTunnelOnly({ wireguard }: GuardRules, way: "iifname" | "oifname"): string {
+  return wireguard === undefined ? "counter drop" : `${way} != "${wireguard}" counter drop`;
+}
+
+/**
+ * What becomes of packets of overlays. Each one inside has a connection of its own, so that to track those around them tells
+ * nothing and costs time with every packet: between nodes none is tracked. What containers send may have to be translated.
+ */
+function overlayChains(rules: GuardRules): [string, TableChain][] {
+  if (rules.peers.length === 0) return [];
+  const { uplink, wireguard } = rules;
+  const chain = (...lines: string[]): TableChain => ({ hook: "", rules: lines });
+  const tunnel = (way: "iifname" | "oifname") =>
+    chain(...(wireguard === undefined ? [] : [`${way} "${wireguard}" notrack`]));
+  const known = (verdict: string) => [
+    `ip saddr @peers iifname != "${uplink}" ${verdict}`,
+    `ip6 saddr @peers6 iifname != "${uplink}" ${verdict}`,
+  ];
+  return [
+    ["plain_come", chain(...known("notrack accept"))],
+    ["secure_come", tunnel("iifname")],
+    ["plain_go", chain("ip daddr @peers notrack accept", "ip6 daddr @peers6 notrack")],
+    ["secure_go", tunnel("oifname")],
+    // In clear nothing enters an encrypted network, and strangers and containers enter none.
+    ["secure_in", chain(byTunnelOnly(rules, "iifname"))],
+    ["plain_in", chain(...known("accept"), "counter drop")],
+  ];
+}
+
 const forwardHook = "type filter hook forward priority filter - 10; policy accept;";
 
-/** What containers send leaves with the address of their node, which the others trust: so no overlay packets. */
-function forwardRules({ uplink, wireguard }: GuardRules, overlays: string): string[] {
+function forwardRules({ uplink, wireguard, ports }: GuardRules): string[] {
+  const tunnel = wireguard === undefined ? "" : `, "${wireguard}" : goto to_tunnel`;
   return [
-    ...(wireguard === undefined ? [] : [`oifname "${wireguard}" counter drop`]),
-    `iifname "${uplink}" ip daddr @peers ${overlays} counter drop`,
-    `iifname "${uplink}" ip6 daddr @peers6 ${overlays} counter drop`,
-    // Published ports come in, answers do; nobody routes himself to a container by its own address.
-    `oifname "${uplink}" ct status dnat accept`,
-    `oifname "${uplink}" ct state { established, related } accept`,
-    `oifname "${uplink}" counter drop`,
+    `oifname vmap { "${uplink}" : goto to_containers${tunnel} }`,
+    `udp dport { ${ports.plain}, ${ports.secure} } iifname "${uplink}" goto overlay_of_container`,
+  ];
+}
+
+function forwardChains({ wireguard }: GuardRules): [string, TableChain][] {
+  return [
+    [
+      "to_containers",
+      {
+        hook: "",
+        rules: [
+          // Published ports come in, answers do; nobody routes himself to a container by its own address.
+          "ct state { established, related } accept",
+          "ct status dnat accept",
+          "counter drop",
+        ],
+      },
+    ],
+    [
+      "overlay_of_container",
+      {
+        hook: "",
+        // What containers send leaves with the address of their node, which the others trust: so no overlay packets.
+        rules: ["ip daddr @peers counter drop", "ip6 daddr @peers6 counter drop"],
+      },
+    ],
+    ["to_tunnel", { hook: "", rules: wireguard === undefined ? [] : ["counter drop"] }],
   ];
 }
 

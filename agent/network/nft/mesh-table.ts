@@ -191,50 +191,17 @@ function natChains({ devices, entrance }: MeshRules): [string, TableChain][] {
 }
 
 /** What may pass between devices, and what may come to the namespace itself. */
-function filterChains({ devices, dns, inner }: MeshRules): [string, TableChain][] {
-  const { uplink, gateway, mesh } = devices;
+function filterChains(rules: MeshRules): [string, TableChain][] {
+  const { devices, dns } = rules;
+  const { uplink } = devices;
   const names =
     dns === undefined
       ? []
       : ["udp", "tcp"].map(
           (protocol) => `ip daddr ${dns.address} ${protocol} dport ${dns.port} accept`,
         );
-  const ofMesh =
-    mesh === undefined
-      ? []
-      : [
-          // Both directions pass here on their way to another node, the SYN and its answer.
-          `oifname "${mesh}" tcp flags syn tcp option maxseg size set rt mtu`,
-        ];
-  const fromMesh = mesh === undefined ? [] : [`iifname "${mesh}" oifname != "${gateway}" drop`];
   return [
-    [
-      "c_forward",
-      {
-        hook: "type filter hook forward priority filter; policy accept;",
-        rules: [
-          // While there is no way between nodes, what belongs there goes nowhere else.
-          ...inner.map(
-            (prefix) =>
-              `oifname "${uplink}" ${prefix.includes(":") ? "ip6" : "ip"} daddr ${prefix} drop`,
-          ),
-          `oifname "${uplink}" meta mark & ${nodeMarks} != 0 drop`,
-          ...ofMesh,
-          // A mesh connection's answer leaves by the way it came, also when its first packet was another node's.
-          "ct direction reply accept",
-          "ct state related accept",
-          ...names,
-          `oifname @closed drop`,
-          `iifname @closed drop`,
-          `iifname "${gateway}" ct status dnat accept`,
-          `iifname "${gateway}" ip saddr != @outward drop`,
-          `iifname "${gateway}" ip6 saddr != @outward6 drop`,
-          `iifname "${gateway}" oifname != "${uplink}" drop`,
-          `iifname @bridges oifname != "${uplink}" drop`,
-          ...fromMesh,
-        ],
-      },
-    ],
+    ...forwardChains(rules, names),
     [
       "c_input",
       {
@@ -252,6 +219,78 @@ function filterChains({ devices, dns, inner }: MeshRules): [string, TableChain][
     ],
     ...waitingNames(dns),
   ];
+}
+
+/**
+ * Every packet that passes comes here, so most are through after a few steps: where it goes, whether it is an answer, where
+ * it comes from.
+ */
+function forwardChains(
+  { devices, inner }: MeshRules,
+  names: readonly string[],
+): [string, TableChain][] {
+  const { uplink, gateway, mesh, bridges } = devices;
+  const chain = (...lines: string[]): TableChain => ({ hook: "", rules: lines });
+  const leads = (entries: readonly (readonly [device: string | undefined, verdict: string])[]) =>
+    entries
+      .filter(([device]) => device !== undefined)
+      .map(([device, verdict]) => `"${device}" : ${verdict}`)
+      .join(", ");
+  const toClosed = bridges.some(({ internal }) => internal) ? ["oifname @closed drop"] : [];
+  const chains: [string, TableChain][] = [
+    [
+      "c_forward",
+      {
+        hook: "type filter hook forward priority filter; policy accept;",
+        rules: [
+          `oifname vmap { ${leads([
+            [uplink, "jump to_uplink"],
+            [mesh, "jump to_mesh"],
+          ])} }`,
+          // A mesh connection's answer leaves by the way it came, also when its first packet was another node's.
+          "ct direction reply accept",
+          "ct state related accept",
+          `iifname vmap { ${leads([
+            [uplink, "goto from_uplink"],
+            [mesh, "goto from_mesh"],
+            [gateway, "goto from_gateway"],
+          ])} }`,
+          ...names,
+          ...toClosed,
+          "iifname @closed drop",
+          `iifname @bridges oifname != "${uplink}" drop`,
+        ],
+      },
+    ],
+    [
+      "to_uplink",
+      chain(
+        // While there is no way between nodes, what belongs there goes nowhere else.
+        ...inner.map((prefix) => `${prefix.includes(":") ? "ip6" : "ip"} daddr ${prefix} drop`),
+        `meta mark & ${nodeMarks} != 0 drop`,
+      ),
+    ],
+    ["from_uplink", chain(...toClosed)],
+    [
+      "from_gateway",
+      chain(
+        ...names,
+        ...toClosed,
+        "ct status dnat accept",
+        "ip saddr != @outward drop",
+        "ip6 saddr != @outward6 drop",
+        `oifname != "${uplink}" drop`,
+      ),
+    ],
+  ];
+  if (mesh !== undefined) {
+    chains.push(
+      // Both directions pass here on their way to another node, the SYN and its answer.
+      ["to_mesh", chain("tcp flags syn tcp option maxseg size set rt mtu")],
+      ["from_mesh", chain(`oifname != "${gateway}" drop`)],
+    );
+  }
+  return chains;
 }
 
 /**
@@ -307,8 +346,8 @@ function markChains(gateway: string, mesh: string): [string, TableChain][] {
       {
         hook: "type filter hook prerouting priority mangle; policy accept;",
         rules: [
-          `iifname "${mesh}" ct state new ct mark set ether saddr map @peer_mark`,
-          `iifname "${gateway}" ct direction reply ct mark != 0 meta mark set ct mark`,
+          `ct mark != 0 ct direction reply iifname "${gateway}" meta mark set ct mark`,
+          `ct state new iifname "${mesh}" ct mark set ether saddr map @peer_mark`,
         ],
       },
     ],

@@ -89,7 +89,14 @@ function baseChains(rules: TaskRules): [string, TableChain][] {
         rules: ['oifname != "lo" ip saddr 127.0.0.0/8 masquerade'],
       },
     ],
-    ["refuse_out", { hook: filter("output"), rules: [...floodOfQuestions(rules), ...refusals] }],
+    [
+      "refuse_out",
+      {
+        hook: filter("output"),
+        // Nobody answers at a refused address, so what is answered has another one.
+        rules: [...floodOfQuestions(rules), "ct state established accept", ...refusals],
+      },
+    ],
     ["refuse_forward", { hook: filter("forward"), rules: refusals }],
   ];
 }

@@ -299,6 +299,15 @@ describe("agent/network/nft in a kernel", () => {
   });
 
   describe("the filter", () => {
+    it("tracks connections between tasks, not the packets of the overlay around them", async () => {
+      const meshed = { protocol: "udp", host: one.address, port: 8080 } as const;
+      const heard = await Promise.all(Array.from({ length: 16 }, () => client.call(meshed)));
+      deepEqual([...new Set(heard.map(([text]) => text?.split(" ")[0]))].sort(), ["one", "two"]);
+      const tracked = lab.hosts.map(({ host }) => run(host, ["cat", "/proc/net/nf_conntrack"]));
+      match(tracked[0] ?? "", /dport=8080/);
+      equal(tracked.join("").includes(`dport=${vxlanPort} `), false);
+    });
+
     it("keeps forged overlay packets of strangers and of containers out", async () => {
       const forge = async (probe: Probe, text: string) => {
         await probe.send({ host: two.address, port: vxlanPort, hex: ofOverlay(two, text) });
