@@ -2,6 +2,7 @@
  * Calls from this manager to the leader: one cached connection, replaced when the leader changes.
  */
 import type { MethodDescriptor } from "../src/common/api/generated/api.ts";
+import { LightSignal } from "../src/common/clock/light-signal.ts";
 import { ClusterError, hasCode } from "../src/common/errors/cluster-error.ts";
 import { maySafelyRetry, noLeader } from "../src/common/errors/no-leader.ts";
 import type { TlsMaterial } from "../src/common/identity/types.ts";
@@ -15,6 +16,9 @@ export interface LeaderAddress {
   readonly address: string;
 }
 
+/** Why a call was given up; made once, as errors are dear. */
+const otherLeader = new ClusterError("cancelled", "another manager leads by now");
+
 interface Connection {
   readonly to: LeaderAddress;
   readonly rpc: RpcClient;
@@ -27,7 +31,7 @@ export class LeaderClient {
   #tls: TlsMaterial;
   #client: Connection | undefined;
   /** Calls under way, each with the means to give it up. */
-  readonly #calls = new Set<{ readonly to: LeaderAddress; readonly stop: AbortController }>();
+  readonly #calls = new Set<{ readonly to: LeaderAddress; readonly stop: LightSignal }>();
 
   /** @param leader The leader now; undefined while there is none, or while it is this manager itself. */
   constructor(leader: () => LeaderAddress | undefined, tls: TlsMaterial) {
@@ -62,17 +66,16 @@ export class LeaderClient {
   ): Promise<R> {
     const to = this.#leader();
     if (to === undefined) throw noLeader();
-    const call = { to, stop: new AbortController() };
-    // Not `AbortSignal.any`: in Node 20 each use leaves something behind in a signal that lives on.
+    const call = { to, stop: new LightSignal() };
     const giveUp = () => call.stop.abort(signal?.reason);
     if (signal?.aborted) giveUp();
     signal?.addEventListener("abort", giveUp, { once: true });
     this.#calls.add(call);
     try {
-      return await work(this.#to(to), call.stop.signal);
+      return await work(this.#to(to), call.stop);
     } catch (error) {
       if (signal?.aborted === true || maySafelyRetry(error)) throw error;
-      if (call.stop.signal.aborted || isBroken(error)) {
+      if (call.stop.aborted || isBroken(error)) {
         throw leaderChanged(error);
       }
       throw error;
@@ -86,7 +89,7 @@ export class LeaderClient {
   leaderMayHaveChanged(): void {
     const now = this.#leader();
     for (const { to, stop } of this.#calls) {
-      if (to.nodeId !== now?.nodeId) stop.abort();
+      if (to.nodeId !== now?.nodeId) stop.abort(otherLeader);
     }
   }
 

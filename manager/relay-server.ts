@@ -11,6 +11,7 @@ import {
   type RelayedCalls,
   RelayedError,
 } from "../src/common/api/generated/api.ts";
+import { LightSignal } from "../src/common/clock/light-signal.ts";
 import { ClusterError } from "../src/common/errors/cluster-error.ts";
 import { updatesWaitingMax } from "../src/common/limits/store.ts";
 import type { CallContext, MessageStream } from "../src/common/rpc/handler.ts";
@@ -34,7 +35,7 @@ export async function serveRelay(
   caller: Pick<CallContext, "peer" | "signal">,
   handle: RelayHandler,
 ): Promise<void> {
-  const underWay = new Map<number, AbortController>();
+  const underWay = new Map<number, LightSignal>();
   const queue = new RelayQueue<RelayedAnswer>(
     (answers) => messages.write(RelayedAnswers.create({ answers })),
     (answer) => answer.response.length,
@@ -53,10 +54,10 @@ export async function serveRelay(
     return typed.response.encode(await handle(typed, typed.request.decode(call.request), signal));
   };
   const take = async (call: RelayedCall) => {
-    const stop = new AbortController();
+    const stop = new LightSignal();
     underWay.set(call.id, stop);
     try {
-      const response = await run(call, stop.signal);
+      const response = await run(call, stop);
       queue.push(RelayedAnswer.create({ id: call.id, response }));
     } catch (error) {
       queue.push(RelayedAnswer.create({ id: call.id, error: errorOf(error) }));

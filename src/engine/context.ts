@@ -37,14 +37,15 @@ export async function readView(
   for (;;) {
     requireManager(ports.swarm.status());
     try {
-      return await ports.objects.view(request.signal);
+      return await ports.objects.view(request.lightSignal);
     } catch (error) {
       const code = error instanceof ClusterError ? error.code : undefined;
       const mayPass = code === "unavailable" || code === "deadline-exceeded";
       if (!mayPass || isStandstill(error)) throw fromManager(error);
-      if (clock.monotonic() >= end || request.signal.aborted) throw fromManager(noLeader(error));
+      if (clock.monotonic() >= end || request.lightSignal.aborted)
+        throw fromManager(noLeader(error));
     }
-    await clock.sleep(leaderPollMs, request.signal);
+    await clock.sleep(leaderPollMs, request.lightSignal);
   }
 }
 
@@ -65,7 +66,7 @@ export async function write<Q, R>(
 ): Promise<R> {
   requireManager(context.ports.swarm.status());
   try {
-    return await context.ports.objects.call(method, message, request.signal);
+    return await context.ports.objects.call(method, message, request.lightSignal);
   } catch (error) {
     throw fromManager(error);
   }

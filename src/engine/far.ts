@@ -125,7 +125,7 @@ export class Far {
       // The look-up is done.
     });
     try {
-      const view = readView(this.#context, { ...request, signal: stop.signal }, 0);
+      const view = readView(this.#context, { ...request, lightSignal: stop.signal }, 0);
       return findTask(await aborting(view, stop.signal), reference);
     } catch (error) {
       if (hasCode(error, "invalid-argument")) throw error;

@@ -92,8 +92,10 @@ export async function writeReply(
 }
 
 function writeWhole(response: ServerResponse, status: number, type: string, body: string): void {
-  const bytes = Buffer.from(body);
-  response.writeHead(status, { "Content-Type": type, "Content-Length": bytes.length }).end(bytes);
+  // A text goes out together with the head, bytes would be a piece of their own.
+  response
+    .writeHead(status, { "Content-Type": type, "Content-Length": Buffer.byteLength(body) })
+    .end(body);
 }
 
 async function writeList(

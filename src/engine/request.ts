@@ -30,6 +30,8 @@ export interface EngineRequest {
   bytes(): AsyncIterable<Uint8Array>;
   /** Aborts when the client leaves, the server stops, or the time for the request is over (streams have no limit). */
   readonly signal: AbortSignal;
+  /** The same, cheaper, for what only listens to it; see `LightSignal`. */
+  readonly lightSignal: AbortSignal;
 }
 
 /** A part of the path, "" when the route has no such part. */

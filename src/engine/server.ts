@@ -15,6 +15,7 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../common/clock/clock.ts";
+import { asAbortSignal, LightSignal } from "../common/clock/light-signal.ts";
 import { ClusterError, hasCode } from "../common/errors/cluster-error.ts";
 import {
   apiRequestTimeoutMs,
@@ -118,7 +119,7 @@ interface Exchange {
 
 /** A request under way. */
 interface UnderWay {
-  readonly stop: AbortController;
+  readonly stop: LightSignal;
   /** On the monotonic clock; Infinity for one without limit. */
   endMs: number;
 }
@@ -286,7 +287,7 @@ export class EngineServer {
   /** Never rejects. */
   async #serve(exchange: Exchange): Promise<void> {
     const { message, response, upgraded } = exchange;
-    const self: UnderWay = { stop: new AbortController(), endMs: Number.POSITIVE_INFINITY };
+    const self: UnderWay = { stop: new LightSignal(), endMs: Number.POSITIVE_INFINITY };
     const leave = () => {
       // After the answer nobody listens any more; to abort all the same would cost as much as a small request.
       if (this.#underWay.has(self)) self.stop.abort(left);
@@ -316,6 +317,7 @@ export class EngineServer {
     const method = message.method ?? "";
     const { route, params } = exchange.router.find(method, path);
     if (route.unlimited !== true) this.#limitTime(self);
+    let signal: AbortSignal | undefined;
     const request: EngineRequest = {
       method,
       path,
@@ -325,7 +327,11 @@ export class EngineServer {
       header: (name) => [message.headers[name] ?? ""].flat().join(","),
       body: () => readBody(message, upgraded),
       bytes: () => piecesOf(message),
-      signal: self.stop.signal,
+      get signal() {
+        signal ??= asAbortSignal(self.stop);
+        return signal;
+      },
+      lightSignal: self.stop,
     };
     const reply = await route.handler(request);
     // A slow reader may take its time.
@@ -342,7 +348,7 @@ export class EngineServer {
     } else if (reply.kind === "hijack" && upgraded !== undefined) {
       response.detachSocket(upgraded as Socket);
       await converseUpgraded(upgraded, reply, request.signal);
-    } else await writeReply(response, reply, request.signal);
+    } else await writeReply(response, reply, self.stop);
     this.#options.log.debug("request served", { method, path, status: response.statusCode });
   }
 
