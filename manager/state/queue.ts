@@ -1,6 +1,9 @@
 /**
  * Group commit: transactions that were queued in one turn share an entry, several entries are under way at a time.
  *
+ * What an entry costs, on every manager, hardly depends on how many transactions are in it. So while one is under way the
+ * next ones gather until it is applied, or a little while, whichever is shorter: far members do not make it long.
+ *
  * Follows each transaction until its outcome is certain: applied or refused (the entry came back), lost (another entry
  * stands at its place in the log, so it can never be applied), or unknown after a time (leadership was lost and no
  * later entry came). Matching is by proposer id and sequence, which are in the entry itself and in the state.
@@ -12,6 +15,8 @@ import { maySafelyRetry, noLeader } from "../../src/common/errors/no-leader.ts";
 import { proposalBytesMax, proposalsWaitingBytesMax } from "../../src/common/limits/limits.ts";
 import {
   entriesInFlightMax,
+  entryGatherBytesMax,
+  entryGatherMs,
   outcomeSweepMs,
   outcomeWaitMs,
   updatesWaitingMax,
@@ -55,7 +60,10 @@ export class Queue {
   readonly #waiting = new Map<number, Waiting>();
   #bytes = 0;
   #entries = 0;
+  /** Bytes of what is queued and not proposed. */
+  #queuedBytes = 0;
   #flushing = false;
+  #gathering = false;
   #sweeping = false;
 
   constructor(options: QueueOptions) {
@@ -103,8 +111,10 @@ export class Queue {
       this.#waiting.set(sequence, waiting);
       this.#bytes += bytes.length;
       this.#queued.push(waiting);
+      this.#queuedBytes += bytes.length;
       signal?.addEventListener("abort", abort, { once: true });
-      this.#schedule();
+      if (this.#entries === 0 || this.#queuedBytes >= entryGatherBytesMax) this.#schedule();
+      else this.#gather();
       void this.#sweep();
     });
   }
@@ -140,6 +150,16 @@ export class Queue {
     this.passed(index);
   }
 
+  /** Lets what comes in the next moment share an entry; one that ends before then takes it along. */
+  #gather(): void {
+    if (this.#gathering || this.#flushing) return;
+    this.#gathering = true;
+    void this.#o.clock.sleep(entryGatherMs).then(() => {
+      this.#gathering = false;
+      this.#schedule();
+    });
+  }
+
   #schedule(): void {
     if (this.#flushing || this.#queued.length === 0 || this.#entries >= entriesInFlightMax) return;
     this.#flushing = true;
@@ -169,6 +189,8 @@ export class Queue {
       bytes += size;
       group.push(waiting);
     }
+    for (const { bytes: taking } of this.#queued.slice(0, taken))
+      this.#queuedBytes -= taking.length;
     this.#queued = this.#queued.slice(taken);
     return group;
   }

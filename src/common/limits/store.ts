@@ -14,6 +14,10 @@ export const batchTransactionBytesMax = mib / 2;
 export const batchTransactionsInFlightMax = 4;
 /** Entries proposed and not yet applied: later transactions queue, and so share an entry. */
 export const entriesInFlightMax = 16;
+/** Longest a small transaction waits for the entry before it, to share the next one with others, milliseconds. */
+export const entryGatherMs = 5;
+/** Queued bytes that are an entry of their own: nothing is gained by sharing it. */
+export const entryGatherBytesMax = 64 * kib;
 /** How often a decision is run again after a lost race; more means that somebody writes the object all the time. */
 export const updateAttemptsMax = 10;
 /** Longest an update waits for its outcome, milliseconds; as long as an API request waits. */

@@ -6,7 +6,12 @@ import { Config, ConfigSpec } from "../../../../src/common/api/generated/api.ts"
 import { FakeClock } from "../../../../src/common/clock/clock.ts";
 import { ClusterError, hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import { maySafelyRetry, noLeaderText, untried } from "../../../../src/common/errors/no-leader.ts";
-import { entriesInFlightMax, outcomeSweepMs } from "../../../../src/common/limits/store.ts";
+import {
+  entriesInFlightMax,
+  entryGatherBytesMax,
+  entryGatherMs,
+  outcomeSweepMs,
+} from "../../../../src/common/limits/store.ts";
 import { localStore } from "../../../support/local-log.ts";
 
 function config(id: string, name = id, data = ""): Config {
@@ -41,6 +46,43 @@ describe("manager/state/store", () => {
     await Promise.all(ids.map((id) => store.update((tx) => tx.create("config", config(id)))));
     assert.equal(log.entries.length, 1);
     assert.equal(store.view().count("config"), 3);
+  });
+
+  it("gathers what comes while an entry is under way, until that is applied", async () => {
+    const { store, log } = localStore({ clock: new FakeClock() });
+    log.automatic = false;
+    const updates: Promise<void>[] = [];
+    for (const id of ["a", "b", "c"]) {
+      updates.push(store.update((tx) => tx.create("config", config(id))));
+      await turn();
+    }
+    assert.equal(log.entries.length, 1);
+    log.commit();
+    await turn();
+    assert.equal(log.entries.length, 2);
+    log.commit();
+    await Promise.all(updates);
+  });
+
+  it("gathers for a moment only, and not what is large", async () => {
+    const clock = new FakeClock();
+    const { store, log } = localStore({ clock });
+    log.automatic = false;
+    const create = (id: string, data = "") =>
+      store.update((tx) => tx.create("config", config(id, id, data)));
+    const updates = [create("a")];
+    await turn();
+    updates.push(create("b"));
+    await turn();
+    assert.equal(log.entries.length, 1);
+    await clock.advance(entryGatherMs);
+    await turn();
+    assert.equal(log.entries.length, 2);
+    updates.push(create("c", "x".repeat(entryGatherBytesMax)));
+    await turn();
+    assert.equal(log.entries.length, 3);
+    log.commit();
+    await Promise.all(updates);
   });
 
   it("sees its own staged changes", async () => {
@@ -235,6 +277,7 @@ describe("manager/state/store", () => {
     for (let i = 0; i < entriesInFlightMax; i++) {
       proposed.push(store.update((tx) => tx.create("config", config(`p${i}`))));
       await turn();
+      await clock.advance(entryGatherMs);
     }
     const queued = store.update((tx) => tx.create("config", config("q")));
     await turn();
