@@ -19,8 +19,7 @@ export class LightSignal implements AbortSignal {
     return this.#aborted;
   }
 
-  // biome-ignore lint/suspicious/noExplicitAny: as AbortSignal declares it.
-  get reason(): any {
+  get reason(): unknown {
     return this.#reason;
   }
 
