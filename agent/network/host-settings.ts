@@ -34,15 +34,20 @@ export class HostSettings {
     // A node that forwards takes no routes from its routers any more, unless they are wanted all the same.
     const routers = changes.includes(forward6) ? await this.#routerSettings() : [];
     const before = [...changes, ...routers.map(([path]) => path)];
-    const values = await readSettings(this.#host, before);
-    mkdirSync(dirname(this.#file), { recursive: true, mode: 0o711 });
-    writeFileSync(this.#file, JSON.stringify({ ...Object.fromEntries(values), ...this.#kept() }));
+    await this.keep(before);
     this.#log.info("the node forwards packets from now on", { settings: changes.join(" ") });
     await writeSettings(this.#host, routers);
     await writeSettings(
       this.#host,
       changes.map((path) => [path, "1"] as const),
     );
+  }
+
+  /** Remembers what is about to change: what is remembered of an earlier life stays. */
+  async keep(paths: readonly string[]): Promise<void> {
+    const values = await readSettings(this.#host, paths);
+    mkdirSync(dirname(this.#file), { recursive: true, mode: 0o711 });
+    writeFileSync(this.#file, JSON.stringify({ ...Object.fromEntries(values), ...this.#kept() }));
   }
 
   /** Puts them back. @param shared Another daemon needs them: they stay. */

@@ -105,6 +105,7 @@ export class NodeNetwork implements DataPath {
       ...options,
       host: options.host,
       confFile: join(options.folder, "wireguard.conf"),
+      keepSettings: (paths) => this.#settings.keep(paths),
       onDown: () => {
         this.#applied = undefined;
         this.#kick();

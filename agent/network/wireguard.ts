@@ -38,6 +38,8 @@ export interface WireguardOptions {
   readonly confFile: string;
   /** File of the node's own network; the daemon's when undefined. */
   readonly host: string | undefined;
+  /** Remembers kernel settings that are about to change. */
+  readonly keepSettings: (paths: readonly string[]) => Promise<void>;
   /** The device has gone away by itself. */
   readonly onDown: () => void;
   readonly clock: Clock;
@@ -48,6 +50,8 @@ export interface WireguardOptions {
 const overhead = 80;
 /** How long others are spoken to first after the key has changed: a handshake is tried again after five seconds. */
 const speakMs = 12_000;
+/** The kernel's WireGuard turns it off for good when a device of its kind comes up (`wg_open` in its drivers). */
+const changedByKernel = ["net/ipv4/conf/all/send_redirects"];
 /** How often a device that comes up is looked for, milliseconds. */
 const lookMs = 20;
 
@@ -193,6 +197,7 @@ export class Wireguard {
   async #make(): Promise<void> {
     const { clock, log } = this.#o;
     if (this.#way === "kernel") {
+      await this.#o.keepSettings(changedByKernel);
       await this.#must(["ip", "link", "add", this.device, "type", "wireguard"]);
       return;
     }

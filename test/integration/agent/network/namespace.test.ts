@@ -1,16 +1,20 @@
 /**
  * Network namespaces as the kernel makes them.
  */
-import { doesNotMatch, equal, match } from "node:assert/strict";
+import { deepEqual, doesNotMatch, equal, match } from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { HostSettings } from "../../../../agent/network/host-settings.ts";
 import {
   command,
   isNamespace,
   makeNamespace,
+  readSettings,
   removeNamespace,
+  writeSettings,
 } from "../../../../agent/network/namespace.ts";
+import { silentLog } from "../../../../src/common/log/log.ts";
 
 describe("agent/network/namespace", () => {
   let folder: string;
@@ -30,6 +34,22 @@ describe("agent/network/namespace", () => {
     equal(isNamespace(file), true);
     await removeNamespace(file);
     equal(isNamespace(file), false);
+  });
+
+  it("have their settings back, those too that the kernel changes by itself", async () => {
+    const forward = "net/ipv4/ip_forward";
+    const redirects = "net/ipv4/conf/all/send_redirects";
+    const before = await readSettings(file, [forward, redirects]);
+    deepEqual([...before.values()], ["0", "1"]);
+    const newLife = () => new HostSettings(join(folder, "settings.json"), file, silentLog);
+    await newLife().need();
+    await newLife().keep([redirects]);
+    await writeSettings(file, [[redirects, "0"]]);
+    // Of another life of the daemon, which finds them changed.
+    await newLife().keep([redirects]);
+    equal((await readSettings(file, [forward])).get(forward), "1");
+    await newLife().release(false);
+    deepEqual(await readSettings(file, [forward, redirects]), before);
   });
 
   it("have usable IPv6 addresses on a bridge with its first port", async () => {
