@@ -30,6 +30,7 @@ import { systemClock } from "../../src/common/clock/clock.ts";
 import type { Image } from "../../src/common/container/images.ts";
 import type { ContainerConfig } from "../../src/common/container/types.ts";
 import type { Volumes } from "../../src/common/container/volumes.ts";
+import type { ContainerdClient } from "../../src/common/containerd/client.ts";
 import { type Log, newLog, silentLog } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import { imagesOf } from "./busybox-image.ts";
@@ -58,6 +59,8 @@ export class TestContainers {
   /** Runtimes that may be used, the one for new containers first. */
   programs = ["runc"];
   networks: ContainerNetworks = noNetworks;
+  /** What its calls to containerd go through. */
+  through = (client: ContainerdClient): ContainerdClient => client;
   #stop = new AbortController();
   #running: Promise<void> | undefined;
   #containers: ContainerdContainers | undefined;
@@ -89,7 +92,7 @@ export class TestContainers {
     const folder = join(this.containerd.dir, "containers");
     mkdirSync(folder, { recursive: true });
     this.#containers = new ContainerdContainers({
-      client: supervisor.client,
+      client: this.through(supervisor.client),
       ready: () => supervisor.ready(),
       images: imagesOf(this.images),
       ...(this.#whole ? this.#realParts() : standIns(this.containerd.dir)),

@@ -121,7 +121,12 @@ export class ContainerdContainers implements Containers {
       files: this.#files,
       folderOf: core.folderOf,
     };
-    this.#creator = new Creator({ ...shared, random });
+    // containerd writes one after the other.
+    this.#creator = new Creator({
+      ...shared,
+      random,
+      writing: new Gate(2 * availableParallelism()),
+    });
     this.#runner = new Runner({
       ...shared,
       // More at once only make each slower: starting is bound by processors.

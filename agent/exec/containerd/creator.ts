@@ -20,6 +20,7 @@ import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
 import { checkName, makeName } from "./container-name.ts";
 import { Entry, freshState } from "./entry.ts";
+import type { Gate } from "./gate.ts";
 import { withImageDefaults } from "./image-defaults.ts";
 import { mountPoint, type PlannedMount, planMounts } from "./mounts.ts";
 import { type ContainerFacts, containerLabel, withoutContents } from "./record.ts";
@@ -44,6 +45,8 @@ export interface CreatorOptions {
   readonly specs: SpecBuilder;
   readonly folderOf: (id: string) => string;
   readonly programs: RuntimePrograms;
+  /** Bounds how many are written down at once, so that the first can start while the others wait for the disk. */
+  readonly writing: Gate;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -161,7 +164,6 @@ export class Creator {
   ): Promise<Entry> {
     const { specs, records, folderOf } = this.#o;
     const { id } = facts;
-    let entry: Entry | undefined;
     const planned: PlannedMount[] = [];
     try {
       mkdirSync(folderOf(id), { recursive: true, mode: 0o711 });
@@ -174,16 +176,14 @@ export class Creator {
       const known = this.#users.get(userKey);
       const guess: ProcessUser = known ?? { uid: 0, gid: 0, additionalGids: [0], home: "/" };
       const specJson = await specs.build(whole, guess, undefined);
-      entry = new Entry(
-        whole,
-        { state: freshState, stopped: false, lastExit: undefined },
-        specJson,
-      );
-      signal.throwIfAborted();
+      const life = { state: freshState, stopped: false, lastExit: undefined };
+      const entry = new Entry(whole, life, specJson);
       // Most often the file system is all that is missing.
       const finished = known !== undefined && !planned.some(isCopiedUp);
-      await records.create(entry, { finished });
-      entry.rootfs = await this.#prepare(id, image);
+      await this.#o.writing.run(signal, async () => {
+        await records.create(entry, { finished });
+        entry.rootfs = await this.#prepare(id, image);
+      });
       const user = known ?? this.#lookUp(entry, userKey, config);
       await this.#copyUp(entry);
       if (!finished) await records.finish(entry, await specs.build(whole, user, undefined));

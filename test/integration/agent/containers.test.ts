@@ -27,6 +27,18 @@ for (const program of ["crun", "runc"]) {
     test.programs = [program];
     const networks = { ...noNetworks };
     test.networks = networks;
+    // How many records containerd was asked to make at once.
+    const records = { now: 0, most: 0 };
+    test.through = (client) => ({
+      ...client,
+      call: async (method, request, options) => {
+        if (method.path !== ContainersService.create.path) {
+          return client.call(method, request, options);
+        }
+        records.most = Math.max(records.most, ++records.now);
+        return client.call(method, request, options).finally(() => records.now--);
+      },
+    });
     const within = async (command: string, config: Parameters<typeof test.runToEnd>[0] = {}) =>
       (await test.runToEnd({ command: ["sh", "-c", command], ...config })).output.trim();
 
@@ -87,7 +99,7 @@ for (const program of ["crun", "runc"]) {
       match(await within("unshare -m true 2>&1"), /Operation not permitted/);
     });
 
-    it("lets many have their networks at once, though few start at once", async () => {
+    it("lets many have their networks at once, though few are made or start at once", async () => {
       const count = 2 * availableParallelism() + 2;
       let [waiting, begin] = [0, () => {}];
       const all = new Promise<void>((resolve) => {
@@ -103,6 +115,7 @@ for (const program of ["crun", "runc"]) {
       const ids = (await Promise.all(Array.from({ length: count }, create))).map(({ id }) => id);
       await Promise.all(ids.map((id) => test.it.start(id, patient)));
       deepEqual(new Set(ids.map((id) => test.it.find(id).state.phase)), new Set(["running"]));
+      equal(records.most, 2 * availableParallelism());
       const remove = (id: string) => test.it.remove(id, { force: true, volumes: true });
       await Promise.all(ids.map(remove));
       networks.join = noNetworks.join;
