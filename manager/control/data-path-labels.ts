@@ -3,6 +3,7 @@
  */
 import type { Network, ServiceSpec } from "../../src/common/api/generated/api.ts";
 import { contains, formatAddress, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
+import { containerLabelForms, type LabelForm } from "../../src/common/spec/container-labels.ts";
 import { drainMsMax, drainMsOf } from "../../src/common/spec/drain-time.ts";
 import { fixedAddressesIn } from "../../src/common/spec/fixed-addresses.ts";
 import {
@@ -15,8 +16,7 @@ import { invalid } from "./names.ts";
 const addressPrefix = "skep.address.";
 /** All labels that mean something to the cluster begin so. */
 const ownPrefix = "skep.";
-/** Whether a value can be, and what can. */
-type Form = readonly [(value: string) => boolean, string];
+type Form = LabelForm;
 
 const one = (...values: readonly string[]): Form => [
   (value) => values.includes(value),
@@ -52,12 +52,8 @@ export function checkDataPathLabels(spec: ServiceSpec): void {
       checkLabel(label, value, { of: "a service", forms, more: patterns });
   }
   checkSecretVariables(spec);
-  for (const label of Object.keys(spec.task?.container?.labels ?? {})) {
-    if (forms[label] === undefined && !label.startsWith(addressPrefix)) continue;
-    throw invalid(
-      `label ${label} has no effect on a container: give it to the service, by --label or deploy.labels`,
-    );
-  }
+  for (const [label, value] of Object.entries(spec.task?.container?.labels ?? {}))
+    checkContainerLabel(label, value);
   checkDistinct(spec);
 }
 
@@ -84,6 +80,22 @@ function checkSecretVariables(spec: ServiceSpec): void {
         `label ${label}: the service has no ${kind} ${JSON.stringify(name)}; give it with --${kind} ${name}`,
       );
   }
+}
+
+/** Labels of the container besides those that only the node knows to be wrong. */
+const ofContainers: Readonly<Record<string, Form>> = {
+  ...containerLabelForms,
+  "skep.privileged": one("true", "false"),
+  "skep.devices": [(value) => value.includes("/dev/"), "a list of devices, such as /dev/kvm"],
+};
+
+function checkContainerLabel(label: string, value: string): void {
+  const isOfService = Object.hasOwn(forms, label) || label.startsWith(addressPrefix);
+  if (isOfService && !Object.hasOwn(ofContainers, label))
+    throw invalid(
+      `label ${label} has no effect on a container: give it to the service, by --label or deploy.labels`,
+    );
+  checkLabel(label, value, { of: "a container", forms: ofContainers, more: [] });
 }
 
 const nodeForms: Readonly<Record<string, Form>> = {

@@ -96,10 +96,15 @@ function tasks(count: number): string {
 function replicasOf(body: Body): number | undefined {
   const mode = (body["Mode"] ?? {}) as {
     readonly Replicated?: { readonly Replicas?: number };
-    readonly ReplicatedJob?: { readonly TotalCompletions?: number };
+    readonly ReplicatedJob?: {
+      readonly TotalCompletions?: number;
+      readonly MaxConcurrent?: number;
+    };
   };
   if (mode.Replicated !== undefined) return mode.Replicated.Replicas ?? 1;
-  return mode.ReplicatedJob === undefined ? undefined : (mode.ReplicatedJob.TotalCompletions ?? 1);
+  return mode.ReplicatedJob === undefined
+    ? undefined
+    : (mode.ReplicatedJob.TotalCompletions ?? mode.ReplicatedJob.MaxConcurrent ?? 1);
 }
 
 /** Published ports of a spec, as `8080/tcp`. */
@@ -124,20 +129,25 @@ const passedOver = new Set(["ForceUpdate", "SecretID", "ConfigID"]);
 
 function comparable(spec: Body, nameOf: NetworkNames): unknown {
   const endpoint = (spec["EndpointSpec"] ?? {}) as Body;
-  const mode = spec["Mode"] as { readonly Replicated?: Body } | undefined;
   const whole = {
     ...spec,
     EndpointSpec: endpoint["Mode"] === "vip" ? { ...endpoint, Mode: undefined } : endpoint,
-    Mode:
-      mode?.Replicated === undefined && mode !== undefined
-        ? modeText(mode)
-        : `Replicated ${replicasOf(spec) ?? 1}`,
+    Mode: modeText(spec),
   };
   return plain(whole, "", nameOf);
 }
 
-function modeText(mode: object): string {
-  return JSON.stringify(mode);
+function modeText(spec: Body): string {
+  const mode = (spec["Mode"] ?? {}) as {
+    readonly Global?: object;
+    readonly GlobalJob?: object;
+    readonly ReplicatedJob?: { readonly MaxConcurrent?: number };
+  };
+  if (mode.Global !== undefined) return "Global";
+  if (mode.GlobalJob !== undefined) return "GlobalJob";
+  const count = replicasOf(spec) ?? 1;
+  if (mode.ReplicatedJob === undefined) return `Replicated ${count}`;
+  return `ReplicatedJob ${count}, ${mode.ReplicatedJob.MaxConcurrent ?? 1} at a time`;
 }
 
 /** Without what is empty, so that nothing said and said to be nothing are one. */

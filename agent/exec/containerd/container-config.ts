@@ -24,7 +24,7 @@ import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { payloadKey } from "../../../src/common/spec/payload-revision.ts";
 import { isCalled, secretVariablesIn } from "../../../src/common/spec/secret-variables.ts";
 import type { TaskDependencies } from "../executor.ts";
-import { devicesOf, isPrivileged } from "./node-access.ts";
+import { devicesOf, extrasOf, isPrivileged } from "./node-access.ts";
 import { expand, type PlaceholderFunction, type PlaceholderValues } from "./placeholders.ts";
 import { variableFrom } from "./secret-env.ts";
 
@@ -68,6 +68,7 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
   const env = [...spec.env.map((line) => filledEnv(line, fill)), ...genericEnv(task)];
   return {
     ...unsaid,
+    ...extraParts(task, place.node),
     name: taskName(task),
     image: spec.image,
     entrypoint: spec.command.length > 0 ? spec.command : undefined,
@@ -154,23 +155,33 @@ function hostPortsOf({ endpoint }: Task): PortBinding[] {
     }));
 }
 
+/** What labels of the container say besides its spec. */
+function extraParts(task: Task, node: TaskNode) {
+  const { pull: _pull, ...extras } = extrasOf(task, node);
+  const { cpuShares, cpusetCpus, blkioWeight, oomKillDisable, ...parts } = extras;
+  const extraLimits = { ...noLimits, cpuShares, cpusetCpus, blkioWeight, oomKillDisable };
+  const hasLimits = cpuShares > 0 || cpusetCpus !== "" || blkioWeight > 0 || oomKillDisable;
+  return { ...parts, extraLimits: hasLimits ? extraLimits : undefined };
+}
+
+/** Limits that a service cannot say. */
+const noLimits = {
+  cpuPeriodUs: 0,
+  cpuQuotaUs: 0,
+  cpusetMems: "",
+  memoryReservationBytes: 0,
+} as const;
+
 /** What a service cannot say. */
 const unsaid = {
   platform: undefined,
-  domainName: "",
   stdinOnce: false,
   attachStdin: false,
   attachStdout: false,
   attachStderr: false,
-  extraLimits: undefined,
   anonymousVolumes: [],
   volumesFrom: [],
-  shmSizeBytes: 0,
-  ipcMode: "",
-  pidMode: "",
   utsMode: "",
-  cgroupnsMode: "",
-  cgroupParent: "",
   restartPolicy: { name: "no", retriesMax: 0 },
   autoRemove: false,
   shown: "",

@@ -9,10 +9,11 @@ import { aborting } from "../../../src/common/clock/aborting.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { Runtime } from "../../../src/common/container/runtime.ts";
 import type { Container } from "../../../src/common/container/types.ts";
-import { errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import { isPlatformRefusal } from "../../../src/common/platform/refusal.ts";
 import { registryAuthOf } from "../../../src/common/registry/registry-auth.ts";
+import { containerLabelsOf } from "../../../src/common/spec/container-labels.ts";
 import { listenTerms, type untilListened } from "../../network/listeners.ts";
 import type { Controller, TaskExit } from "../controller.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
@@ -235,7 +236,10 @@ export class ContainerController implements Controller {
     const { runtime, log, silent, preferLocal } = this.#tools;
     const spec = this.#task.spec?.container;
     const reference = spec?.image ?? "";
-    if ((preferLocal || silent.has(reference)) && (await this.#isHere(reference))) return undefined;
+    const { pull } = containerLabelsOf(spec?.labels ?? {});
+    const isEnough = preferLocal || pull !== "always" || silent.has(reference);
+    if (isEnough && (await this.#isHere(reference))) return undefined;
+    if (pull === "never") return { error: notHere(reference) };
     try {
       await runtime.images.pull({
         reference,
@@ -288,6 +292,11 @@ export class ContainerController implements Controller {
       await clock.sleep(awayRetryMs, signal);
     }
   }
+}
+
+function notHere(reference: string): ClusterError {
+  const text = `No such image: ${reference}: it is not on this node, and the label skep.pull=never keeps it from being pulled`;
+  return new ClusterError("not-found", text);
 }
 
 const gone: TaskExit = {

@@ -7,8 +7,13 @@
 import type { Task } from "../../../src/common/api/generated/api.ts";
 import type { DeviceMapping } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import {
+  type ContainerLabels,
+  containerLabelsOf,
+  reachesNode,
+} from "../../../src/common/spec/container-labels.ts";
 
-/** Label of services, and with the value `allow` of nodes. */
+/** Label of services and their containers, and with the value `allow` of nodes. */
 const privilegedLabel = "skep.privileged";
 /** Label of services: `/dev/a`, `/dev/a:/dev/b`, `/dev/a:/dev/b:rwm`, several with commas between; of nodes as above. */
 const devicesLabel = "skep.devices";
@@ -49,16 +54,29 @@ function deviceFrom(text: string): DeviceMapping {
   return { pathOnHost, pathInContainer, permissions };
 }
 
-function wishOf({ serviceAnnotations }: Task, label: string): string {
-  const labels = serviceAnnotations?.labels ?? {};
-  return (Object.hasOwn(labels, label) ? labels[label] : undefined) ?? "";
+/**
+ * What the labels of the container say besides its spec.
+ * @throws ClusterError permission-denied for what reaches beyond the container where the node does not allow privileges
+ */
+export function extrasOf(task: Task, node: AskedNode): ContainerLabels {
+  const extras = containerLabelsOf(task.spec?.container?.labels ?? {});
+  if (reachesNode(extras))
+    checkAllowed(privilegedLabel, node, "skep.ipc, skep.pid, skep.cgroup or skep.cgroup-parent");
+  return extras;
 }
 
-function checkAllowed(label: string, { hostname, labels }: AskedNode): void {
+/** The container's label goes before that of the service. */
+function wishOf({ spec, serviceAnnotations }: Task, label: string): string {
+  for (const labels of [spec?.container?.labels ?? {}, serviceAnnotations?.labels ?? {}])
+    if (Object.hasOwn(labels, label)) return labels[label] ?? "";
+  return "";
+}
+
+function checkAllowed(label: string, { hostname, labels }: AskedNode, asked = label): void {
   if (Object.hasOwn(labels, label) && labels[label] === "allow") return;
   throw new ClusterError(
     "permission-denied",
-    `node ${hostname} does not allow what the service asks for by its label ${label}: allow it with "docker node update --label-add ${label}=allow ${hostname}", and keep the service to such nodes with the constraint node.labels.${label}==allow`,
+    `node ${hostname} does not allow what the service asks for by its label ${asked}: allow it with "docker node update --label-add ${label}=allow ${hostname}", and keep the service to such nodes with the constraint node.labels.${label}==allow`,
   );
 }
 

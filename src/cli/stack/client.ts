@@ -118,6 +118,13 @@ export class StackClient {
     return (await this.call({ method: "GET", path: "/nodes" })) as readonly Json[];
   }
 
+  /** Names of networks by id; what is no id stands for itself. */
+  async networkNames(): Promise<(id: string) => string> {
+    const list = (await this.call({ method: "GET", path: "/networks" })) as readonly Json[];
+    const names = new Map(list.map((network) => [String(network["Id"]), String(network["Name"])]));
+    return (id) => names.get(id) ?? id;
+  }
+
   /** Makes an object; its id. */
   async create(
     kind: ObjectKind,

@@ -3,6 +3,7 @@
  * configs, services, each after those it depends on.
  */
 import { ClusterError } from "../../common/errors/cluster-error.ts";
+import { serviceDifferences } from "../../stack/plan.ts";
 import type { Body } from "../../stack/translate/context.ts";
 import {
   type StackObject,
@@ -193,6 +194,12 @@ async function makeService(
   if (before === undefined) {
     io.out(`Creating service ${service.name}\n`);
     await client.create("services", body, headers);
+    return;
+  }
+  // Every update runs a job again, and the same again is none.
+  const found = serviceDifferences(before.spec, body, await client.networkNames());
+  if (found.length === 0 && headers === undefined) {
+    io.out(`Service ${service.name} is unchanged\n`);
     return;
   }
   io.out(`Updating service ${service.name} (id: ${before.id})\n`);

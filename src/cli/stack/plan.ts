@@ -48,7 +48,7 @@ export async function planOf(
       client.ofStack(kind, specs.stack),
     ),
   );
-  const names = await networkNames(run);
+  const names = await client.networkNames();
   const byName = new Map((services ?? []).map((service) => [service.name, service]));
   const changes: PlannedChange[] = [
     ...specs.networks.map(({ name }) => presence("network", name, networks ?? [])),
@@ -95,12 +95,6 @@ export async function planOf(
     changes,
     conflicts: await portConflicts(run, specs),
   };
-}
-
-async function networkNames({ client }: Pick<StackRun, "client">): Promise<(id: string) => string> {
-  const list = (await client.call({ method: "GET", path: "/networks" })) as readonly Json[];
-  const names = new Map(list.map((network) => [String(network["Id"]), String(network["Name"])]));
-  return (id) => names.get(id) ?? id;
 }
 
 function presence(

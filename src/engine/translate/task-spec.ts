@@ -167,6 +167,8 @@ function placementFromJson(json: JsonObject | undefined): Placement | undefined 
       Platform.create({
         architecture: platform.string("Architecture"),
         os: platform.string("OS"),
+        // Docker's API has none.
+        variant: platform.string("Variant"),
       }),
     ),
     maxReplicas: json.natural("MaxReplicas"),
@@ -181,7 +183,12 @@ function placementToJson(placement: Placement | undefined): Json | undefined {
       placement.preferences.map((p) => ({ Spread: { SpreadDescriptor: p.spreadOver } })),
     ),
     MaxReplicas: numberOrNothing(placement.maxReplicas),
-    Platforms: listOrNothing(placement.platforms.map(platformToJson)),
+    Platforms: listOrNothing(
+      placement.platforms.map((platform) => ({
+        ...platformToJson(platform),
+        Variant: textOrNothing(platform.variant),
+      })),
+    ),
   };
 }
 

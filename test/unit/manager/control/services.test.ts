@@ -219,6 +219,14 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
     /^label skep\.drain has no effect on a container: give it to the service, by --label or deploy/,
   ],
   [
+    { container: { Labels: { "skep.shm-size": "much" } } },
+    /^label skep\.shm-size: "much" is not a size such as 256m$/,
+  ],
+  [
+    { container: { Labels: { "skep.shmsize": "1m" } } },
+    /^label skep\.shmsize is not known: labels of a container that begin with skep\. are skep\.shm-size,/,
+  ],
+  [
     labelled({ "skep.publish.address": "10.0.0" }),
     /^label skep\.publish\.address: "10\.0\.0" is not an address/,
   ],

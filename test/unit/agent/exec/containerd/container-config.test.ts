@@ -56,6 +56,13 @@ function configOf(container: Partial<ContainerSpec>, fields: Partial<Task> = {})
 }
 
 describe("agent/exec/containerd/container-config", () => {
+  it("has what labels of the container say besides its spec", () => {
+    const labels = { "skep.shm-size": "1m", "skep.domainname": "d", "skep.cpu-shares": "512" };
+    const { shmSizeBytes, domainName, extraLimits } = configOf({ labels });
+    deepEqual([shmSizeBytes, domainName, extraLimits?.cpuShares], [1_048_576, "d", 512]);
+    equal(configOf({}).extraLimits, undefined);
+  });
+
   const variables = (labels: Record<string, string>, container: Partial<ContainerSpec>) => {
     const serviceAnnotations = Annotations.create({ name: "web", labels });
     return configOf(container, { serviceAnnotations });

@@ -307,6 +307,17 @@ describe("agent/exec/containerd/controller", () => {
     await rejects(controller(task("u", { image: "missing:2" })).prepare(never), /asked/);
   });
 
+  it("asks for an image as the label of the container says", async () => {
+    runtime.images.add("busybox:latest");
+    runtime.images.pull = () => Promise.reject(new Error("asked"));
+    const policy = (pull: string) => ({ labels: { "skep.pull": pull } });
+    for (const pull of ["missing", "never"]) {
+      await controller(task(pull, policy(pull))).prepare(never);
+      const gone = controller(task(`${pull}-gone`, { image: "gone:2", ...policy(pull) }));
+      await rejects(gone.prepare(never), pull === "never" ? /skep\.pull=never keeps it/ : /asked/);
+    }
+  });
+
   it("does not use an image that is here when the registry has none for this node", async () => {
     runtime.images.add("busybox:latest");
     const message = "no matching manifest for linux/amd64 in the manifest list entries";

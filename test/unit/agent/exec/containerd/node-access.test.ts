@@ -2,14 +2,50 @@
  * Devices and privileges: asked for by services, allowed by nodes.
  */
 import { deepEqual, equal, throws } from "node:assert/strict";
-import { devicesOf, isPrivileged } from "../../../../../agent/exec/containerd/node-access.ts";
-import { Annotations, Task } from "../../../../../src/common/api/generated/api.ts";
+import {
+  devicesOf,
+  extrasOf,
+  isPrivileged,
+} from "../../../../../agent/exec/containerd/node-access.ts";
+import {
+  Annotations,
+  ContainerSpec,
+  Task,
+  TaskSpec,
+} from "../../../../../src/common/api/generated/api.ts";
 
 const asking = (labels: Record<string, string>) =>
   Task.create({ serviceAnnotations: Annotations.create({ labels }) });
 const node = (labels: Record<string, string> = {}) => ({ hostname: "pi", labels });
 
+const saying = (labels: Record<string, string>) =>
+  Task.create({ spec: TaskSpec.create({ container: ContainerSpec.create({ labels }) }) });
+
 describe("agent/exec/containerd/node-access", () => {
+  it("takes labels of the container as those of the service", () => {
+    const all = node({ "skep.privileged": "allow", "skep.devices": "allow" });
+    equal(isPrivileged(saying({ "skep.privileged": "true" }), all), true);
+    equal(devicesOf(saying({ "skep.devices": "/dev/a" }), all).length, 1);
+    throws(() => isPrivileged(saying({ "skep.privileged": "true" }), node()), /does not allow/);
+  });
+
+  for (const [label, value] of [
+    ["skep.pid", "host"],
+    ["skep.ipc", "host"],
+    ["skep.cgroup", "host"],
+    ["skep.cgroup-parent", "/x"],
+  ] as const)
+    it(`gives ${label} where the node allows privileges`, () => {
+      const task = saying({ [label]: value });
+      extrasOf(task, node({ "skep.privileged": "allow" }));
+      throws(() => extrasOf(task, node()), /node pi does not allow.*skep\.privileged=allow pi/);
+    });
+
+  it("gives what stays within the container everywhere", () => {
+    const labels = { "skep.shm-size": "64m", "skep.cpu-shares": "512", "skep.pid": "private" };
+    equal(extrasOf(saying(labels), node()).shmSizeBytes, 64 * 2 ** 20);
+  });
+
   it("gives nothing that was not asked for", () => {
     const all = node({ "skep.privileged": "allow", "skep.devices": "allow" });
     equal(isPrivileged(asking({}), all), false);
