@@ -25,7 +25,7 @@ network_begins() {
   bash /payload/state.sh | sort >/run/state
   in_far bash /payload/state.sh | sort >/run/state.far
 }
-tentative() { ip address show tentative; in_far ip address show tentative; }
+tentative() { ip -oneline -6 address show tentative; in_far ip -oneline -6 address show tentative; }
 
 far_begins() {
   unshare --net --mount --pid --uts --ipc --fork --kill-child bash -c '
