@@ -141,8 +141,8 @@ export const directWriteBytesMax = 16 * kib;
 export const directReadFramesMax = 16;
 /** How long the last message of a direct stream may take to be read by the other end. */
 export const directLingerMs = 5_000;
-/** Connections begun in one turn of the event loop: a handshake of TLS is 1 to 2 ms of work. */
-export const rpcIntakePerTurn = 4;
+/** Connections begun in one turn of the event loop: a handshake of TLS is 1 to 2 ms of work, many times that where others have the processor. */
+export const rpcIntakePerTurn = 16;
 /** A connection that was not begun by then is dropped: agents wait 10 s for all of their registration. */
 export const rpcIntakeWaitMsMax = 5_000;
 /** Longest text of an error on the wire: headers are bounded by HTTP/2 peers. */

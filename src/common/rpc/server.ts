@@ -101,7 +101,14 @@ export async function serve(options: RpcServerOptions): Promise<RpcServer> {
   };
   const intake = new Intake<HandedConnection>({
     take: (connection) => takeHanded(connection, take, options.log),
-    drop,
+    drop: (connection) => {
+      const peer = connection.address;
+      options.log.debug("connection dropped: it has waited for too long", {
+        component: "rpc",
+        peer,
+      });
+      drop(connection);
+    },
     clock: options.clock,
   });
   const listener = await listen(options.listen, take);
