@@ -42,6 +42,7 @@ import type { ManagerState } from "./manager-state.ts";
 import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
+import { CronLoop } from "./orchestrator/cron/loop.ts";
 import { GlobalLoop } from "./orchestrator/global/loop.ts";
 import { JobLoop } from "./orchestrator/jobs/loop.ts";
 import { PayloadLoop } from "./orchestrator/payloads/loop.ts";
@@ -491,6 +492,7 @@ export class Manager {
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
       replicated: following(new ReplicatedLoop(leadership, tools)),
       global: following(new GlobalLoop(leadership, tools)),
+      cron: following(new CronLoop(leadership, tools)),
       jobs: following(new JobLoop(leadership, tools)),
       restart: following(new RestartSupervisor(leadership, tools)),
       update: following(new UpdateSupervisor(leadership, tools)),

@@ -2,6 +2,7 @@
  * Labels of services and nodes by which users choose what Docker's API cannot say. Pure.
  */
 import type { Network, ServiceSpec } from "../../src/common/api/generated/api.ts";
+import { cronLabels, isCronLabel } from "../../src/common/job/cron-labels.ts";
 import { contains, formatAddress, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import { containerLabelForms, type LabelForm } from "../../src/common/spec/container-labels.ts";
 import { drainMsMax, drainMsOf } from "../../src/common/spec/drain-time.ts";
@@ -47,6 +48,7 @@ const isNumeric = /^[0-9.]+$/;
 /** Checks the labels by themselves. @throws ClusterError invalid-argument that names the label. */
 export function checkDataPathLabels(spec: ServiceSpec): void {
   for (const [label, value] of Object.entries(spec.annotations?.labels ?? {})) {
+    if (isCronLabel(label)) continue;
     if (label.startsWith(addressPrefix)) checkAddressLabel(label, value);
     else if (!secretVariablePrefixes.some((prefix) => label.startsWith(prefix)))
       checkLabel(label, value, { of: "a service", forms, more: patterns });
@@ -61,6 +63,7 @@ export function checkDataPathLabels(spec: ServiceSpec): void {
 const patterns = [
   `${addressPrefix}<slot>`,
   ...secretVariablePrefixes.map((prefix) => `${prefix}<VARIABLE>`),
+  ...cronLabels,
 ];
 
 /** What is to be a variable has to be a secret or config of the service. */
@@ -90,7 +93,8 @@ const ofContainers: Readonly<Record<string, Form>> = {
 };
 
 function checkContainerLabel(label: string, value: string): void {
-  const isOfService = Object.hasOwn(forms, label) || label.startsWith(addressPrefix);
+  const isOfService =
+    Object.hasOwn(forms, label) || label.startsWith(addressPrefix) || isCronLabel(label);
   if (isOfService && !Object.hasOwn(ofContainers, label))
     throw invalid(
       `label ${label} has no effect on a container: give it to the service, by --label or deploy.labels`,

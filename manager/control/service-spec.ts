@@ -10,6 +10,7 @@ import type {
   UpdateConfig,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { cronLabel, cronSettingsOf } from "../../src/common/job/cron-labels.ts";
 import { payloadReferences } from "../../src/common/spec/payload-revision.ts";
 import { hasPayload } from "../state/payload.ts";
 import type { Tx } from "../state/transaction.ts";
@@ -36,6 +37,11 @@ export function checkServiceSpec(spec: ServiceSpec): void {
     checkUpdate(spec.update);
     checkUpdate(spec.rollback);
   }
+  const isCron = cronSettingsOf(spec.annotations?.labels) !== undefined;
+  if (isCron && !isJob(mode))
+    throw invalid(
+      `label ${cronLabel} needs a job: make the service with --mode replicated-job or global-job`,
+    );
   checkEndpoint(spec.endpoint);
   checkDataPathLabels(spec);
 }

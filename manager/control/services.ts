@@ -6,7 +6,6 @@
 import {
   type CreateServiceRequest,
   Done,
-  JobStatus,
   PullOptions,
   type RemoveRequest,
   Service,
@@ -16,6 +15,7 @@ import {
   UpdateStatus,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { firstJobStatus, nextJobStatus } from "../../src/common/job/runs.ts";
 import {
   isSameWork,
   payloadReferences,
@@ -51,7 +51,7 @@ export function createService(
     );
   const id = environment.objectId;
   const jobStatus = isJob(modeOf(spec.mode))
-    ? JobStatus.create({ lastExecutionMs: environment.now })
+    ? firstJobStatus({ spec }, environment.now)
     : undefined;
   const revision = firstNote(environment.now);
   tx.create("service", Service.create({ id, spec, jobStatus, revision }));
@@ -69,7 +69,7 @@ export function updateService(
   const version = meantVersion(service, request.version);
   const changed = changedBy(tx, { service, request, version, now: environment.now });
   checkSurroundings(tx, changed.spec ?? ServiceSpec.create(), service.id);
-  tx.update("service", withNextIteration(changed, environment.now), version);
+  tx.update("service", withNextIteration(service, changed, environment.now), version);
   return ServiceChanged.create({ id: service.id });
 }
 
@@ -180,16 +180,11 @@ function rolledBack(service: Service, now: number): Service {
   };
 }
 
-/** Every update of a job runs it again. */
-function withNextIteration(service: Service, now: number): Service {
-  const { jobStatus } = service;
-  if (jobStatus === undefined) return service;
-  return {
-    ...service,
-    // Another run, rather than a rolling update that somebody would have to finish.
-    updateStatus: undefined,
-    jobStatus: { jobIteration: jobStatus.jobIteration + 1, lastExecutionMs: now },
-  };
+/** Every update of a job runs it again, unless it has a schedule. */
+function withNextIteration(before: Service, after: Service, now: number): Service {
+  if (before.jobStatus === undefined) return after;
+  // Another run, rather than a rolling update that somebody would have to finish.
+  return { ...after, updateStatus: undefined, jobStatus: nextJobStatus(before, after, now) };
 }
 
 /** Credentials the client did not send again are kept: those of the present spec, or of the previous when it says so. */

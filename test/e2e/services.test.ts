@@ -329,6 +329,13 @@ describe("services", function () {
     );
     const format = "{{.JobStatus.JobIteration.Index}} {{.UpdateStatus}}";
     equal(await lab.docker("m1", ["service", "inspect", "--format", format, "sum"]), "1 <nil>");
+    // One with a schedule waits for its time, or for its user.
+    const never = ["--mode", "replicated-job", "--label", "skep.cron=0 0 29 2 *"];
+    await lab.docker("m1", [...words, "leap", ...never, image, "true"]);
+    await lab.docker("m1", ["service", "update", "--detach", "--env-add", "A=1", "leap"]);
+    deepEqual(await rows("leap"), []);
+    await lab.docker("m1", ["service", "update", "--detach", "--force", "leap"]);
+    await complete("leap", 1);
   });
 
   it("leave a drained host, and those of a global service come back to it", async () => {

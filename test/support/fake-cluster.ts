@@ -6,6 +6,7 @@
  */
 import { setMaxListeners } from "node:events";
 import { AllocatorLoop } from "../../manager/allocator/loop.ts";
+import { CronLoop } from "../../manager/orchestrator/cron/loop.ts";
 import { GlobalLoop } from "../../manager/orchestrator/global/loop.ts";
 import { JobLoop } from "../../manager/orchestrator/jobs/loop.ts";
 import type { Leadership, Tools } from "../../manager/orchestrator/leadership.ts";
@@ -139,6 +140,7 @@ export class FakeCluster {
       new AllocatorLoop(leadership, tools),
       new ReplicatedLoop(leadership, tools),
       new GlobalLoop(leadership, tools),
+      new CronLoop(leadership, tools),
       new JobLoop(leadership, tools),
       new RestartSupervisor(leadership, tools),
       new UpdateSupervisor(leadership, tools),
@@ -264,6 +266,17 @@ export class FakeCluster {
     this.log.automatic = true;
     this.log.commit();
     await step;
+  }
+
+  /** Lets a long time pass with few steps: for what is due by the minute rather than by the millisecond. */
+  async leap(ms: number): Promise<void> {
+    await this.clock.advance(ms);
+    for (let turn = 0; turn < 6; turn++) {
+      this.log.commit();
+      await settled();
+    }
+    this.log.automatic = true;
+    await this.#step();
   }
 
   /** Whether the node is silent, or was since the leader began. */

@@ -1,11 +1,27 @@
 /**
  * Runs jobs to their end: the leader's loop around `reconcile.ts` and `restart/policy.ts`.
  *
- * A job that was made or updated, a task of it that ended and a node that came or went have the whole job looked at. Tasks
- * of earlier runs are removed; those that have ended stay as history.
+ * A job that was made, updated or is due, a task of it that ended and a node that came or went have the whole job looked at.
+ * Tasks of earlier runs are removed; those that have ended stay as history. Of jobs on a schedule several runs may go on, and
+ * those that are kept for show keep their tasks.
  */
-import type { Node, Service, Task } from "../../../src/common/api/generated/api.ts";
+import {
+  type Node,
+  type Service,
+  type Task,
+  type TaskState,
+  TaskStateNumber,
+} from "../../../src/common/api/generated/api.ts";
 import { newId } from "../../../src/common/ids/ids.ts";
+import { cronSettingsOf } from "../../../src/common/job/cron-labels.ts";
+import {
+  isKept,
+  isScheduled,
+  liveRuns,
+  type Run,
+  trimmed,
+  withOutcome,
+} from "../../../src/common/job/runs.ts";
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
@@ -17,6 +33,7 @@ import {
   fateOf,
   hasEnded,
   hasStopped,
+  isComplete,
   isJob,
   isWanted,
   type Place,
@@ -26,8 +43,8 @@ import {
 } from "../slot.ts";
 import { defaultLogDriver, newTask } from "../task-factory.ts";
 import {
+  type Outcome,
   type PlaceSummary,
-  type Run,
   type RunSteps,
   reconcileGlobalJob,
   reconcileReplicatedJob,
@@ -118,7 +135,11 @@ export class JobLoop implements Follower {
     }
     for (const run of live) {
       const places = runs.get(run.iteration) ?? new Map();
-      await this.#goOn(service, run, this.#stepsOf(service, run, places), signal);
+      const steps = this.#stepsOf(service, run, places);
+      await this.#goOn(service, run, steps, signal);
+      const isOver = steps.outcome !== "running" && steps.repair.length === 0;
+      if (isOver && isScheduled(service.jobStatus))
+        await this.#close(id, run, steps.outcome, signal);
     }
   }
 
@@ -167,7 +188,11 @@ export class JobLoop implements Follower {
     signal: AbortSignal,
   ): Promise<void> {
     const { store, term } = this.#leadership;
-    const stop = (tx: Tx, { id }: Task) => setDesired(tx, id, "shutdown");
+    const stop = (tx: Tx, { id }: Task) => {
+      const task = tx.get("task", id);
+      if (task !== undefined && isWanted(task))
+        tx.update("task", { ...task, desiredState: "shutdown" });
+    };
     const repair = (tx: Tx, place: Place) => {
       const present = tx.get("service", service.id);
       if (present === undefined || !isLiveIn(present, iteration)) return;
@@ -178,6 +203,9 @@ export class JobLoop implements Follower {
     const fill = (tx: Tx, place: Place) => {
       const present = tx.get("service", service.id);
       if (present?.spec !== service.spec || !isLiveIn(present, iteration)) return;
+      // Made before a leader's answer was lost.
+      const isThere = (task: Task) => task.jobIteration === iteration && isWanted(task);
+      if (tasksAt(store.view(), place).some(isThere)) return;
       tx.require("service", service.id);
       if (place.nodeId !== "") tx.require("node", place.nodeId);
       tx.create("task", this.#newTask(present, place, iteration));
@@ -202,31 +230,58 @@ export class JobLoop implements Follower {
     });
   }
 
+  /** Notes how a run that was begun by its schedule ended. */
+  async #close(id: string, run: Run, outcome: Outcome, signal: AbortSignal): Promise<void> {
+    const { store, term } = this.#leadership;
+    const { clock, log } = this.#tools;
+    await store.update(
+      (tx) => {
+        const service = tx.get("service", id);
+        if (service?.jobStatus === undefined || !isLiveIn(service, run.iteration)) return;
+        const ended = withOutcome(service.jobStatus, {
+          which: ({ jobIteration }) => jobIteration === run.iteration,
+          outcome,
+          now: clock.now(),
+        });
+        const kept = cronSettingsOf(service.spec?.annotations?.labels);
+        const jobStatus = kept === undefined ? ended : trimmed(ended, kept);
+        tx.update("service", { ...service, jobStatus });
+      },
+      { term, signal },
+    );
+    const fields = { "service.id": id, iteration: run.iteration };
+    if (outcome === "failed") log.warn("run of a job failed", fields);
+    else log.info("run of a job completed", fields);
+  }
+
   /** Takes away what an earlier run still has; what has ended stays as history. */
   async #retire(service: Service, places: Places, signal: AbortSignal): Promise<void> {
     const { store, term } = this.#leadership;
-    const tasks = [...places.values()].flatMap(({ tasks: all }) => all.filter(isWanted));
+    const tasks = [...places.values()]
+      .flatMap(({ tasks: all }) => all)
+      .filter((task) => isFurther(retiredState(service, task), task));
     const retire = (tx: Tx, { id, jobIteration = 0 }: Task) => {
       const present = tx.get("service", service.id);
       const task = tx.get("task", id);
       if (present === undefined || task === undefined || isLiveIn(present, jobIteration)) return;
-      setDesired(tx, id, hasEnded(task) ? "shutdown" : "remove");
+      const desiredState = retiredState(present, task);
+      if (isFurther(desiredState, task)) tx.update("task", { ...task, desiredState });
     };
     await store.batch(tasks, retire, { term, signal });
   }
-}
-
-/** The runs of a job that go on. */
-function liveRuns({ jobStatus }: Service): Run[] {
-  const { jobIteration = 0, lastExecutionMs = 0 } = jobStatus ?? {};
-  return [{ iteration: jobIteration, startedAtMs: lastExecutionMs }];
 }
 
 function isLiveIn(service: Service | undefined, iteration: number): service is Service {
   return service !== undefined && liveRuns(service).some((run) => run.iteration === iteration);
 }
 
-function setDesired(tx: Tx, id: string, desiredState: "shutdown" | "remove"): void {
-  const task = tx.get("task", id);
-  if (task !== undefined && isWanted(task)) tx.update("task", { ...task, desiredState });
+/** What becomes of a task of a run that does not go on. */
+function retiredState(service: Service, task: Task): TaskState {
+  if (!isScheduled(service.jobStatus)) return hasEnded(task) ? "shutdown" : "remove";
+  if (!isKept(service, task.jobIteration ?? 0)) return "remove";
+  return isComplete(task) ? "complete" : "shutdown";
+}
+
+function isFurther(desiredState: TaskState, task: Task): boolean {
+  return TaskStateNumber(desiredState) > TaskStateNumber(task.desiredState);
 }

@@ -7,15 +7,9 @@
  * purpose: slots begin at 1, since slot 0 means none and names the task after its node.
  */
 import type { Node, Service, Task } from "../../../src/common/api/generated/api.ts";
+import type { Run } from "../../../src/common/job/runs.ts";
 import { isFinished } from "../restart/policy.ts";
 import { hasEnded, isComplete, isWanted, type NodeFate, nodeFate, type Place } from "../slot.ts";
-
-/** One iteration of a job. */
-export interface Run {
-  readonly iteration: number;
-  /** Milliseconds since the epoch: nodes that came later take no part in it. */
-  readonly startedAtMs: number;
-}
 
 /** How far a run has come. */
 export type Outcome =

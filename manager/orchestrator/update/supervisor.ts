@@ -110,7 +110,8 @@ export class UpdateSupervisor implements Follower {
   }
 
   #taskChanged({ kind, object: task, old }: Change & { readonly table: "task" }): void {
-    if (task.serviceId === "") return;
+    // Runs of a job may be beside each other in one slot.
+    if (task.serviceId === "" || task.jobIteration !== undefined) return;
     const place = placeOf(task);
     const key = placeKey(place);
     if (isRunning(task) && (old === undefined || !isRunning(old))) {

@@ -25,6 +25,10 @@ export const taskHistoryDefault = 5;
 export const startFirstPatienceMs = 5_000;
 /** An update goes on to the next place only when the new task ran this long: a command that fails at its start has by then. */
 export const updateHoldMs = 500;
+/** Runs of one job on a schedule that may go on at a time, where it allows several: what hangs must not fill the cluster. */
+export const runsPerJobMax = 20;
+/** Firings of schedules that were due so long ago are all made up for: elections, and clocks that differ, take less. */
+export const cronCatchUpMs = 5 * 60_000;
 /** Objects the allocator looks at before others have a turn: some milliseconds. */
 export const allocationsPerSlice = 400;
 /** How long a container that is attached by hand waits for its address; the allocator needs milliseconds. */

@@ -9,6 +9,7 @@ import {
   EndpointSpec,
   GlobalJobMode,
   GlobalMode,
+  type JobFiring,
   PortConfig,
   PortProtocolValues,
   PublishModeValues,
@@ -74,7 +75,20 @@ export function serviceToJson(service: Service, status?: ServiceStatus): Json {
     JobStatus: jobStatus && {
       JobIteration: { Index: numberOrNothing(jobStatus.jobIteration) },
       LastExecution: timeToJson(jobStatus.lastExecutionMs),
+      Firings: listOrNothing(jobStatus.firings.map(firingToJson)),
     },
+  };
+}
+
+/** A run of a job on a schedule; an extension of ours. */
+function firingToJson(firing: JobFiring): Json {
+  const { nominalMs, startedAtMs, endedAtMs, outcome, jobIteration } = firing;
+  return {
+    DueAt: nominalMs === 0 ? undefined : timeToJson(nominalMs),
+    StartedAt: timeToJson(startedAtMs),
+    EndedAt: endedAtMs === 0 ? undefined : timeToJson(endedAtMs),
+    JobIteration: { Index: numberOrNothing(jobIteration) },
+    Outcome: outcome,
   };
 }
 

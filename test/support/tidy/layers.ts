@@ -15,6 +15,7 @@ const commonOrder = [
   "seal",
   "api",
   "spec",
+  "job",
   "platform",
   "container",
   "registry",

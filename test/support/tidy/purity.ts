@@ -14,7 +14,7 @@ const pureFiles: readonly RegExp[] = [
   /^manager\/dispatcher\/assignments\.ts$/,
   /^manager\/dispatcher\/network-(view|log|messages|position)\.ts$/,
   /^agent\/exec\/containerd\/oci-spec\.ts$/,
-  /^src\/common\/platform\//,
+  /^src\/common\/(job|platform)\//,
   /^src\/engine\/translate\//,
   /^src\/stack\//,
 ];

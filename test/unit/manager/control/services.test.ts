@@ -120,6 +120,16 @@ const gpu = (Value: number) => ({
     Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: "gpu", Value } }] },
   },
 });
+/** A job with labels. */
+const cron = (Labels: Readonly<Record<string, string>>) => ({
+  Mode: { ReplicatedJob: {} },
+  Labels,
+});
+/** Labels of a schedule that is well. */
+const due = (more: Readonly<Record<string, string>>) => ({
+  "skep.cron": "@daily",
+  ...Object.fromEntries(Object.entries(more).map(([key, value]) => [`skep.cron.${key}`, value])),
+});
 /** What is refused, and what the user is told. */
 const refusals: readonly (readonly [Parts, RegExp])[] = [
   [{ name: "" }, /^meta: name must be provided$/],
@@ -158,6 +168,16 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
     /^TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1$/,
   ],
   [{ rest: { Mode: { GlobalJob: {} }, UpdateConfig: {} } }, /^Jobs may not have an update config$/],
+  [{ rest: { Labels: { "skep.cron": "* * * * *" } } }, /^label skep.cron needs a job: make the/],
+  [{ rest: cron({ "skep.cron": "61 * * * *" }) }, /^label skep.cron: "61" is no minute: it has to/],
+  [{ rest: cron({ "skep.cron": "* * *" }) }, /^label skep.cron: "\* \* \*" is no schedule/],
+  [{ rest: cron({ "skep.cron.zone": "UTC" }) }, /^label skep.cron.zone: needs a schedule/],
+  [{ rest: cron(due({ zone: "Mars/One" })) }, /^label skep.cron.zone: "Mars\/One" is no time zone/],
+  [{ rest: cron(due({ concurrency: "some" })) }, /"some" is not forbid or allow or replace$/],
+  [{ rest: cron(due({ deadline: "0" })) }, /^label skep.cron.deadline: "0" is not a time such as/],
+  [{ rest: cron(due({ history: "-1" })) }, /history: "-1" is not a number from 0 to 100$/],
+  [{ rest: cron(due({ suspend: "yes" })) }, /suspend: "yes" is not false or true$/],
+  [{ rest: cron(due({ retries: "1" })) }, /^label skep.cron.retries: is not known/],
   [
     { rest: { Mode: { ReplicatedJob: {} }, RollbackConfig: {} } },
     /^Jobs may not have a rollback config$/,
@@ -297,10 +317,8 @@ describe("manager/control/services create", () => {
   it("gives a job its first iteration", async () => {
     const control = testControl();
     const { id } = await create(control, { rest: { Mode: { GlobalJob: {} } } });
-    assert.deepEqual(stored(control, id).jobStatus, {
-      jobIteration: 0,
-      lastExecutionMs: control.clock.now(),
-    });
+    const { jobIteration, lastExecutionMs } = stored(control, id).jobStatus ?? {};
+    assert.deepEqual([jobIteration, lastExecutionMs], [0, control.clock.now()]);
   });
 
   it("refuses what Docker's manager refuses, with its text", async () => {
@@ -514,6 +532,21 @@ describe("manager/control/services update", () => {
     const changed = await update(control, id, { rest });
     assert.equal(changed.jobStatus?.jobIteration, 1);
     assert.equal(changed.jobStatus?.lastExecutionMs, control.clock.now());
+  });
+
+  it("runs a job on a schedule when it is due, or when it is forced to, and not on other updates", async () => {
+    const control = testControl();
+    const rest = cron(due({ zone: "Europe/Berlin" }));
+    const { id } = await create(control, { rest });
+    const from = control.clock.now();
+    assert.equal(stored(control, id).jobStatus?.scheduledFromMs, from);
+    await control.clock.advance(1000);
+    const changed = await update(control, id, { rest, container: { Hostname: "a" } });
+    assert.equal(changed.jobStatus?.jobIteration, 0);
+    assert.equal(changed.jobStatus?.scheduledFromMs, from);
+    const forced = await update(control, id, { rest, task: { ForceUpdate: 1 } });
+    assert.equal(forced.jobStatus?.jobIteration, 1);
+    assert.equal(forced.jobStatus?.firings.length, 1);
   });
 
   it("loses against a removal of what it refers to, whoever comes first", async () => {
