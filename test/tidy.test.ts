@@ -19,7 +19,9 @@ const sourceFolders = ["src", "manager", "agent", "test", "bench"];
 const generated = /^src\/common\/(api|containerd)\/generated\//;
 const skipped = new Set(["node_modules", "build", ".git"]);
 
-describe("the tree", () => {
+describe("the tree", function () {
+  // Reads every file there is, from a disk that others may be using.
+  this.timeout(120_000);
   let files: string[];
   let sources: Source[];
 

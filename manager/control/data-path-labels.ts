@@ -7,6 +7,7 @@ import { contains, formatAddress, parseAddress, parsePrefix } from "../../src/co
 import { containerLabelForms, type LabelForm } from "../../src/common/spec/container-labels.ts";
 import { drainMsMax, drainMsOf } from "../../src/common/spec/drain-time.ts";
 import { fixedAddressesIn } from "../../src/common/spec/fixed-addresses.ts";
+import { isDeadline, updateDeadlineLabel } from "../../src/common/spec/rollout-labels.ts";
 import {
   isCalled,
   secretVariablePrefixes,
@@ -37,6 +38,7 @@ const forms: Readonly<Record<string, Form>> = {
       parseAddress(value) !== undefined || (isDeviceName.test(value) && !isNumeric.test(value)),
     "an address of the host, or the name of a device",
   ],
+  [updateDeadlineLabel]: [isDeadline, "a time such as 10m, at most 24h"],
   "skep.emulation": one("allow"),
   "skep.privileged": one("true", "false"),
   // The node says what is wrong with one.

@@ -14,6 +14,7 @@ import type {
   UpdateOrder,
 } from "../../../src/common/api/generated/api.ts";
 import { startFirstPatienceMs, updateHoldMs } from "../../../src/common/limits/orchestrator.ts";
+import { updateDeadlineMsOf } from "../../../src/common/spec/rollout-labels.ts";
 import { updateMonitorNs } from "../../../src/common/spec/service-defaults.ts";
 import { hasEnded, isRunning, isWanted, type Place } from "../slot.ts";
 
@@ -30,6 +31,8 @@ export interface RolloutConfig {
   readonly order: UpdateOrder;
   readonly action: UpdateFailureAction;
   readonly maxFailureRatio: number;
+  /** Longest time without a place that gets through, milliseconds; infinity where nobody set one. */
+  readonly deadlineMs: number;
 }
 
 /** A place that is being updated. */
@@ -59,12 +62,19 @@ export interface Rollout {
   readonly failed: Set<string>;
   /** When the last place was through. */
   lastDoneMs: number;
+  /** When this leader began with it. */
+  readonly openedMs: number;
 }
 
 /** How a rollout ends. */
 export type Verdict =
   | { readonly kind: "complete" }
-  | { readonly kind: "pause" | "rollback"; readonly taskId: string };
+  | {
+      readonly kind: "pause" | "rollback";
+      readonly taskId: string;
+      /** A task of it ended early, or none got through in time. */
+      readonly why: "failure" | "deadline";
+    };
 
 /** What a rollout does next. */
 export interface RolloutSteps {
@@ -91,15 +101,17 @@ export function configOf(service: Service): RolloutConfig {
     order: given.order ?? "stop-first",
     action,
     maxFailureRatio: given.maxFailureRatio ?? 0,
+    deadlineMs: updateDeadlineMsOf(service.spec?.annotations?.labels),
   };
 }
 
 /** The next steps of a rollout. */
 export function planRollout(rollout: Rollout, now: number): RolloutSteps {
   const { config, waiting, underWay } = rollout;
-  const verdict = failureVerdict(rollout);
+  const verdict = failureVerdict(rollout) ?? deadlineVerdict(rollout, now);
   if (verdict !== undefined) return { begin: [], verdict, wakeInMs: Number.POSITIVE_INFINITY };
-  let wakeInMs = Number.POSITIVE_INFINITY;
+  // Places that are under way and not through: the deadline is theirs.
+  let wakeInMs = slowest(rollout) === undefined ? Number.POSITIVE_INFINITY : leftMsOf(rollout, now);
   let busy = 0;
   for (const { doneMs, begunMs, fellBack } of underWay.values()) {
     let leftMs = Number.POSITIVE_INFINITY;
@@ -146,7 +158,33 @@ function failureVerdict({ config, failed, total, isRollback }: Rollout): Verdict
   if (failed.size / Math.max(total, 1) <= config.maxFailureRatio) return undefined;
   // A way back that fails is not taken back.
   const kind = config.action === "rollback" && !isRollback ? "rollback" : "pause";
-  return { kind, taskId: last };
+  return { kind, taskId: last, why: "failure" };
+}
+
+/** A rollout whose places do not get on is not waited for for ever, if its user said so; not even one that bears failures. */
+function deadlineVerdict(rollout: Rollout, now: number): Verdict | undefined {
+  const { config, isRollback } = rollout;
+  const stuck = slowest(rollout);
+  if (stuck === undefined || leftMsOf(rollout, now) > 0) return undefined;
+  const kind = config.action === "rollback" && !isRollback ? "rollback" : "pause";
+  return { kind, taskId: stuck.taskId, why: "deadline" };
+}
+
+/** What is left of the deadline, milliseconds: each place that gets through begins it anew. */
+function leftMsOf({ config, lastDoneMs, openedMs, underWay }: Rollout, now: number): number {
+  let begunMs = Number.POSITIVE_INFINITY;
+  for (const one of underWay.values())
+    if (one.doneMs === undefined) begunMs = Math.min(begunMs, one.begunMs);
+  return Math.max(lastDoneMs, openedMs, begunMs) + config.deadlineMs - now;
+}
+
+/** The place under way that was begun first and is not through. */
+function slowest({ underWay }: Rollout): UnderWay | undefined {
+  let first: UnderWay | undefined;
+  for (const one of underWay.values())
+    if (one.doneMs === undefined && (first === undefined || one.begunMs < first.begunMs))
+      first = one;
+  return first;
 }
 
 /** What is done in one place. */

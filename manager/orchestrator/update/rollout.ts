@@ -43,6 +43,7 @@ export async function openRollout(
     made: new Map<string, number | undefined>(),
     failed: new Set<string>(),
     lastDoneMs: Number.NEGATIVE_INFINITY,
+    openedMs: now,
   };
   for (const key of [...found.keys()].sort(inOrder)) {
     const one = found.get(key);

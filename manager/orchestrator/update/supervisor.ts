@@ -14,6 +14,7 @@ import {
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import { newId } from "../../../src/common/ids/ids.ts";
 import { startFirstPatienceMs } from "../../../src/common/limits/orchestrator.ts";
+import { updateDeadlineLabel } from "../../../src/common/spec/rollout-labels.ts";
 import { withEarlierSpec } from "../../../src/common/spec/service-revisions.ts";
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
@@ -43,6 +44,9 @@ import {
   wouldFitAfter,
 } from "./plan.ts";
 import { openRollout } from "./rollout.ts";
+
+/** Tasks that a message about a roll-out names. */
+const tasksNamedMax = 3;
 
 interface Running {
   readonly service: Service;
@@ -239,11 +243,17 @@ export class UpdateSupervisor implements Follower {
       stopIn(tx, tasksAt(store.view(), place), { outdated, fallBack: true });
     };
     await store.batch(due, stop, { term, signal });
+    if (due.length === 0) return;
     for (const underWay of due) {
       underWay.fellBack = true;
       const fields = { "service.id": service.id, "task.id": underWay.taskId };
       this.#tools.log.info("new task finds no room beside the old one", fields);
     }
+    const what = rollout.isRollback ? "rollback" : "update";
+    const ids = due.map(({ taskId }) => taskId).slice(0, tasksNamedMax);
+    const more = due.length > ids.length ? ` and ${due.length - ids.length} more` : "";
+    const message = `${what} in progress: found no room beside the old task for ${ids.join(", ")}${more}, so the old one was stopped first`;
+    await this.#setStatus(service, { message }, signal);
   }
 
   #needsRoom({ outdated }: Running, underWay: UnderWay, now: number): boolean {
@@ -324,7 +334,7 @@ export class UpdateSupervisor implements Follower {
       log.info(`${what} completed`, fields);
     } else {
       const task = { ...fields, "task.id": verdict.taskId };
-      const reason = `due to failure or early termination of task ${verdict.taskId}`;
+      const reason = reasonOf(verdict, rollout);
       const isBack =
         verdict.kind === "rollback" &&
         (await this.#rollBack(service, `update rolled back ${reason}`, signal));
@@ -388,6 +398,15 @@ export class UpdateSupervisor implements Follower {
       return false;
     }
   }
+}
+
+/** Why an update ended, as `docker service inspect` says it. */
+function reasonOf(
+  { why, taskId }: Exclude<Verdict, { kind: "complete" }>,
+  { config }: Rollout,
+): string {
+  if (why === "failure") return `due to failure or early termination of task ${taskId}`;
+  return `due to no progress in ${config.deadlineMs / 1000} s (${updateDeadlineLabel}), waiting for task ${taskId}`;
 }
 
 /** Stops what is outdated in a place, once the new task runs or without waiting for it. */

@@ -318,6 +318,81 @@ describe("manager/orchestrator/update/supervisor", () => {
     );
   });
 
+  it("replaces all tasks of a forced update, and takes the rollback's own configuration on the way back", async () => {
+    await start(4, { parallelism: 1, delayNs: 1e9, monitorNs: 1e8 });
+    const before = new Set(cluster.runningTasks("web").map(({ id }) => id));
+    await cluster.updateService("web", (spec) => ({
+      ...spec,
+      task: TaskSpec.create({ ...spec.task, forceUpdate: 1 }),
+      rollback: UpdateConfig.create({ parallelism: 0, order: "start-first", monitorNs: 1e8 }),
+    }));
+    await cluster.pass(10_000);
+    assert.equal(status()?.state, "completed");
+    assert.ok(cluster.runningTasks("web").every(({ id }) => !before.has(id)));
+    wantedMax = 0;
+    await cluster.store.update((tx) => {
+      const service = tx.get("service", "web");
+      if (service?.spec === undefined) throw new Error("no spec");
+      tx.update("service", {
+        ...service,
+        spec: { ...service.spec, task: TaskSpec.create({ ...service.spec.task, forceUpdate: 0 }) },
+        specVersion: service.meta?.version ?? 0,
+        updateStatus: UpdateStatus.create({ state: "rollback-started" }),
+      });
+    });
+    await cluster.pass(500);
+    assert.equal(wantedMax, 8);
+    await cluster.pass(500);
+    assert.equal(status()?.state, "rollback-completed");
+    assert.equal(status()?.message, "rollback completed");
+  });
+
+  describe("with a progress deadline", () => {
+    const labels = { "skep.update.deadline": "30s" };
+    const annotations = { name: "web", labels };
+    const stuck = (task: Task) => (image(task) === "stuck" ? { isStuck: true } : {});
+
+    it("pauses when no place gets through in time, and says so", async () => {
+      await start(3);
+      cluster.command = stuck;
+      await cluster.updateService("web", (spec) => ({ ...withImage("stuck")(spec), annotations }));
+      await cluster.pass(29_000);
+      assert.equal(status()?.state, "updating");
+      await cluster.pass(2_000);
+      assert.equal(status()?.state, "paused");
+      assert.match(
+        status()?.message ?? "",
+        /^update paused due to no progress in 30 s \(skep.update.deadline\), waiting for task [0-9a-z]{25}$/,
+      );
+      assert.deepEqual(images(), ["app", "app"]);
+    });
+
+    it("rolls back when it is to, and begins anew with each place", async () => {
+      await start(3);
+      cluster.command = (task) =>
+        image(task) === "slow" && task.slot === 3 ? { isStuck: true } : {};
+      await cluster.updateService("web", (spec) => ({
+        ...withImage("slow", { parallelism: 1, delayNs: 20e9, failureAction: "rollback" })(spec),
+        annotations,
+      }));
+      await cluster.pass(60_000);
+      assert.equal(status()?.state, "updating");
+      await cluster.pass(12_000);
+      assert.match(status()?.message ?? "", /^update rolled back due to no progress in 30 s/);
+      await cluster.pass(20_000);
+      assert.deepEqual(images(), ["app", "app", "app"]);
+      assert.equal(status()?.state, "rollback-completed");
+    });
+
+    it("is off by default", async () => {
+      await start(2);
+      cluster.command = stuck;
+      await cluster.updateService("web", withImage("stuck"));
+      await cluster.pass(120_000);
+      assert.equal(status()?.state, "updating");
+    });
+  });
+
   describe("start-first without room", () => {
     beforeEach(async () => {
       await cluster.end();
@@ -347,6 +422,10 @@ describe("manager/orchestrator/update/supervisor", () => {
       assert.deepEqual(images(), ["app", "app"]);
       await cluster.pass(3_000);
       assert.deepEqual(images(), ["app", "new"]);
+      assert.match(
+        status()?.message ?? "",
+        /^update in progress: found no room beside the old task for [0-9a-z]{25}, so the old one was stopped first$/,
+      );
       await cluster.pass(10_000);
       assert.deepEqual(images(), ["new", "new"]);
       assert.equal(status()?.state, "completed");
