@@ -43,6 +43,7 @@ import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
 import { CronLoop } from "./orchestrator/cron/loop.ts";
+import { EnforcerLoop } from "./orchestrator/enforcer/loop.ts";
 import { GlobalLoop } from "./orchestrator/global/loop.ts";
 import { JobLoop } from "./orchestrator/jobs/loop.ts";
 import { PayloadLoop } from "./orchestrator/payloads/loop.ts";
@@ -494,6 +495,7 @@ export class Manager {
       global: following(new GlobalLoop(leadership, tools)),
       cron: following(new CronLoop(leadership, tools)),
       jobs: following(new JobLoop(leadership, tools)),
+      enforcer: following(new EnforcerLoop(leadership, tools)),
       restart: following(new RestartSupervisor(leadership, tools)),
       update: following(new UpdateSupervisor(leadership, tools)),
       reaper: following(new ReaperLoop(leadership, tools)),

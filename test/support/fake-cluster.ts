@@ -7,6 +7,7 @@
 import { setMaxListeners } from "node:events";
 import { AllocatorLoop } from "../../manager/allocator/loop.ts";
 import { CronLoop } from "../../manager/orchestrator/cron/loop.ts";
+import { EnforcerLoop } from "../../manager/orchestrator/enforcer/loop.ts";
 import { GlobalLoop } from "../../manager/orchestrator/global/loop.ts";
 import { JobLoop } from "../../manager/orchestrator/jobs/loop.ts";
 import type { Leadership, Tools } from "../../manager/orchestrator/leadership.ts";
@@ -141,6 +142,7 @@ export class FakeCluster {
       new ReplicatedLoop(leadership, tools),
       new GlobalLoop(leadership, tools),
       new CronLoop(leadership, tools),
+      new EnforcerLoop(leadership, tools),
       new JobLoop(leadership, tools),
       new RestartSupervisor(leadership, tools),
       new UpdateSupervisor(leadership, tools),
