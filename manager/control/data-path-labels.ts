@@ -40,6 +40,7 @@ const forms: Readonly<Record<string, Form>> = {
   ],
   [updateDeadlineLabel]: [isDeadline, "a time such as 10m, at most 24h"],
   "skep.emulation": one("allow"),
+  "skep.volumes": one("anywhere"),
   "skep.privileged": one("true", "false"),
   // The node says what is wrong with one.
   "skep.devices": [(value) => value.includes("/dev/"), "a list of devices, such as /dev/kvm"],

@@ -8,7 +8,7 @@ import type { Group } from "./group.ts";
 import type { NodeInfo } from "./node-info.ts";
 
 /** Nodes and platforms named in one explanation; the rest is counted. */
-const namedMax = 5;
+export const namedMax = 5;
 /** Whether the task ended because its node cannot run the image. */
 export function hasRefusedPlatform({ status }: Task): boolean {
   const hasEnded = status?.state === "rejected" || status?.state === "failed";

@@ -5,8 +5,9 @@ import type { Node, TaskSpec } from "../../src/common/api/generated/api.ts";
 import { nodeRunsImage } from "../../src/common/platform/match.ts";
 import { nodeMatcher } from "../constraint/match.ts";
 import { parseConstraints } from "../constraint/parse.ts";
-import { explainPlatforms, nodesText, onNodes } from "./explain.ts";
+import { explainPlatforms, namedMax, nodesText, onNodes } from "./explain.ts";
 import type { Group } from "./group.ts";
+import { volumesLabel } from "./homes.ts";
 import type { NodeInfo } from "./node-info.ts";
 import type { NodeSet } from "./node-set.ts";
 
@@ -28,6 +29,7 @@ export function filtersOf(group: Group, nodes: NodeSet): readonly Filter[] {
     hostPorts(group),
     maxReplicas(group, nodes),
     volumes(group),
+    localVolumes(group, nodes),
   ].filter((filter) => filter !== undefined);
 }
 
@@ -156,6 +158,23 @@ function maxReplicas({ spec, serviceId }: Group, nodes: NodeSet): Filter | undef
   return {
     passes: (info) => (nodes.tasksOf(serviceId).get(info) ?? 0) < max,
     explain: () => "max replicas per node limit exceed",
+  };
+}
+
+function localVolumes({ homes }: Group, all: NodeSet): Filter | undefined {
+  if (homes === undefined) return undefined;
+  const { names, nodeIds } = homes;
+  return {
+    passes: ({ id }) => nodeIds.has(id),
+    explain: (nodes) => {
+      const where = [...nodeIds].map((id) => all.get(id)?.name ?? id).sort();
+      const more = where.length > namedMax ? `, ${where.length - namedMax} more` : "";
+      const what = `local volume${names.length > 1 ? "s" : ""} ${names.join(", ")}`;
+      return (
+        `${onNodes(`no ${what}`, nodes.length)}: it is on ${where.slice(0, namedMax).join(", ")}${more}` +
+        ` (the label ${volumesLabel}=anywhere on the service lets it start empty)`
+      );
+    },
   };
 }
 

@@ -11,6 +11,7 @@ import {
   type Volume,
 } from "../../src/common/api/generated/api.ts";
 import { allowsEmulation } from "../../src/common/platform/match.ts";
+import type { VolumeHomes } from "./homes.ts";
 import { hostPortsOf } from "./node-info.ts";
 
 /** What is known of the image of a group. */
@@ -37,6 +38,8 @@ export interface Group {
   readonly networkDrivers: readonly string[];
   /** Per cluster volume it mounts, those that would do. */
   readonly volumes: readonly (readonly Volume[])[];
+  /** Where its local volumes are; undefined where that does not matter. */
+  readonly homes: VolumeHomes | undefined;
 }
 
 /** What a group needs to know beyond its tasks. */
@@ -45,11 +48,12 @@ export interface Surroundings {
   readonly image: ImageFacts;
   readonly networkDrivers: readonly string[];
   readonly volumes: readonly (readonly Volume[])[];
+  readonly homes?: VolumeHomes | undefined;
 }
 
 /** The group of a task. */
 export function groupOf(task: Task, surroundings: Surroundings): Group {
-  const { service, image, networkDrivers, volumes } = surroundings;
+  const { service, image, networkDrivers, volumes, homes } = surroundings;
   const spec = task.spec ?? TaskSpec.create();
   const labels = (service?.spec?.annotations ?? task.serviceAnnotations)?.labels;
   const reserved = spec.resources?.reservations;
@@ -66,5 +70,6 @@ export function groupOf(task: Task, surroundings: Surroundings): Group {
     mayEmulate: allowsEmulation(labels),
     networkDrivers,
     volumes,
+    homes,
   };
 }

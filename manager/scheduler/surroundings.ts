@@ -5,6 +5,7 @@ import type { Mount, Service, ServiceImage, Task } from "../../src/common/api/ge
 import { nameKey } from "../state/tables.ts";
 import type { View } from "../state/view.ts";
 import type { ImageFacts, Surroundings } from "./group.ts";
+import { homesOf } from "./homes.ts";
 
 /** Network drivers that need nothing on the node but the agent. */
 const ownDrivers: ReadonlySet<string> = new Set([
@@ -66,6 +67,7 @@ export function surroundingsOf(task: Task, view: View, images: ImageBook): Surro
     volumes: (container?.mounts ?? [])
       .filter(({ type }) => type === "cluster")
       .map((mount) => volumesOf(mount, view)),
+    homes: homesOf(task, view),
   };
 }
 

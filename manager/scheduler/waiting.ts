@@ -5,6 +5,7 @@
  * that equal ones are one object. A group whose tasks fit nowhere rests until something happens that may change that.
  */
 import type { Task } from "../../src/common/api/generated/api.ts";
+import { localVolumesOf } from "./homes.ts";
 import type { NodeInfo } from "./node-info.ts";
 
 /** Tasks that wait and are alike. */
@@ -126,7 +127,9 @@ export class Waiting {
     const fixed = task.nodeId === "" ? "" : " fixed";
     const version = task.specVersion ?? "";
     const same = `${this.#number(task.spec)} ${this.#number(task.endpoint)}`;
-    return `${task.serviceId} ${version} ${same}${fixed}`;
+    // Where its local volumes are depends on the place.
+    const place = localVolumesOf(task.spec).length > 0 ? ` ${task.slot}` : "";
+    return `${task.serviceId} ${version} ${same}${fixed}${place}`;
   }
 
   #number(value: object | undefined): number {

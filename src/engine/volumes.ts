@@ -4,7 +4,7 @@
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { truthFor } from "./container-filter.ts";
 import { hasPruneLabels } from "./containers.ts";
-import type { EngineContext } from "./context.ts";
+import { type EngineContext, readView } from "./context.ts";
 import {
   type Filters,
   matchesExactly,
@@ -44,7 +44,10 @@ async function listVolumes(context: EngineContext, request: EngineRequest): Prom
     "driver",
     "label",
     "name",
+    "node",
   ]);
+  const nodes = valuesFor(filters, "node");
+  if (nodes.length > 0) return listVolumesOf(context, request, { nodes, filters });
   const dangling = truthFor(filters, "dangling");
   const found = volumes
     .list()
@@ -57,6 +60,35 @@ async function listVolumes(context: EngineContext, request: EngineRequest): Prom
     )
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   return json({ Volumes: found.map((volume) => volumeToJson(volume)), Warnings: null });
+}
+
+/**
+ * An extension: named local volumes of the cluster's nodes, as these told their managers, by id or hostname of the node or `*`.
+ * What only their node knows of them is left out.
+ */
+async function listVolumesOf(
+  context: EngineContext,
+  request: EngineRequest,
+  wanted: { readonly nodes: readonly string[]; readonly filters: Filters },
+): Promise<Reply> {
+  const view = await readView(context, request);
+  const found = [...view.list("node")].flatMap(({ id, description }) => {
+    const hostname = description?.hostname ?? "";
+    const isMeant = wanted.nodes.some((one) => one === "*" || one === id || one === hostname);
+    if (!isMeant || !matchesExactly(wanted.filters, "driver", "local")) return [];
+    return (description?.localVolumes ?? [])
+      .filter((name) => matchesPart(wanted.filters, "name", name))
+      .map((Name) => ({
+        Name,
+        Driver: "local",
+        Scope: "local",
+        Mountpoint: "",
+        Labels: null,
+        Options: null,
+        Node: hostname,
+      }));
+  });
+  return json({ Volumes: found, Warnings: null });
 }
 
 /** By a container that runs, or by one that is stopped and will want it again. */

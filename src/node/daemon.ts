@@ -137,6 +137,10 @@ async function assemble(config: DaemonConfig, log: Log) {
           labels: config.engineLabels,
           generic: config.genericResources,
           warnings: runtime.facts().warnings,
+          localVolumes: runtime.volumes
+            .list()
+            .filter(({ anonymous, driver }) => !anonymous && (driver === "" || driver === "local"))
+            .map(({ name }) => name),
           ...runtime.wireguardPublicKeys(),
         }),
       loaded: runtime.loaded,

@@ -248,6 +248,7 @@ export function testNode(
       warnings: [],
       wireguardPublicKey: new Uint8Array(0),
       nextWireguardPublicKey: new Uint8Array(0),
+      localVolumes: [],
     },
     status: { state: "ready", message: "", address: "127.0.0.1" },
     role,

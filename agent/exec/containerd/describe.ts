@@ -12,6 +12,7 @@ import {
   NodeDescription,
   Plugin,
 } from "../../../src/common/api/generated/api.ts";
+import { nodeVolumesBytesMax } from "../../../src/common/limits/limits.ts";
 import { armVersionOf, type MachineFacts, platformsOf } from "./platforms.ts";
 
 /** Facts of the machine the daemon runs on. */
@@ -29,6 +30,8 @@ export interface EngineFacts {
   readonly generic: readonly GenericResource[];
   /** What does not work on the node, with what helps. */
   readonly warnings: readonly string[];
+  /** Volumes with names of their own. */
+  readonly localVolumes?: readonly string[];
   /** Empty on a node that cannot encrypt. */
   readonly wireguardPublicKey?: Uint8Array;
   /** The key that will follow; empty unless it is about to change. */
@@ -86,8 +89,18 @@ export function describeNode(host: HostFacts, engine: EngineFacts): NodeDescript
       plugins: plugins.map(([type, name]) => Plugin.create({ type, name })),
     },
     warnings: engine.warnings,
+    localVolumes: shortened(engine.localVolumes ?? []),
     wireguardPublicKey: engine.wireguardPublicKey ?? new Uint8Array(0),
     nextWireguardPublicKey: engine.nextWireguardPublicKey ?? new Uint8Array(0),
+  });
+}
+
+/** Sorted, and as many as a description has room for. */
+function shortened(names: readonly string[]): string[] {
+  let bytes = 0;
+  return [...names].sort().filter((name) => {
+    bytes += Buffer.byteLength(name) + 2;
+    return bytes <= nodeVolumesBytesMax;
   });
 }
 

@@ -87,6 +87,8 @@ export const clientHelloBytesMax = 16 * kib;
 export const silentConnectionsMax = 1_024;
 /** What a node says of itself: 200 of them fit into one message of reports, 64 into one transaction. */
 export const nodeDescriptionBytesMax = 16 * kib;
+/** ... of which names of its volumes. */
+export const nodeVolumesBytesMax = 8 * kib;
 /** One RPC message; as Docker's swarm, so that no list may ride in one message unbounded. */
 export const rpcMessageBytesMax = 4 * mib;
 /** One HTTP request body of the Engine API other than streams: a config is at most 1 MB, in base64. */
