@@ -6,7 +6,9 @@ import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runService } from "../../src/cli/service.ts";
+import { runStack } from "../../src/cli/stack/command.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
+import { stackFile } from "../support/stack-file.ts";
 import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
 
@@ -461,6 +463,50 @@ secrets:
     equal(await updated("st_web"), "rollback_completed: rollback completed");
     equal(await reads(), "second page, second key");
     await lab.docker("m1", ["stack", "rm", "st"]);
+  });
+
+  it("are deployed by skep stack, each after what it depends on, and not touched by the same again", async () => {
+    const folder = lab.scratch();
+    const file = join(folder, "compose.yaml");
+    writeFileSync(file, stackFile);
+    const skep = async (...words: string[]) => {
+      let out = "";
+      const environment = {
+        DOCKER_HOST: `unix://${lab.playground.node("m2").socket}`,
+        IMAGE: image,
+      };
+      const say = (text: string) => {
+        out += text;
+      };
+      equal(await runStack(words, { environment, folder, out: say, fail: say }), 0, out);
+      return out;
+    };
+    const deploy = () => skep("deploy", "-c", file, "--detach=false", "st");
+    const made = await deploy();
+    deepEqual(made.match(/(?<=Creating service ).*/g), ["st_prepare", "st_db", "st_web"]);
+    const tasks = async () =>
+      [...(await rows("st_web")), ...(await rows("st_db"))].map(({ id }) => id);
+    const before = await tasks();
+    const inside = (command: string) =>
+      lab.docker("w1", ["exec", `st_web.1.${before[0]}`, "sh", "-c", command]);
+    match(await inside("df -k /dev/shm | tail -1"), / 98304 /);
+    match(await inside("df -k /scratch | tail -1"), / 1024 /);
+    const words =
+      "ulimit -n; cat /proc/sys/net/core/somaxconn /proc/sys/kernel/domainname /etc/page; ip -4 -o addr";
+    match(
+      await inside(words),
+      new RegExp(`^512\n77\nskep.test\nimage ${image}.*10\\.98\\.7\\.77/`, "s"),
+    );
+    await deploy();
+    deepEqual(await tasks(), before);
+    match(await skep("plan", "-c", file, "st"), /^Stack st: no change$/m);
+    match(await skep("ps", "st"), /st_db\.1 .* w1 +Running +Running/);
+    for (let round = 0; round < 3; round++) {
+      await skep("rm", "st");
+      await skep("deploy", "-c", file, "st");
+    }
+    await running("st_web", 1);
+    await skep("rm", "st");
   });
 
   it("run only once they are healthy, and are replaced when they are not any more", async () => {
