@@ -162,36 +162,24 @@ export class Creator {
     image: Image,
     signal: AbortSignal,
   ): Promise<Entry> {
-    const { specs, records, folderOf } = this.#o;
+    const { specs, records, writing, log } = this.#o;
     const { id } = facts;
     const planned: PlannedMount[] = [];
     try {
-      mkdirSync(folderOf(id), { recursive: true, mode: 0o711 });
-      makeBindSources(config);
-      await this.#makeVolumes(facts, planned);
-      specs.writeSecrets(id, config);
-      const mounted = await this.#mountPoints(id, planned);
-      const whole = { ...facts, planned, mounts: mounted, logPath: "" };
       const userKey = JSON.stringify([image.id, facts.user, config.groups]);
-      const known = this.#users.get(userKey);
-      const guess: ProcessUser = known ?? { uid: 0, gid: 0, additionalGids: [0], home: "/" };
-      const specJson = await specs.build(whole, guess, undefined);
-      const life = { state: freshState, stopped: false, lastExit: undefined };
-      const entry = new Entry(whole, life, specJson);
-      // Most often the file system is all that is missing.
-      const finished = known !== undefined && !planned.some(isCopiedUp);
-      await this.#o.writing.run(signal, async () => {
-        await records.create(entry, { finished });
-        entry.rootfs = await this.#prepare(id, image);
-      });
-      const user = known ?? this.#lookUp(entry, userKey, config);
+      const { entry, finished } = await writing.run(signal, () =>
+        // Who waited knows by now what those before it looked up.
+        this.#write(facts, config, { image, planned, known: this.#users.get(userKey) }),
+      );
+      // Most often the file system was all that was missing.
+      const user = this.#users.get(userKey) ?? this.#lookUp(entry, userKey, config);
       await this.#copyUp(entry);
-      if (!finished) await records.finish(entry, await specs.build(whole, user, undefined));
+      if (!finished) await records.finish(entry, await specs.build(entry.facts, user, undefined));
       return entry;
     } catch (error) {
       const anonymous = planned.filter((mount) => mount.anonymous);
       await this.discard(id, anonymous).catch((failure) => {
-        this.#o.log.warn("remains of a container that could not be made", {
+        log.warn("remains of a container that could not be made", {
           "container.id": id,
           err: errorText(failure),
         });
@@ -199,6 +187,31 @@ export class Creator {
       });
       throw error;
     }
+  }
+
+  /** Its volumes, record and file system. @param o.planned Takes the mounts in that were made. */
+  async #write(
+    facts: ContainerFacts,
+    config: ContainerConfig,
+    o: { image: Image; planned: PlannedMount[]; known: ProcessUser | undefined },
+  ): Promise<{ entry: Entry; finished: boolean }> {
+    const { specs, records, folderOf } = this.#o;
+    const { id } = facts;
+    const { image, planned, known } = o;
+    mkdirSync(folderOf(id), { recursive: true, mode: 0o711 });
+    makeBindSources(config);
+    await this.#makeVolumes(facts, planned);
+    specs.writeSecrets(id, config);
+    const mounts = await this.#mountPoints(id, planned);
+    const whole = { ...facts, planned, mounts, logPath: "" };
+    const guess: ProcessUser = known ?? { uid: 0, gid: 0, additionalGids: [0], home: "/" };
+    const specJson = await specs.build(whole, guess, undefined);
+    const life = { state: freshState, stopped: false, lastExit: undefined };
+    const entry = new Entry(whole, life, specJson);
+    const finished = known !== undefined && !planned.some(isCopiedUp);
+    await records.create(entry, { finished });
+    entry.rootfs = await this.#prepare(id, image);
+    return { entry, finished };
   }
 
   /** Makes the volumes there are not yet. Anonymous ones get their names here. */
