@@ -80,7 +80,8 @@ describe("agent/images: faults of the node", () => {
     const { client } = containerd.supervisor();
     await client.call(LeasesService.create, { id: "skep-image-of-a-former-life" });
     await client.call(LeasesService.create, { id: "of-somebody-else" });
-    const clock = new FakeClock();
+    // Containerd has the world's clock, by which a lease of another year is over.
+    const clock = new FakeClock(Date.now());
     const stop = new AbortController();
     const running = imagesOf(client, "linux/amd64", clock).run(stop.signal);
     await until(
@@ -97,7 +98,8 @@ describe("agent/images: faults of the node", () => {
 
   it("leaves the lease of an import alone for as long as that takes", async () => {
     const { client } = containerd.supervisor();
-    const clock = new FakeClock();
+    // Containerd has the world's clock, by which a lease of another year is over.
+    const clock = new FakeClock(Date.now());
     const stop = new AbortController();
     const images = imagesOf(client, "linux/amd64", clock);
     const running = images.run(stop.signal);

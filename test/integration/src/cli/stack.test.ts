@@ -49,7 +49,7 @@ services:
       - {type: bind, source: /b, target: /b2, read_only: true, bind: {propagation: rshared}}
       - {type: volume, source: data2, target: /d2, volume: {nocopy: true}}
     secrets: [token, {source: t2, target: x, uid: "1", gid: "2", mode: 0440}]
-    configs: [page, {source: page, target: /p, mode: 0400}]
+    configs: [page, {source: page2, target: /p, mode: 0400}]
     deploy:
       labels: {dl: "1"}
       replicas: 2
@@ -71,7 +71,7 @@ volumes:
   data: {}
   data2: {driver: nfs, driver_opts: {o: p}, labels: {q: r}, name: vn}
 secrets: {token: {file: ./token}, t2: {file: ./token, labels: {a: b}, name: real}}
-configs: {page: {file: ./page}}
+configs: {page: {file: ./page}, page2: {file: ./page}}
 `;
 
 const deployWords = ["deploy", "--resolve-image", "never", "-c"];
