@@ -32,6 +32,19 @@ const suites = {
       timeoutMs: 5 * minute,
       testMs: 20_000,
     }),
+  // For the quick gate, which has a minute: both halves at once, on two cores.
+  halves: () => sideBySide([["lint", "unit-manager"], ["unit-others"]]),
+  "unit-manager": () =>
+    mocha("unit-manager", ["build/test/unit/manager/**/*.test.js"], {
+      timeoutMs: 5 * minute,
+      testMs: 60_000,
+    }),
+  "unit-others": () =>
+    mocha("unit-others", ["build/test/unit/**/*.test.js", "build/test/tidy.test.js"], {
+      timeoutMs: 5 * minute,
+      testMs: 60_000,
+      without: ["build/test/unit/manager/**"],
+    }),
   integration: () =>
     mocha("integration", ["build/test/integration/**/*.test.js"], {
       timeoutMs: 15 * minute,
@@ -70,7 +83,7 @@ const dataPath = ["names", "network", "network-load", "network-faults", "encrypt
   (name) => `build/test/e2e/${name}.test.js`,
 );
 const groups = {
-  check: ["build", "lint", "unit"],
+  check: ["build", "halves"],
   // They wait for timers and processes most of the time, and share nothing but the machine.
   all: ["setup", "build", "lint", "unit", "sim", "mutants", "beside", "alone"],
   long: ["build", "churn", "names-long", "load-long", "sim-long", "mutants-long"],
