@@ -42,15 +42,8 @@ import type { ManagerState } from "./manager-state.ts";
 import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
-import { CronLoop } from "./orchestrator/cron/loop.ts";
-import { EnforcerLoop } from "./orchestrator/enforcer/loop.ts";
-import { GlobalLoop } from "./orchestrator/global/loop.ts";
-import { JobLoop } from "./orchestrator/jobs/loop.ts";
+import { orchestratorLoops } from "./orchestrator/loops.ts";
 import { PayloadLoop } from "./orchestrator/payloads/loop.ts";
-import { ReaperLoop } from "./orchestrator/reaper/loop.ts";
-import { ReplicatedLoop } from "./orchestrator/replicated/loop.ts";
-import { RestartSupervisor } from "./orchestrator/restart/supervisor.ts";
-import { UpdateSupervisor } from "./orchestrator/update/supervisor.ts";
 import { type RaftHost, startRaftHost } from "./raft/host.ts";
 import type { MemberStatus } from "./raft/host-messages.ts";
 import { takeReceivedState } from "./received-state.ts";
@@ -481,6 +474,7 @@ export class Manager {
     const tools = { clock, random, log };
     const following = (follower: Follower) => (signal: AbortSignal) =>
       follow(state.store, follower, { clock, log, signal, without: payloadTables });
+    const loops = orchestratorLoops(leadership, tools);
     log.info("leading", { "raft.term": term });
     this.#loops.start(term, {
       seed: (signal) => this.#seed(term, signal),
@@ -491,14 +485,7 @@ export class Manager {
         new ImageLoop({ store: state.store, term }, this.#o.registry, { clock, log }).run(signal),
       scheduler: (signal) => new SchedulerLoop(state.store, term, { clock, log }).run(signal),
       tombstones: (signal) => forgetRemovedNodes(state.store, term, { clock, log, signal }),
-      replicated: following(new ReplicatedLoop(leadership, tools)),
-      global: following(new GlobalLoop(leadership, tools)),
-      cron: following(new CronLoop(leadership, tools)),
-      jobs: following(new JobLoop(leadership, tools)),
-      enforcer: following(new EnforcerLoop(leadership, tools)),
-      restart: following(new RestartSupervisor(leadership, tools)),
-      update: following(new UpdateSupervisor(leadership, tools)),
-      reaper: following(new ReaperLoop(leadership, tools)),
+      ...Object.fromEntries(loops.map((loop) => [loop.component, following(loop)])),
       payloads: (signal) =>
         follow(state.store, new PayloadLoop(leadership, tools), { clock, log, signal }),
       allocator: following(new AllocatorLoop(leadership, tools)),

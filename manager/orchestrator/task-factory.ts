@@ -27,6 +27,8 @@ export interface TaskParts {
   readonly restart?: Restart | undefined;
   /** Of tasks of a job. */
   readonly jobIteration?: number | undefined;
+  /** Task that leaves its node once this one runs. */
+  readonly besideId?: string;
 }
 
 /** Endpoints are the same for all tasks of a spec: one object, so that the store keeps and hashes it once. */
@@ -34,7 +36,7 @@ const endpoints = new WeakMap<object, Endpoint>();
 
 /** A task of the present version of the service, in state NEW. */
 export function newTask(service: Service, parts: TaskParts): Task {
-  const { id, place, now, desiredState, logDriver, restart, jobIteration } = parts;
+  const { id, place, now, desiredState, logDriver, restart, jobIteration, besideId = "" } = parts;
   const spec = service.spec?.task ?? TaskSpec.create();
   return Task.create({
     id,
@@ -50,6 +52,7 @@ export function newTask(service: Service, parts: TaskParts): Task {
     logDriver: spec.logDriver ?? logDriver,
     restart,
     jobIteration,
+    besideId,
   });
 }
 

@@ -110,6 +110,7 @@ function sameTaskClaims(old: Task, next: Task): boolean {
     old.serviceId === next.serviceId &&
     old.specVersion === next.specVersion &&
     old.jobIteration === next.jobIteration &&
+    old.besideId === next.besideId &&
     old.slot === next.slot &&
     (next.slot !== 0 || old.nodeId === next.nodeId)
   );
@@ -130,12 +131,14 @@ function taskClaims(task: Task, add: AddClaim): void {
  *
  * Not one live task for a slot as such: an update in start-first order keeps the old task until the new one runs, and
  * an update of that update may make it three; but they are of different spec versions, while a task made twice by
- * mistake has the version of its twin. Dead tasks stay in the slot as history and claim nothing. Tasks without slot
+ * mistake has the version of its twin. One that is made to take over from a task that leaves its node says whose place
+ * it is to have: one for each. Dead tasks stay in the slot as history and claim nothing. Tasks without slot
  * (global services, and slot 0 of jobs) have their node in its place; both states only move forward, so a task that
  * stopped claiming its slot never claims it again.
  */
 function slotClaim(task: Task, add: AddClaim): void {
-  const group = `${task.serviceId}.${task.specVersion ?? ""}.${task.jobIteration ?? ""}`;
+  const { serviceId, specVersion = "", jobIteration = "", besideId } = task;
+  const group = `${serviceId}.${specVersion}.${jobIteration}.${besideId}`;
   add("slot", group, task.slot === 0 ? task.nodeId : task.slot);
 }
 

@@ -54,6 +54,20 @@ describe(`network under load (${connections} connections)`, function () {
     return all?.filter(({ name }) => name.startsWith("web.")).length;
   }
 
+  interface ServiceTask {
+    readonly Slot: number;
+    readonly CreatedAt: string;
+    readonly Status: { readonly State: string; readonly Timestamp: string };
+  }
+
+  /** Its tasks as the API shows them, the newest first. */
+  async function tasks(): Promise<ServiceTask[]> {
+    const ids = await lab.swarm.docker("m1", ["service", "ps", "--quiet", "--no-trunc", "web"]);
+    const words = ["inspect", "--type", "task", ...ids.trim().split("\n")];
+    const found = JSON.parse(await lab.swarm.docker("m1", words)) as ServiceTask[];
+    return found.sort((a, b) => (a.CreatedAt < b.CreatedAt ? 1 : -1));
+  }
+
   /** Makes the service; its servers tell the names of their tasks. */
   async function create(replicas: number, flags: readonly string[], ...command: string[]) {
     const words = ["service", "create", "--detach", "--name", "web", "--replicas", `${replicas}`];
@@ -132,13 +146,22 @@ describe(`network under load (${connections} connections)`, function () {
         what: `the update ${order} is over`,
       });
     }
+    const before = new Date().toISOString();
     await lab.swarm.docker("m1", ["node", "update", "--availability", "drain", "w1"]);
     await until(
       async () => (await lab.running("m1", "web", 3)).every(({ node }) => node === "w2"),
       { withinMs: 30_000, what: "w1 is drained" },
     );
     const tally = await load.stop();
+    const moves = (await tasks()).filter(({ CreatedAt }) => CreatedAt > before);
     await lab.swarm.docker("m1", ["node", "update", "--availability", "active", "w1"]);
+    // The drain goes by the order of the service: the old task ended once the new one ran.
+    ok(moves.length > 0);
+    for (const { Slot, CreatedAt, Status } of moves) {
+      const old = (await tasks()).find((task) => task.Slot === Slot && task.CreatedAt < CreatedAt);
+      equal(old?.Status.State, "shutdown");
+      ok(Status.Timestamp < (old?.Status.Timestamp ?? ""), `slot ${Slot} was empty meanwhile`);
+    }
     noFailure(tally);
     // Three tasks at the start, three of each update, and those that left w1.
     ok(Object.keys(tally.servers).length > 9, JSON.stringify(tally.servers));

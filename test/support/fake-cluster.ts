@@ -6,16 +6,9 @@
  */
 import { setMaxListeners } from "node:events";
 import { AllocatorLoop } from "../../manager/allocator/loop.ts";
-import { CronLoop } from "../../manager/orchestrator/cron/loop.ts";
-import { EnforcerLoop } from "../../manager/orchestrator/enforcer/loop.ts";
-import { GlobalLoop } from "../../manager/orchestrator/global/loop.ts";
-import { JobLoop } from "../../manager/orchestrator/jobs/loop.ts";
 import type { Leadership, Tools } from "../../manager/orchestrator/leadership.ts";
+import { orchestratorLoops } from "../../manager/orchestrator/loops.ts";
 import { PayloadLoop } from "../../manager/orchestrator/payloads/loop.ts";
-import { ReaperLoop } from "../../manager/orchestrator/reaper/loop.ts";
-import { ReplicatedLoop } from "../../manager/orchestrator/replicated/loop.ts";
-import { RestartSupervisor } from "../../manager/orchestrator/restart/supervisor.ts";
-import { UpdateSupervisor } from "../../manager/orchestrator/update/supervisor.ts";
 import { SchedulerLoop } from "../../manager/scheduler/loop.ts";
 import type { Change } from "../../manager/state/change.ts";
 import { type Follower, follow } from "../../manager/state/follow.ts";
@@ -139,14 +132,7 @@ export class FakeCluster {
   loops(leadership: Leadership, tools: Tools): Follower[] {
     return [
       new AllocatorLoop(leadership, tools),
-      new ReplicatedLoop(leadership, tools),
-      new GlobalLoop(leadership, tools),
-      new CronLoop(leadership, tools),
-      new EnforcerLoop(leadership, tools),
-      new JobLoop(leadership, tools),
-      new RestartSupervisor(leadership, tools),
-      new UpdateSupervisor(leadership, tools),
-      new ReaperLoop(leadership, tools),
+      ...orchestratorLoops(leadership, tools),
       new PayloadLoop(leadership, tools),
     ];
   }

@@ -90,6 +90,7 @@ export interface TaskParts {
   readonly slot?: number;
   readonly nodeId?: string;
   readonly specVersion?: number;
+  readonly besideId?: string;
   readonly jobIteration?: number;
   readonly desired?: TaskState;
   readonly state?: TaskState;
@@ -107,6 +108,7 @@ export function task(parts: TaskParts): Task {
     slot,
     nodeId,
     specVersion: parts.specVersion ?? 1,
+    besideId: parts.besideId ?? "",
     jobIteration: parts.jobIteration,
     desiredState: parts.desired ?? "running",
     status: TaskStatus.create({ state: parts.state ?? "new", message: "made" }),

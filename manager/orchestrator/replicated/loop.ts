@@ -10,9 +10,19 @@ import { newId } from "../../../src/common/ids/ids.ts";
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
+import { startsElsewhereFirst } from "../handover/decide.ts";
 import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import { RunTimes, repairAt } from "../restart/repair.ts";
-import { fateOf, hasEnded, isWanted, type Place, placeKey, replicasOf, tasksAt } from "../slot.ts";
+import {
+  fateOf,
+  hasEnded,
+  isWanted,
+  type NodeFate,
+  type Place,
+  placeKey,
+  replicasOf,
+  tasksAt,
+} from "../slot.ts";
 import { defaultLogDriver, newTask } from "../task-factory.ts";
 import { reconcile, type SlotSteps, type SlotSummary, summaryOf } from "./reconcile.ts";
 
@@ -92,7 +102,10 @@ export class ReplicatedLoop implements Follower {
     const repair = (tx: Tx, place: Place) => {
       const service = tx.get("service", place.serviceId);
       if (replicasOf(service) === undefined || service === undefined) return;
-      repairAt({ tx, view: store.view(), service, place, runTimes: this.#runTimes }, this.#tools);
+      const view = store.view();
+      const fate = (task: Task) => fateHere(service, task, fateOf(view, task.nodeId));
+      const runTimes = this.#runTimes;
+      repairAt({ tx, view, service, place, runTimes, fateOf: fate }, this.#tools);
     };
     await store.batch(places, repair, { term, signal });
   }
@@ -158,6 +171,11 @@ export class ReplicatedLoop implements Follower {
     await store.batch(steps.empty, empty, { term, signal });
     await store.batch(steps.fill, fill, { term, signal });
   }
+}
+
+/** What leaves its node with its successor there first goes on meanwhile: see `handover`. */
+function fateHere(service: Service, task: Task, fate: NodeFate): NodeFate {
+  return startsElsewhereFirst(service, task, fate) ? "up" : fate;
 }
 
 /** The service as it is now; undefined when it wants something else by now, which is looked at by itself. */

@@ -21,6 +21,7 @@ import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
 import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import {
+  fateOf,
   hasEnded,
   isGlobal,
   isJob,
@@ -226,7 +227,10 @@ export class UpdateSupervisor implements Follower {
         outdated = new Outdated(service, (id) => store.view().get("node", id));
         known.set(key, outdated);
       }
-      stopIn(tx, tasksAt(store.view(), place), { outdated, fallBack: false });
+      const view = store.view();
+      // What runs on a drained node makes way for its successor.
+      const isOld = (task: Task) => outdated.has(task) || fateOf(view, task.nodeId) === "drained";
+      stopIn(tx, tasksAt(view, place), { isOutdated: isOld, fallBack: false });
     };
     await store.batch(places, stop, { term, signal });
   }
@@ -240,7 +244,8 @@ export class UpdateSupervisor implements Follower {
     const due = [...rollout.underWay.values()].filter((one) => this.#needsRoom(running, one, now));
     const stop = (tx: Tx, { place }: UnderWay) => {
       if (tx.get("service", service.id)?.spec !== service.spec) return;
-      stopIn(tx, tasksAt(store.view(), place), { outdated, fallBack: true });
+      const isOutdated = (task: Task) => outdated.has(task);
+      stopIn(tx, tasksAt(store.view(), place), { isOutdated, fallBack: true });
     };
     await store.batch(due, stop, { term, signal });
     if (due.length === 0) return;
@@ -409,15 +414,13 @@ function reasonOf(
   return `due to no progress in ${config.deadlineMs / 1000} s (${updateDeadlineLabel}), waiting for task ${taskId}`;
 }
 
-/** Stops what is outdated in a place, once the new task runs or without waiting for it. */
+/** Stops what is old in a place, once the new task runs or without waiting for it. */
 function stopIn(
   tx: Tx,
   tasks: readonly Task[],
-  options: { readonly outdated: Outdated; readonly fallBack: boolean },
+  options: { readonly isOutdated: (task: Task) => boolean; readonly fallBack: boolean },
 ): void {
-  const { outdated, fallBack } = options;
-  const isOutdated = (task: Task) => outdated.has(task);
-  const { stop, present } = updatePlace(tasks, { order: "start-first", isOutdated, fallBack });
+  const { stop, present } = updatePlace(tasks, { order: "start-first", ...options });
   if (present === undefined) return;
   for (const task of stop) tx.update("task", { ...task, desiredState: "shutdown" });
 }

@@ -23,6 +23,10 @@ export const reapDirtyMax = 1_000;
 export const taskHistoryDefault = 5;
 /** A start-first task that nobody can place gives up its place beside the old one after this. */
 export const startFirstPatienceMs = 5_000;
+/** A drained node's task is kept so long at most for a new one that is to start first: somebody waits for the node. */
+export const handoverMsMax = 5 * 60_000;
+/** ... and for so many new ones that end before they run: the next would, too. */
+export const handoverAttemptsMax = 3;
 /** An update goes on to the next place only when the new task ran this long: a command that fails at its start has by then. */
 export const updateHoldMs = 500;
 /** Runs of one job on a schedule that may go on at a time, where it allows several: what hangs must not fill the cluster. */

@@ -213,7 +213,7 @@ class Simulation {
   #lookAtPlace(task: Task, fault: (text: string) => void): void {
     const wanted = this.#tasksAt(task).filter((t) => number(t.desiredState) <= number("running"));
     const alive = wanted.filter((t) => number(t.status?.state ?? "new") <= number("running"));
-    const versions = new Set(alive.map(({ specVersion }) => specVersion));
+    const versions = new Set(alive.map((t) => `${t.specVersion} ${t.besideId}`));
     if (versions.size < alive.length) fault("has a twin of its version");
     if (task.slot > replicasMax) fault("is in a slot nobody wants");
   }

@@ -182,6 +182,20 @@ const cases: readonly Case[] = [
     steps: [["task", task({ id: "u", ...slotTask, specVersion: 2 })]],
   },
   {
+    fact: "lets one task start beside one that leaves its node",
+    before: [["task", task({ id: "t", ...slotTask, state: "running" })]],
+    steps: [["task", task({ id: "u", ...slotTask, besideId: "t" })]],
+  },
+  {
+    fact: "refuses a second one beside it",
+    before: [
+      ["task", task({ id: "t", ...slotTask, state: "running" })],
+      ["task", task({ id: "u", ...slotTask, besideId: "t" })],
+    ],
+    steps: [["task", task({ id: "v", ...slotTask, besideId: "t" })]],
+    refused: /slot 1 of service s already has a task/,
+  },
+  {
     fact: "lets a task replace one that is told to stop in the same transaction",
     before: [["task", task({ id: "t", ...slotTask, state: "running" })]],
     steps: [
