@@ -24,7 +24,7 @@ export interface RolloutConfig {
   readonly parallelism: number;
   /** Pause after a place, milliseconds. */
   readonly delayMs: number;
-  /** ... and the shortest, in which a command that fails at its start does so. */
+  /** ... and the shortest until one of its tasks ran that long: a command that fails at its start does so within it. */
   readonly holdMs: number;
   /** How long a new task is watched once it runs, milliseconds. */
   readonly monitorMs: number;
@@ -113,9 +113,10 @@ export function planRollout(rollout: Rollout, now: number): RolloutSteps {
   // Places that are under way and not through: the deadline is theirs.
   let wakeInMs = slowest(rollout) === undefined ? Number.POSITIVE_INFINITY : leftMsOf(rollout, now);
   let busy = 0;
+  const pauseMs = pauseAfterPlaceMs(rollout, now);
   for (const { doneMs, begunMs, fellBack } of underWay.values()) {
     let leftMs = Number.POSITIVE_INFINITY;
-    if (doneMs !== undefined) leftMs = freeAtMs(config, doneMs) - now;
+    if (doneMs !== undefined) leftMs = doneMs + pauseMs - now;
     else if (config.order === "start-first" && !fellBack)
       leftMs = begunMs + startFirstPatienceMs - now;
     if (doneMs !== undefined && (leftMs <= 0 || waiting.size === 0)) continue;
@@ -133,9 +134,17 @@ export function planRollout(rollout: Rollout, now: number): RolloutSteps {
   return { begin, verdict: { kind: "complete" }, wakeInMs: Number.POSITIVE_INFINITY };
 }
 
-/** When the next place may follow one that was through at a time. */
-export function freeAtMs({ delayMs, holdMs }: RolloutConfig, doneMs: number): number {
-  return doneMs + Math.max(delayMs, holdMs);
+/** How long after a place was through the next one may follow it, milliseconds. */
+export function pauseAfterPlaceMs(rollout: Rollout, now: number): number {
+  const { delayMs, holdMs } = rollout.config;
+  return holdMs <= delayMs || hasRunWell(rollout, now) ? delayMs : holdMs;
+}
+
+/** Whether one of its tasks has run long enough to show that the command does not fail at its start. */
+function hasRunWell({ config, made, failed }: Rollout, now: number): boolean {
+  for (const [id, sinceMs] of made)
+    if (sinceMs !== undefined && now - sinceMs >= config.holdMs && !failed.has(id)) return true;
+  return false;
 }
 
 /** How long tasks are watched after the last place, milliseconds. */

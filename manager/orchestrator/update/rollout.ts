@@ -9,7 +9,7 @@ import { nap, slices } from "../leadership.ts";
 import { isFinished } from "../restart/policy.ts";
 import { byAge, isRunning, isWanted, type Place, placeKey, placeOf } from "../slot.ts";
 import type { Outdated } from "./outdated.ts";
-import { configOf, freeAtMs, type Rollout, type UnderWay } from "./plan.ts";
+import { configOf, pauseAfterPlaceMs, type Rollout, type UnderWay } from "./plan.ts";
 
 interface Found {
   readonly place: Place;
@@ -79,7 +79,8 @@ function judge(
     rollout.lastDoneMs = Math.max(rollout.lastDoneMs, sinceMs ?? rollout.lastDoneMs);
     if (hasFailed(task)) rollout.failed.add(task.id);
     // The pause after it may not be over.
-    if (sinceMs !== undefined && isWanted(task) && now < freeAtMs(rollout.config, sinceMs))
+    const pauseMs = pauseAfterPlaceMs(rollout, now);
+    if (sinceMs !== undefined && isWanted(task) && now < sinceMs + pauseMs)
       rollout.underWay.set(placeKey(place), throughAt(place, task, sinceMs));
   }
   const isStarting = made.some((task) => isWanted(task) && !isRunning(task));

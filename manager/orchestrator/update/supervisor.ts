@@ -35,8 +35,8 @@ import {
 import { defaultLogDriver, newTask } from "../task-factory.ts";
 import { Outdated } from "./outdated.ts";
 import {
-  freeAtMs,
   isFailure,
+  pauseAfterPlaceMs,
   planRollout,
   type Rollout,
   type UnderWay,
@@ -206,11 +206,13 @@ export class UpdateSupervisor implements Follower {
   }
 
   /** Places that are through and no longer hold up the next one. */
-  #forgetDone({ underWay, waiting, config }: Rollout): void {
+  #forgetDone(rollout: Rollout): void {
+    const { underWay, waiting } = rollout;
     const now = this.#tools.clock.monotonic();
+    const pauseMs = pauseAfterPlaceMs(rollout, now);
     for (const [key, { doneMs }] of underWay) {
       if (doneMs === undefined) continue;
-      if (waiting.size === 0 || now >= freeAtMs(config, doneMs)) underWay.delete(key);
+      if (waiting.size === 0 || now >= doneMs + pauseMs) underWay.delete(key);
     }
   }
 

@@ -27,7 +27,7 @@ export const startFirstPatienceMs = 5_000;
 export const handoverMsMax = 5 * 60_000;
 /** ... and for so many new ones that end before they run: the next would, too. */
 export const handoverAttemptsMax = 3;
-/** An update goes on to the next place only when the new task ran this long: a command that fails at its start has by then. */
+/** An update goes on from its first places only when a new task ran this long: a command that fails at its start has by then. */
 export const updateHoldMs = 500;
 /** Runs of one job on a schedule that may go on at a time, where it allows several: what hangs must not fill the cluster. */
 export const runsPerJobMax = 20;

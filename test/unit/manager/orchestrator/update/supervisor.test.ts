@@ -107,6 +107,16 @@ describe("manager/orchestrator/update/supervisor", () => {
     assert.equal(status()?.state, "completed");
   });
 
+  it("waits for its first places only to show that the command does not fail at its start", async () => {
+    await start(6, { parallelism: 2, monitorNs: 5e9 });
+    await cluster.updateService("web", withImage("new"));
+    await cluster.pass(500);
+    assert.equal(images().filter((name) => name === "new").length, 2);
+    await cluster.pass(700);
+    assert.equal(images().filter((name) => name === "new").length, 6);
+    assert.equal(runningMin, 4);
+  });
+
   it("takes all at once when the parallelism is 0", async () => {
     await start(5, { parallelism: 0 });
     await cluster.updateService("web", withImage("new"));
