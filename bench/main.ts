@@ -1,5 +1,5 @@
 /**
- * The benchmarks: `npm run bench -- raft|store|ca|api|failover|idle|memory|schedule|dispatch|containers|network … [--quick] [--json]`; all of them when none is named.
+ * The benchmarks: `npm run bench -- raft|store|ca|api|failover|idle|memory|schedule|dispatch|containers|rollout|network … [--quick] [--json]`; all of them when none is named.
  *
  * Every benchmark is a file beside this one that exports `run`, and gives numbers under stable keys which carry their unit
  * (`raft_n3_c100_commits_per_s`). With `--json` one object with all of them is the only thing on standard output.
@@ -27,6 +27,7 @@ const names = [
   "memory",
   "schedule",
   "containers",
+  "rollout",
   "dispatch",
   "network",
 ] as const;

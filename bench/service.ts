@@ -93,7 +93,8 @@ async function startService(lab: Playground, name: string): Promise<number> {
   return took;
 }
 
-async function well(lab: Playground, request: Ask): Promise<Answer> {
+/** What the API answers to a request that is to succeed. */
+export async function well(lab: Playground, request: Ask): Promise<Answer> {
   const answer = await ask(lab.node(node).socket, request);
   if (answer.status < 200 || answer.status > 299) {
     throw new Error(`${request.path}: ${answer.status} ${JSON.stringify(answer.body)}`);
@@ -102,7 +103,7 @@ async function well(lab: Playground, request: Ask): Promise<Answer> {
 }
 
 /** A root file system with busybox in it, as a tar. */
-function makeImage(folder: string): string {
+export function makeImage(folder: string): string {
   const root = join(folder, "image");
   mkdirSync(join(root, "bin"), { recursive: true });
   copyFileSync("/bin/busybox", join(root, "bin/busybox"));
