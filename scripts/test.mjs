@@ -3,7 +3,7 @@
  *
  *   node scripts/test.mjs check   build, lint, unit: the quick gate
  *   node scripts/test.mjs all     the whole gate: setup, build, lint, unit, simulator, mutants, integration, end to end
- *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, names over 200 steps, 24,000 connections, many
+ *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, 100 x stack rm and deploy, names over 200 steps, 24,000 connections, many
  *                                 seeds, all mutants
  *   node scripts/test.mjs SUITE…  single suites by name (see `suites`)
  *
@@ -75,6 +75,7 @@ const suites = {
     return mocha("load-long", ["build/test/e2e/network-load.test.js"], limits);
   },
   churn: () => program("churn", "build/test/churn/run.js", [], 30 * minute),
+  stacks: () => program("stacks", "build/test/churn/stacks.js", [], 30 * minute),
 };
 /** Compares the whole machine around each of its tests: nothing else may run beside it. */
 const alone = "build/test/e2e/playground.test.js";
@@ -86,7 +87,7 @@ const groups = {
   check: ["build", "halves"],
   // They wait for timers and processes most of the time, and share nothing but the machine.
   all: ["setup", "build", "lint", "unit", "sim", "mutants", "beside", "alone"],
-  long: ["build", "churn", "names-long", "load-long", "sim-long", "mutants-long"],
+  long: ["build", "churn", "stacks", "names-long", "load-long", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
 const leaving = new Set([
