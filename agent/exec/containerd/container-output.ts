@@ -63,7 +63,7 @@ export class ContainerOutput {
 
   /** Goes on with the run that an earlier daemon began. */
   async resume(container: Container): Promise<void> {
-    const start = await readPosition(this.#positionPath());
+    const start = readPosition(this.#positionPath());
     if (start !== undefined && !start.ended) await this.#startPump(container, start);
   }
 
@@ -131,7 +131,7 @@ export class ContainerOutput {
   /** Takes in what a run left that ended while there was no daemon. Resolves with where the last run stands. */
   async #takeInRest(container: Container): Promise<OutputPosition | undefined> {
     await this.#ending?.done;
-    const left = await readPosition(this.#positionPath());
+    const left = readPosition(this.#positionPath());
     if (this.#pump !== undefined || left === undefined || left.ended) return left;
     const hub = new OutputHub();
     await (await this.#newPump(container, left, hub)).finish();
@@ -166,7 +166,7 @@ export class ContainerOutput {
 
   /** Only when all of them is in the log; those who still read have them open. */
   async #removeRawFiles(): Promise<void> {
-    const position = await readPosition(this.#positionPath());
+    const position = readPosition(this.#positionPath());
     if (position?.ended !== true) return;
     const { stdout, stderr } = this.#pathsOf(position.run, false);
     await rm(stdout, { force: true });

@@ -7,9 +7,10 @@
  * under one name.
  */
 import { closeSync, openSync, renameSync, rmSync, statSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
+import { OpenFile } from "./open-file.ts";
 
 /** When files are rotated, and how many are kept. */
 export interface RotationSettings {
@@ -28,7 +29,7 @@ export interface LogMark {
 export class LogFiles {
   readonly path: string;
   #settings: RotationSettings;
-  #file: FileHandle | undefined;
+  #file: OpenFile | undefined;
   #inode = 0;
   #bytes = 0;
   #generation = 0;
@@ -61,8 +62,8 @@ export class LogFiles {
    */
   async open(mark: LogMark | undefined, settings: RotationSettings): Promise<void> {
     this.#settings = settings;
-    await this.#file?.close();
-    await this.#openFile();
+    this.#file?.close();
+    this.#openFile();
     // In a file other than the marked one nothing was noted yet: it was made by the rotation after the mark.
     const bytes = this.#inode === mark?.inode ? Math.min(mark.bytes, this.#bytes) : 0;
     if (mark !== undefined && bytes < this.#bytes) {
@@ -108,7 +109,7 @@ export class LogFiles {
     const file = this.#file;
     this.#file = undefined;
     this.#wake();
-    await file?.close();
+    file?.close();
     await this.#compressing;
   }
 
@@ -123,9 +124,9 @@ export class LogFiles {
     return [...found.reverse(), ...(exists(this.path) ? [this.path] : [])];
   }
 
-  async #openFile(): Promise<void> {
-    const file = await open(this.path, "a", 0o640);
-    const { ino, size } = await file.stat();
+  #openFile(): void {
+    const file = OpenFile.open(this.path, "a", 0o640);
+    const { ino, size } = file.stat();
     this.#file = file;
     this.#inode = ino;
     this.#bytes = size;
@@ -136,16 +137,16 @@ export class LogFiles {
     const bytes = Buffer.from(lines.join(""));
     let written = 0;
     while (written < bytes.length && this.#file !== undefined) {
-      const result = await this.#file.write(bytes, written);
-      written += result.bytesWritten;
-      this.#bytes += result.bytesWritten;
+      const more = await this.#file.write(bytes, written, null);
+      written += more;
+      this.#bytes += more;
     }
   }
 
   async #rotate(): Promise<void> {
     const { filesMax, compress } = this.#settings;
     await this.#compressing;
-    await this.#file?.close();
+    this.#file?.close();
     for (let number = filesMax - 1; number >= 1; number--) {
       for (const end of ["", ".gz"]) {
         const from = `${this.path}.${number}${end}`;
@@ -159,7 +160,7 @@ export class LogFiles {
     closeSync(openSync(this.path, "a", 0o640));
     this.#generation++;
     this.#bytes = 0;
-    await this.#openFile();
+    this.#openFile();
     if (compress) this.#compressing = compressFile(`${this.path}.1`);
     this.#wake();
   }

@@ -5,9 +5,9 @@
  * One short record, overwritten in place by a single write after each batch: the offsets in the raw files, and where the
  * log stood then. A batch that was written but not noted is cut off the log again (`LogFiles.open`) and read once more.
  */
-import { constants } from "node:fs";
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { constants, existsSync, readFileSync } from "node:fs";
 import type { LogMark } from "./log-files.ts";
+import { OpenFile } from "./open-file.ts";
 
 /** What the record says. */
 export interface OutputPosition {
@@ -26,34 +26,44 @@ const recordBytes = 256;
 
 /** The record, open for overwriting. */
 export class PositionFile {
-  readonly #file: FileHandle;
+  readonly #file: OpenFile;
 
-  private constructor(file: FileHandle) {
+  private constructor(file: OpenFile) {
     this.#file = file;
   }
 
-  /** Opens the record, which may not be there yet. */
-  static async open(path: string): Promise<PositionFile> {
+  /** Opens the record, which may not be there yet. @throws Error of the system. */
+  static open(path: string): PositionFile {
     // Made when missing, and neither emptied nor appended to otherwise.
-    return new PositionFile(await open(path, constants.O_RDWR | constants.O_CREAT, 0o600));
+    return new PositionFile(OpenFile.open(path, constants.O_RDWR | constants.O_CREAT, 0o600));
   }
 
   async write(position: OutputPosition): Promise<void> {
-    const text = `${JSON.stringify(position).padEnd(recordBytes - 1)}\n`;
-    await this.#file.write(text, 0, "utf8");
+    await this.#file.write(recordOf(position), 0, 0);
   }
 
-  close(): Promise<void> {
-    return this.#file.close();
+  /** The first one: a start waits for it. */
+  writeNow(position: OutputPosition): void {
+    this.#file.writeNow(recordOf(position), 0);
+  }
+
+  close(): void {
+    this.#file.close();
   }
 }
 
+function recordOf(position: OutputPosition): Buffer {
+  return Buffer.from(`${JSON.stringify(position).padEnd(recordBytes - 1)}\n`);
+}
+
 /** The last record; undefined when there is none that can be read. */
-export async function readPosition(path: string): Promise<OutputPosition | undefined> {
+export function readPosition(path: string): OutputPosition | undefined {
+  // Most often it is not: an error costs more than the look.
+  if (!existsSync(path)) return undefined;
   try {
-    return JSON.parse(await readFile(path, "utf8")) as OutputPosition;
+    return JSON.parse(readFileSync(path, "utf8")) as OutputPosition;
   } catch {
-    // Never started, or the machine went down before it came to the disk.
+    // The machine went down before it came to the disk.
     return undefined;
   }
 }

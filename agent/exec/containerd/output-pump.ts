@@ -8,13 +8,14 @@
  * a terminal.
  */
 import { type FSWatcher, fstatSync, watch } from "node:fs";
-import { type FileHandle, open, statfs } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
 import { Alarm } from "../../../src/common/clock/alarm.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import { punchHole } from "./ffi.ts";
 import type { LogFiles, RotationSettings } from "./log-files.ts";
 import { characterStart, encodeLogLines, LogTimes, logRecordBytesMax } from "./log-line.ts";
+import { OpenFile } from "./open-file.ts";
 import type { OutputHub } from "./output-hub.ts";
 import { type OutputPosition, PositionFile } from "./output-position.ts";
 
@@ -60,7 +61,7 @@ export interface PumpSetup {
 interface Source {
   readonly stream: "stdout" | "stderr";
   readonly path: string;
-  readonly file: FileHandle;
+  readonly file: OpenFile;
   /** Up to here everything was read for the log. */
   readBytes: number;
   /** Up to here everything is in the log. */
@@ -107,15 +108,15 @@ export class OutputPump {
   static async start(setup: PumpSetup): Promise<OutputPump> {
     const pump = new OutputPump(setup);
     const { paths, start, log } = setup;
-    pump.#position = await PositionFile.open(paths.position);
+    pump.#position = PositionFile.open(paths.position);
     await log?.files.open(start.log, log.rotation);
     const offset = (noted: number) => (log === undefined ? undefined : noted);
-    pump.#sources.push(await openSource("stdout", paths.stdout, offset(start.stdoutBytes)));
+    pump.#sources.push(openSource("stdout", paths.stdout, offset(start.stdoutBytes)));
     if (paths.stderr !== "") {
-      pump.#sources.push(await openSource("stderr", paths.stderr, offset(start.stderrBytes)));
+      pump.#sources.push(openSource("stderr", paths.stderr, offset(start.stderrBytes)));
     }
     // From here on a daemon that comes after this one knows of the run.
-    await pump.#note(false);
+    pump.#position.writeNow(pump.#standing(false));
     pump.#watch();
     pump.#running = pump.#run().catch((error) => {
       setup.logger.warn("the output of a container ended early", { err: error });
@@ -163,8 +164,8 @@ export class OutputPump {
     } finally {
       hub.end();
       for (const watcher of this.#watchers) watcher.close();
-      for (const { file } of this.#sources) await file.close();
-      await this.#position?.close();
+      for (const { file } of this.#sources) file.close();
+      this.#position?.close();
     }
   }
 
@@ -238,7 +239,7 @@ export class OutputPump {
   async #read(source: Source, offset: number, waiting: number): Promise<Buffer> {
     if (source.block?.offset === offset) return source.block.data;
     const block = Buffer.allocUnsafe(Math.max(0, Math.min(waiting, blockBytes)));
-    const { bytesRead } = await source.file.read(block, 0, block.length, offset);
+    const bytesRead = await source.file.read(block, block.length, offset);
     const data = block.subarray(0, bytesRead);
     source.block = bytesRead > 0 && this.#setup.hub.isHeard ? { offset, data } : undefined;
     return data;
@@ -268,16 +269,20 @@ export class OutputPump {
   }
 
   async #note(ended: boolean): Promise<void> {
+    const position = this.#standing(ended);
+    await this.#position?.write(position);
+    this.#noted = position;
+  }
+
+  #standing(ended: boolean): OutputPosition {
     const { start, log } = this.#setup;
-    const position: OutputPosition = {
+    return {
       run: start.run,
       stdoutBytes: this.#sources[0]?.loggedBytes ?? 0,
       stderrBytes: this.#sources[1]?.loggedBytes ?? 0,
       log: log?.files.mark,
       ended,
     };
-    await this.#position?.write(position);
-    this.#noted = position;
   }
 
   /** Gives back the room of what is in the log and with the readers. */
@@ -388,13 +393,9 @@ function endOfRecords(bytes: Buffer): number {
 }
 
 /** @param noted Where the last daemon was; undefined to begin with what comes. */
-async function openSource(
-  stream: "stdout" | "stderr",
-  path: string,
-  noted: number | undefined,
-): Promise<Source> {
-  const file = await open(path, "r+");
-  const offset = noted ?? (await file.stat()).size;
+function openSource(stream: "stdout" | "stderr", path: string, noted: number | undefined): Source {
+  const file = OpenFile.open(path, "r+");
+  const offset = noted ?? file.stat().size;
   return {
     stream,
     path,
