@@ -40,6 +40,7 @@ import { checkName } from "./container-name.ts";
 import { Creator } from "./creator.ts";
 import type { Entry } from "./entry.ts";
 import { Gate } from "./gate.ts";
+import { Making } from "./making.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import { Reconciler } from "./reconciler.ts";
 import { Records } from "./records.ts";
@@ -75,6 +76,9 @@ export interface ContainersOptions {
 
 /** Form of `Any` for a live update; its bytes are JSON. */
 const resourcesType = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+
+/** Starts that may be asked for and not be done while more containers are made, for each that is done at a time. */
+const startsAheadMax = 3;
 
 /** Containers that get their networks at once. */
 const joinsMax = 32;
@@ -121,16 +125,20 @@ export class ContainerdContainers implements Containers {
       files: this.#files,
       folderOf: core.folderOf,
     };
+    // More at once only make each slower: starting is bound by processors.
+    const startsAtOnce = 2 * availableParallelism();
+    const making = new Making(startsAheadMax * startsAtOnce);
     // containerd writes one after the other.
     this.#creator = new Creator({
       ...shared,
       random,
+      making,
       writing: new Gate(2 * availableParallelism()),
     });
     this.#runner = new Runner({
       ...shared,
-      // More at once only make each slower: starting is bound by processors.
-      gate: new Gate(2 * availableParallelism()),
+      making,
+      gate: new Gate(startsAtOnce),
       // The data path gives places to all that wait in one pass; a pass should not take long.
       joining: new Gate(joinsMax),
       emit: (entry, action, attributes) => this.#emit(entry, action, attributes ?? {}),

@@ -22,6 +22,7 @@ import { checkName, makeName } from "./container-name.ts";
 import { Entry, freshState } from "./entry.ts";
 import type { Gate } from "./gate.ts";
 import { withImageDefaults } from "./image-defaults.ts";
+import type { Making } from "./making.ts";
 import { mountPoint, type PlannedMount, planMounts } from "./mounts.ts";
 import { type ContainerFacts, containerLabel, withoutContents } from "./record.ts";
 import type { Records } from "./records.ts";
@@ -47,6 +48,8 @@ export interface CreatorOptions {
   readonly programs: RuntimePrograms;
   /** Bounds how many are written down at once, so that the first can start while the others wait for the disk. */
   readonly writing: Gate;
+  /** Says when the starts have caught up. */
+  readonly making: Making;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -162,15 +165,17 @@ export class Creator {
     image: Image,
     signal: AbortSignal,
   ): Promise<Entry> {
-    const { specs, records, writing, log } = this.#o;
+    const { specs, records, writing, making, log } = this.#o;
     const { id } = facts;
     const planned: PlannedMount[] = [];
     try {
       const userKey = JSON.stringify([image.id, facts.user, config.groups]);
-      const { entry, finished } = await writing.run(signal, () =>
+      const { entry, finished } = await writing.run(signal, async () => {
+        await making.mayMake(signal);
         // Who waited knows by now what those before it looked up.
-        this.#write(facts, config, { image, planned, known: this.#users.get(userKey) }),
-      );
+        const known = this.#users.get(userKey);
+        return this.#write(facts, config, { image, planned, known });
+      });
       // Most often the file system was all that was missing.
       const user = this.#users.get(userKey) ?? this.#lookUp(entry, userKey, config);
       await this.#copyUp(entry);

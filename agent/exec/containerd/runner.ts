@@ -16,6 +16,7 @@ import type { Log } from "../../../src/common/log/log.ts";
 import { oomKills } from "./cgroups.ts";
 import type { Entry } from "./entry.ts";
 import type { Gate } from "./gate.ts";
+import type { Making } from "./making.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import type { TaskExit } from "./record.ts";
 import { ignoreAbsent, type Records, saysGone, snapshotKey } from "./records.ts";
@@ -44,6 +45,8 @@ export interface RunnerOptions {
   readonly gate: Gate;
   /** Bounds how many get their networks at once, ahead of that. */
   readonly joining: Gate;
+  /** Told of starts that are asked for. */
+  readonly making: Making;
   readonly emit: (
     entry: Entry,
     action: string,
@@ -68,6 +71,10 @@ export class Runner {
   /** Starts it unless it runs. @throws ClusterError; the container's state says the same then. */
   async start(entry: Entry, signal: AbortSignal): Promise<void> {
     entry.restarting?.abort();
+    await this.#o.making.start(() => this.#startInTurn(entry, signal));
+  }
+
+  async #startInTurn(entry: Entry, signal: AbortSignal): Promise<void> {
     await entry.serial(async () => {
       if (entry.removing) {
         throw new ClusterError(
