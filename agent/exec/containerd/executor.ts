@@ -34,6 +34,8 @@ export interface ContainerExecutorOptions {
 
 /** How long the containers of earlier lives are waited for, milliseconds. */
 const loadMsMax = 15_000;
+/** How long containers that are made go by one reading of the node's description, milliseconds. */
+const describedMs = 1_000;
 
 /** Makes the executor of a node. */
 export function containerExecutor(options: ContainerExecutorOptions): Executor {
@@ -54,10 +56,11 @@ export function containerExecutor(options: ContainerExecutorOptions): Executor {
     clock,
     log,
   };
+  const described = readFor(describedMs, describe, clock);
   const controller = ({ task, nodeId, dependencies }: ControllerRequest): Controller =>
     new ContainerController(
       task,
-      () => ({ node: nodeOf(nodeId, describe(), nodeLabels), dependencies }),
+      () => ({ node: nodeOf(nodeId, described(), nodeLabels), dependencies }),
       tools,
     );
   return {
@@ -100,6 +103,16 @@ async function known({ loaded, clock }: ContainerExecutorOptions, signal: AbortS
       // Not needed any more.
     });
   }
+}
+
+/** Reads again only when what was read is older than this. */
+function readFor<T>(ms: number, read: () => T, clock: Clock): () => T {
+  let known: { readonly value: T; readonly until: number } | undefined;
+  return () => {
+    const now = clock.monotonic();
+    if (known === undefined || now >= known.until) known = { value: read(), until: now + ms };
+    return known.value;
+  };
 }
 
 /** All containers of the node; none while the runtime cannot say. */
