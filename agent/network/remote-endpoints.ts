@@ -5,6 +5,7 @@
  * There may be ten thousand, of which a change concerns one: what an endpoint adds is made once for each endpoint object.
  */
 import type { NetworkEndpoint, NetworkPeer } from "../../src/common/api/generated/api.ts";
+import { macAddressIn } from "../../src/common/spec/mac-address.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import { type Forwarding, forwardingKey, type Neighbour, neighbourKey } from "./model.ts";
 import { canonical, endpointMac, wireguardAddress } from "./pools.ts";
@@ -63,17 +64,21 @@ function entriesOf(endpoint: NetworkEndpoint, at: number, way: Way): RemoteEntri
   const all = made.get(endpoint) ?? [];
   const before = all[at];
   if (before?.device === way.device && before.destination === way.destination) return before;
-  const addresses = (endpoint.networks[at]?.addresses ?? []).map(
-    (text) => text.split("/")[0] ?? text,
-  );
-  all[at] = { ...way, ...makeEntries(addresses, way) };
+  const { addresses = [], driverOptions = {} } = endpoint.networks[at] ?? {};
+  const mac = macAddressIn(driverOptions);
+  const plain = addresses.map((text) => text.split("/")[0] ?? text);
+  all[at] = { ...way, ...makeEntries(plain, mac, way) };
   made.set(endpoint, all);
   return all[at];
 }
 
-function makeEntries(addresses: readonly string[], { device, destination }: Way): RemoteEntries {
+function makeEntries(
+  addresses: readonly string[],
+  own: string,
+  { device, destination }: Way,
+): RemoteEntries {
   if (addresses.length === 0) return { neighbours: [], forwarding: [] };
-  const mac = endpointMac(addresses);
+  const mac = own || endpointMac(addresses);
   const neighbours = addresses.map((address) => ({ device, address: canonical(address), mac }));
   const forwarding = [destination, ""].map((to) => ({ device, mac, destination: to }));
   return {

@@ -38,6 +38,10 @@ const forms: Readonly<Record<string, Form>> = {
       parseAddress(value) !== undefined || (isDeviceName.test(value) && !isNumeric.test(value)),
     "an address of the host, or the name of a device",
   ],
+  "skep.publish.app-protocols": [
+    (value) => value.split(",").every((one) => /^\d{1,5}\/(tcp|udp|sctp)=\S+$/.test(one)),
+    "what is spoken at ports, such as 80/tcp=http,443/tcp=https",
+  ],
   [updateDeadlineLabel]: [isDeadline, "a time such as 10m, at most 24h"],
   "skep.emulation": one("allow"),
   "skep.volumes": one("anywhere"),

@@ -21,6 +21,7 @@ import type {
   PortBinding,
 } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { macAddressIn } from "../../../src/common/spec/mac-address.ts";
 import { payloadKey } from "../../../src/common/spec/payload-revision.ts";
 import { isCalled, secretVariablesIn } from "../../../src/common/spec/secret-variables.ts";
 import type { TaskDependencies } from "../executor.ts";
@@ -137,7 +138,7 @@ function joinsOf({ networks }: Task): NetworkJoin[] {
       addresses,
       aliases,
       driverOptions: { ...driverOptions },
-      macAddress: "",
+      macAddress: macAddressIn(driverOptions),
       ...(nodeNetwork === undefined ? {} : { made: nodeNetwork }),
     }));
 }
@@ -157,7 +158,7 @@ function hostPortsOf({ endpoint }: Task): PortBinding[] {
 
 /** What labels of the container say besides its spec. */
 function extraParts(task: Task, node: TaskNode) {
-  const { pull: _pull, ...extras } = extrasOf(task, node);
+  const { pull: _pull, postStart: _start, preStop: _stop, ...extras } = extrasOf(task, node);
   const { cpuShares, cpusetCpus, blkioWeight, oomKillDisable, ...parts } = extras;
   const extraLimits = { ...noLimits, cpuShares, cpusetCpus, blkioWeight, oomKillDisable };
   const hasLimits = cpuShares > 0 || cpusetCpus !== "" || blkioWeight > 0 || oomKillDisable;
@@ -181,7 +182,6 @@ const unsaid = {
   attachStderr: false,
   anonymousVolumes: [],
   volumesFrom: [],
-  utsMode: "",
   restartPolicy: { name: "no", retriesMax: 0 },
   autoRemove: false,
   shown: "",

@@ -13,11 +13,15 @@ import { ClusterError, errorText, hasCode } from "../../../src/common/errors/clu
 import type { Log } from "../../../src/common/log/log.ts";
 import { isPlatformRefusal } from "../../../src/common/platform/refusal.ts";
 import { registryAuthOf } from "../../../src/common/registry/registry-auth.ts";
-import { containerLabelsOf } from "../../../src/common/spec/container-labels.ts";
+import {
+  type ContainerHook,
+  containerLabelsOf,
+} from "../../../src/common/spec/container-labels.ts";
 import { listenTerms, type untilListened } from "../../network/listeners.ts";
 import type { Controller, TaskExit } from "../controller.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
 import type { ContainerWatch } from "./container-watch.ts";
+import { runHooks } from "./hooks.ts";
 import type { SilentRegistries } from "./silent-registries.ts";
 
 /** What all controllers of a node share. */
@@ -43,6 +47,8 @@ export interface ControllerTools {
 
 /** How long a runtime that is away is waited for, milliseconds: containerd is started again within that. */
 const awayMsMax = 15_000;
+/** Docker's time between stop signal and kill, seconds. */
+const stopSecondsDefault = 10;
 /** Pause before it is asked again. */
 const awayRetryMs = 250;
 
@@ -90,6 +96,8 @@ export class ContainerController implements Controller {
     const { id } = container;
     if (container.state.phase === "created") {
       await this.#whileAway(signal, () => containers.start(id, signal));
+      const failure = await this.#afterStart(container, signal);
+      if (failure !== undefined) return failure;
     }
     const { watch } = this.#tools;
     const healthy = await watch.until(id, () => this.#outcome(), signal);
@@ -97,6 +105,62 @@ export class ContainerController implements Controller {
     const outcome = await watch.until(id, () => this.#outcome(), signal);
     if (outcome === "unhealthy") return this.#endUnhealthy(signal);
     return outcome === "up" ? undefined : outcome;
+  }
+
+  /** Its hooks; the task fails with one of them. */
+  async #afterStart(container: Container, signal: AbortSignal): Promise<TaskExit | undefined> {
+    const { postStart } = this.#labels();
+    if (postStart.length === 0) return undefined;
+    const failure = await this.#whileUp(container.id, signal, (over) =>
+      this.#hooks(postStart, over),
+    );
+    if (failure === undefined) return undefined;
+    // One that ends while its hook runs has ended by itself: that is what is told.
+    const now = this.#find();
+    if (now === undefined) return gone;
+    if (!isUp(now)) return exitOf(now, "");
+    await this.#whileAway(signal, () => this.#stop(container.id));
+    const ended = this.#find();
+    return ended === undefined ? gone : exitOf(ended, `post_start hook ${failure}`);
+  }
+
+  /** Its hooks, for as long as its program would have to stop at most. Whatever becomes of them, it stops then. */
+  async #beforeStop(container: Container, signal: AbortSignal): Promise<void> {
+    const { preStop } = this.#labels();
+    if (preStop.length === 0) return;
+    const { clock, log } = this.#tools;
+    const fields = { "task.id": this.#task.id };
+    const failure = await this.#whileUp(container.id, signal, async (over) => {
+      const late = new AbortController();
+      const both = AbortSignal.any([over, late.signal]);
+      const seconds = container.config.stopTimeoutS ?? stopSecondsDefault;
+      const time = clock.sleep(seconds * 1000, both).then(
+        () => late.abort(),
+        () => {
+          // The hooks were done, or it is over.
+        },
+      );
+      try {
+        return await this.#hooks(preStop, both);
+      } catch {
+        over.throwIfAborted();
+        return `took longer than the ${seconds} s it has to stop`;
+      } finally {
+        late.abort();
+        await time;
+      }
+    });
+    if (failure !== undefined) log.warn("pre_stop hook failed", { ...fields, err: failure });
+  }
+
+  async #hooks(hooks: readonly ContainerHook[], signal: AbortSignal): Promise<string | undefined> {
+    const container = this.#find();
+    if (container === undefined) return undefined;
+    return runHooks(this.#tools.runtime.containers, container, hooks, signal);
+  }
+
+  #labels() {
+    return containerLabelsOf(this.#task.spec?.container?.labels ?? {});
   }
 
   /** Without a health check, until the program listens at the ports that are published, for a while. */
@@ -132,6 +196,7 @@ export class ContainerController implements Controller {
       return this.#whileAway(signal, () => this.#stop(container.id));
     if (!isUp(container)) return;
     await this.#drain(container, signal);
+    await this.#beforeStop(container, signal);
     await this.#whileAway(signal, () => this.#stop(container.id));
   }
 
@@ -236,7 +301,7 @@ export class ContainerController implements Controller {
     const { runtime, log, silent, preferLocal } = this.#tools;
     const spec = this.#task.spec?.container;
     const reference = spec?.image ?? "";
-    const { pull } = containerLabelsOf(spec?.labels ?? {});
+    const { pull } = this.#labels();
     const isEnough = preferLocal || pull !== "always" || silent.has(reference);
     if (isEnough && (await this.#isHere(reference))) return undefined;
     if (pull === "never") return { error: notHere(reference) };

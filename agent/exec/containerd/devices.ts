@@ -48,6 +48,16 @@ export function allDevices(): AllowedDevice[] {
   return devicesBelow("/dev", "/dev").map((device) => ({ ...device, access: "rwm" }));
 }
 
+/** Numbers of a block device of the node. @throws ClusterError invalid-argument naming what is none. */
+export function blockDevice(path: string): { readonly major: number; readonly minor: number } {
+  const stats = statsOf(path);
+  if (stats?.isBlockDevice() === true) return deviceNumber(stats.rdev);
+  throw new ClusterError(
+    "invalid-argument",
+    `limit of input and output: ${path} is ${stats === undefined ? "not there" : "no block device"}`,
+  );
+}
+
 /** Other containers' terminals and the like, which a container has of its own. */
 const ownPlaces: ReadonlySet<string> = new Set(["pts", "shm", "fd", "mqueue", ".lxc", ".udev"]);
 

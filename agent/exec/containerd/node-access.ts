@@ -61,7 +61,12 @@ function deviceFrom(text: string): DeviceMapping {
 export function extrasOf(task: Task, node: AskedNode): ContainerLabels {
   const extras = containerLabelsOf(task.spec?.container?.labels ?? {});
   if (reachesNode(extras))
-    checkAllowed(privilegedLabel, node, "skep.ipc, skep.pid, skep.cgroup or skep.cgroup-parent");
+    checkAllowed(
+      privilegedLabel,
+      node,
+      "skep.ipc, skep.pid, skep.uts, skep.cgroup, skep.cgroup-parent, skep.annotations or by a hook with privileges",
+    );
+  if (extras.deviceRules.length > 0) checkAllowed(devicesLabel, node, "skep.device-cgroup-rules");
   return extras;
 }
 

@@ -59,13 +59,14 @@ const initTarget = "/sbin/docker-init";
 export function ociSpec(input: SpecInput): OciSpec {
   const { config, shared } = input;
   const rootfsPropagation = propagationOf(input.mounts);
+  const annotations = { ...config.annotations, ...input.annotations };
   return {
     ociVersion: "1.0.2",
     process: processOf(input),
     root: { path: "rootfs", readonly: config.readOnly },
     ...(shared.uts === undefined && { hostname: input.hostname }),
     mounts: mountsOf(input),
-    ...(Object.keys(input.annotations).length > 0 && { annotations: input.annotations }),
+    ...(Object.keys(annotations).length > 0 && { annotations }),
     linux: {
       namespaces: namespacesOf(input),
       cgroupsPath: input.cgroupsPath,
@@ -263,6 +264,13 @@ function deviceRulesOf({ config, devices }: SpecInput): OciDeviceRule[] {
         minor,
         access,
       })),
+    ...(config.deviceRules ?? []).map(({ type, major, minor, access }) => ({
+      allow: true,
+      type,
+      ...(major !== undefined && { major }),
+      ...(minor !== undefined && { minor }),
+      access,
+    })),
   ];
 }
 

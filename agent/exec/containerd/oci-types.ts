@@ -38,6 +38,15 @@ export interface OciDeviceRule {
   readonly access: string;
 }
 
+/** A block device by its numbers. */
+export interface OciBlockDevice {
+  readonly major: number;
+  readonly minor: number;
+}
+
+/** So much a second at most. */
+export type OciThrottle = OciBlockDevice & { readonly rate: number };
+
 /** Limits; also the body of a live update. */
 export interface OciResources {
   readonly devices?: readonly OciDeviceRule[];
@@ -56,7 +65,14 @@ export interface OciResources {
     readonly mems?: string;
   };
   readonly pids?: { readonly limit: number };
-  readonly blockIO?: { readonly weight?: number };
+  readonly blockIO?: {
+    readonly weight?: number;
+    readonly weightDevice?: readonly (OciBlockDevice & { readonly weight: number })[];
+    readonly throttleReadBpsDevice?: readonly OciThrottle[];
+    readonly throttleWriteBpsDevice?: readonly OciThrottle[];
+    readonly throttleReadIOPSDevice?: readonly OciThrottle[];
+    readonly throttleWriteIOPSDevice?: readonly OciThrottle[];
+  };
 }
 
 /** `process` with everything that is set here. */

@@ -5,13 +5,16 @@
 import type { ResourceRequirements } from "../../../src/common/api/generated/api.ts";
 import type { ExtraLimits } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import type { BlockDeviceLimit } from "../../../src/common/spec/container-labels.ts";
 import type { CgroupFacts } from "./cgroups.ts";
+import { blockDevice } from "./devices.ts";
 import type { OciResources } from "./oci-types.ts";
 
 /** What is said of the limits. */
 export interface LimitWish {
   readonly resources: ResourceRequirements | undefined;
   readonly extraLimits: ExtraLimits | undefined;
+  readonly blkioDevices?: readonly BlockDeviceLimit[];
 }
 
 /** Period of the CPU quota, microseconds, as Docker sets it. */
@@ -52,17 +55,41 @@ export function resourcesOf(
       "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.",
     );
   }
-  const weight = wish.extraLimits?.blkioWeight ?? 0;
+  const blockIO = blockIoOf(wish);
   return {
     resources: {
       ...(memory !== undefined &&
         has("memory") && { memory: cgroups.swapLimit ? memory : withoutSwap(memory) }),
       ...(cpu !== undefined && has("cpu") && { cpu }),
       ...(pids !== 0 && has("pids") && { pids: { limit: pids < 0 ? -1 : pids } }),
-      ...(weight > 0 && has("blkio", "io") && { blockIO: { weight } }),
+      ...(blockIO !== undefined && has("blkio", "io") && { blockIO }),
     },
     warnings,
   };
+}
+
+function blockIoOf({ extraLimits, blkioDevices = [] }: LimitWish): OciResources["blockIO"] {
+  const weight = extraLimits?.blkioWeight ?? 0;
+  if (weight <= 0 && blkioDevices.length === 0) return undefined;
+  const of = (what: BlockDeviceLimit["what"]) => blkioDevices.filter((one) => one.what === what);
+  const throttles = (what: BlockDeviceLimit["what"]) =>
+    of(what).map(({ path, value }) => ({ ...blockDevice(path), rate: value }));
+  const weights = of("weight").map(({ path, value }) => ({ ...blockDevice(path), weight: value }));
+  return {
+    ...(weight > 0 && { weight }),
+    ...(weights.length > 0 && { weightDevice: weights }),
+    ...some("throttleReadBpsDevice", throttles("read-bps")),
+    ...some("throttleWriteBpsDevice", throttles("write-bps")),
+    ...some("throttleReadIOPSDevice", throttles("read-iops")),
+    ...some("throttleWriteIOPSDevice", throttles("write-iops")),
+  };
+}
+
+function some<K extends string, T>(
+  key: K,
+  list: readonly T[],
+): { readonly [key in K]?: readonly T[] } {
+  return list.length === 0 ? {} : ({ [key]: list } as { readonly [key in K]: readonly T[] });
 }
 
 type Memory = NonNullable<OciResources["memory"]>;

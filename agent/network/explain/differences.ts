@@ -1,6 +1,7 @@
 /**
  * What a namespace has otherwise than planned, in sentences for people. Pure.
  */
+import { macAddressIn } from "../../../src/common/spec/mac-address.ts";
 import type { ClusterState } from "../cluster-state.ts";
 import type { Forwarding, Link, Neighbour, Route, SpaceState } from "../model.ts";
 import {
@@ -160,12 +161,16 @@ export function whoseIn(state: ClusterState, networkIds: ReadonlySet<string>): W
   }
   for (const { name, nodeId, networks: attachments } of endpoints.values()) {
     const text = ` of ${name} on ${peers.get(nodeId)?.hostname || nodeId}`;
-    for (const { networkId, addresses } of attachments) {
+    for (const { networkId, addresses, driverOptions } of attachments) {
       const isMesh = networks.get(networkId)?.spec?.ingress === true;
       if (!isMesh && !networkIds.has(networkId)) continue;
       const plain = addresses.map((one) => canonical(one.split("/")[0] ?? one));
       const six = isMesh ? plain.filter((one) => !one.includes(":")).map(ingress6Of) : [];
-      const keys = [...plain, ...six.map(canonical), endpointMac(plain)];
+      const keys = [
+        ...plain,
+        ...six.map(canonical),
+        macAddressIn(driverOptions) || endpointMac(plain),
+      ];
       for (const key of keys) names.set(key, text);
     }
   }

@@ -14,6 +14,7 @@ import type {
   ResourceRequirements,
   Ulimit,
 } from "../api/generated/api.ts";
+import type { BlockDeviceLimit, DeviceRule } from "../spec/container-labels.ts";
 
 /** When the daemon starts a container again by itself; tasks have "no", their orchestrator decides. */
 export interface ContainerRestartPolicy {
@@ -143,6 +144,10 @@ export interface ContainerConfig {
   readonly resources: ResourceRequirements | undefined;
   readonly extraLimits: ExtraLimits | undefined;
   readonly devices: readonly DeviceMapping[];
+  readonly deviceRules?: readonly DeviceRule[];
+  readonly blkioDevices?: readonly BlockDeviceLimit[];
+  /** For the program that runs the container; not shown inside. */
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly mounts: readonly Mount[];
   /** `-v /path` and the like: anonymous volumes, target paths only. */
   readonly anonymousVolumes: readonly string[];

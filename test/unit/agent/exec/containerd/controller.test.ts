@@ -422,6 +422,76 @@ describe("agent/exec/containerd/controller", () => {
     });
   });
 
+  describe("with hooks", () => {
+    const hooked = (label: string, ...commands: readonly string[]) =>
+      task("t", {
+        labels: { [label]: JSON.stringify(commands.map((command) => ({ command: [command] }))) },
+      });
+    let ran: string[];
+    let phases: string[];
+
+    beforeEach(() => {
+      [ran, phases] = [[], []];
+      const { containers } = runtime;
+      containers.startExec = async (id) => {
+        const { config, containerId } = containers.findExec(id);
+        ran.push(config.command.join(" "));
+        phases.push(containers.find(containerId).state.phase);
+        let end = () => {};
+        const ended = new Promise<void>((resolve) => {
+          end = resolve;
+        });
+        return {
+          tty: false,
+          output: (async function* () {
+            if (config.command[0] === "endless") await ended;
+            yield { stream: "stderr" as const, data: Buffer.from("why\n") };
+          })(),
+          write: async () => {},
+          closeStdin: async () => {},
+          close: end,
+        };
+      };
+      const find = containers.findExec.bind(containers);
+      containers.findExec = (id) => {
+        const found = find(id);
+        return { ...found, exitCode: found.config.command[0] === "bad" ? 3 : 0 };
+      };
+    });
+
+    it("runs those for its start one after the other, before it counts as up", async () => {
+      await running(hooked("skep.post-start", "one", "two"));
+      deepEqual(ran, ["one", "two"]);
+      deepEqual(phases, ["running", "running"]);
+    });
+
+    it("fails with the first that fails, and stops its container", async () => {
+      const one = controller(hooked("skep.post-start", "one", "bad", "two"));
+      const exit = await one.start(never);
+      equal(exit?.error, 'post_start hook "bad" ended with code 3: why');
+      deepEqual(ran, ["one", "bad"]);
+      equal(runtime.containers.list()[0]?.state.phase, "exited");
+    });
+
+    it("runs those for its stop before it stops, whether they are well or not", async () => {
+      const one = await running(hooked("skep.pre-stop", "bad", "two"));
+      await one.shutdown(never);
+      deepEqual(ran, ["bad"]);
+      deepEqual(phases, ["running"]);
+      equal(runtime.containers.list()[0]?.state.phase, "exited");
+    });
+
+    it("stops without them once they took as long as it has to stop", async () => {
+      const one = await running(hooked("skep.pre-stop", "endless"));
+      const stopped = one.shutdown(never);
+      await settled();
+      equal(runtime.containers.list()[0]?.state.phase, "running");
+      await clock.advance(10_000);
+      await stopped;
+      equal(runtime.containers.list()[0]?.state.phase, "exited");
+    });
+  });
+
   describe("while the runtime is away", () => {
     it("tries again for a while what needs it", async () => {
       const start = runtime.containers.start.bind(runtime.containers);

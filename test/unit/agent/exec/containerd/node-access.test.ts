@@ -34,6 +34,9 @@ describe("agent/exec/containerd/node-access", () => {
     ["skep.ipc", "host"],
     ["skep.cgroup", "host"],
     ["skep.cgroup-parent", "/x"],
+    ["skep.uts", "host"],
+    ["skep.annotations", '{"run.oci.hooks.stdout":"/etc/passwd"}'],
+    ["skep.post-start", '[{"command":["x"],"privileged":true}]'],
   ] as const)
     it(`gives ${label} where the node allows privileges`, () => {
       const task = saying({ [label]: value });
@@ -42,8 +45,23 @@ describe("agent/exec/containerd/node-access", () => {
     });
 
   it("gives what stays within the container everywhere", () => {
-    const labels = { "skep.shm-size": "64m", "skep.cpu-shares": "512", "skep.pid": "private" };
+    const labels = {
+      "skep.shm-size": "64m",
+      "skep.cpu-shares": "512",
+      "skep.pid": "private",
+      "skep.annotations": '{"org.example.team":"bees"}',
+      "skep.pre-stop": '[{"command":["x"]}]',
+    };
     equal(extrasOf(saying(labels), node()).shmSizeBytes, 64 * 2 ** 20);
+  });
+
+  it("gives rules for devices where the node allows devices", () => {
+    const task = saying({ "skep.device-cgroup-rules": "c 1:11 r" });
+    const allowing = node({ "skep.devices": "allow" });
+    deepEqual(extrasOf(task, allowing).deviceRules, [
+      { type: "c", major: 1, minor: 11, access: "r" },
+    ]);
+    throws(() => extrasOf(task, node()), /node pi does not allow.*skep\.devices=allow pi/);
   });
 
   it("gives nothing that was not asked for", () => {

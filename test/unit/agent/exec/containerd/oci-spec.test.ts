@@ -66,6 +66,39 @@ describe("agent/exec/containerd/oci-spec", () => {
     );
   });
 
+  it("hands annotations and rules for devices on, its own annotations before the user's", () => {
+    const spec = ociSpec(
+      input(
+        {
+          annotations: { a: "b", own: "theirs" },
+          deviceRules: [{ type: "c", major: 1, minor: undefined, access: "r" }],
+        },
+        { annotations: { own: "ours" } },
+      ),
+    );
+    deepEqual(spec.annotations, { a: "b", own: "ours" });
+    deepEqual(spec.linux.resources.devices?.at(-1), {
+      allow: true,
+      type: "c",
+      major: 1,
+      access: "r",
+    });
+  });
+
+  it("refuses limits for what is no block device of the node", () => {
+    const wanted = (path: string) =>
+      resourcesOf(
+        {
+          resources: undefined,
+          extraLimits: undefined,
+          blkioDevices: [{ path, what: "read-bps", value: 5 }],
+        },
+        { controllers: new Set(["io"]), swapLimit: true, version: 2 },
+      );
+    throws(() => wanted("/dev/null"), /\/dev\/null is no block device/);
+    throws(() => wanted("/dev/not/there"), /\/dev\/not\/there is not there/);
+  });
+
   it("leaves a program that is not root without active capabilities", () => {
     const user = { uid: 5, gid: 5, additionalGids: [5], home: "/" };
     const { capabilities } = ociSpec(input({}, { user })).process;
