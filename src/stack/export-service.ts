@@ -12,6 +12,8 @@ export interface ExportNames {
   readonly stack: string;
   /** Key of a network by its id or name. */
   readonly network: (target: string) => string;
+  /** Its name in the cluster. */
+  readonly networkName: (target: string) => string;
   /** Key of a named volume, which is noted to be declared. */
   readonly volume: (mount: Shown) => string;
   readonly payload: (kind: "secrets" | "configs", name: string) => string;
@@ -105,13 +107,20 @@ function confinesOf(container: Shown, names: ExportNames): Shown {
 function surroundingsOf(spec: Shown, key: string, names: ExportNames): Shown {
   const task = part(spec, "TaskTemplate");
   const container = part(task, "ContainerSpec");
-  const networks = parts(task, "Networks").map((attachment) => {
+  const attachments = parts(task, "Networks");
+  const targets = attachments.map((one) => names.networkName(String(one["Target"])));
+  const isSorted = targets.every((name, i) => i === 0 || (targets[i - 1] ?? "") <= name);
+  const networks = attachments.map((attachment, i) => {
     const aliases = ((attachment["Aliases"] ?? []) as readonly string[]).filter(
       (alias) => alias !== key,
     );
     return [
       names.network(String(attachment["Target"])),
-      filled({ aliases, driver_opts: attachment["DriverOpts"] }) ?? null,
+      filled({
+        aliases,
+        driver_opts: attachment["DriverOpts"],
+        priority: isSorted ? undefined : attachments.length - i,
+      }) ?? null,
     ];
   });
   const [only] = networks;

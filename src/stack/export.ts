@@ -31,11 +31,14 @@ export function exported(state: StackState): {
   };
   const keyOf = (name: string) =>
     name.startsWith(`${state.stack}_`) ? name.slice(state.stack.length + 1) : name;
+  const networkAt = (target: string) =>
+    state.networks.find((one) => one["Id"] === target || one["Name"] === target);
   const names = {
     stack: state.stack,
     warn: (text: string) => warnings.add(text),
+    networkName: (target: string) => String(networkAt(target)?.["Name"] ?? target),
     network: (target: string) => {
-      const network = state.networks.find((one) => one["Id"] === target || one["Name"] === target);
+      const network = networkAt(target);
       const name = String(network?.["Name"] ?? target);
       const key = keyOf(name);
       sections.networks[key] ??= networkOf(network ?? {}, { name, key, stack: state.stack });

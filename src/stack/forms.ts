@@ -3,6 +3,8 @@
  *
  * Ports are in `form-ports.ts`, mounts in `form-mounts.ts`.
  */
+import { deviceRulesFrom } from "../common/spec/container-labels.ts";
+import { isMacAddress } from "../common/spec/mac-address.ts";
 import { type Entry, isNothing, type Node, refusal, type ScalarNode } from "./node.ts";
 import {
   anyText,
@@ -116,6 +118,16 @@ export const ulimit: Shape = either({
   what: "an integer or a mapping with soft and hard",
 });
 
+/** The hardware address of one device. */
+export function macAddress(node: Node, spot: Spot): string {
+  const found = text(node, spot) as string;
+  if (isMacAddress(found)) return found.toLowerCase();
+  throw refusal(
+    node.place,
+    `${spot.path}: invalid MAC address ${JSON.stringify(found)}: the form is 02:42:ac:11:00:02, the first byte even`,
+  );
+}
+
 const attachment = object({
   aliases: textList(),
   ipv4_address: text,
@@ -125,7 +137,7 @@ const attachment = object({
   gw_priority: ignored("the first network of a container has its default route"),
   interface_name: ignored("interfaces are named eth0, eth1, … in the order of the networks"),
   link_local_ips: ignored("containers have addresses of the network's subnets alone"),
-  mac_address: ignored("addresses of the link layer follow from the IP address"),
+  mac_address: macAddress,
 });
 
 /** `networks` of a service: names, or names with more. */
@@ -212,6 +224,32 @@ function checkedDevice<T extends { source: string; target: string; permissions: 
     );
   return found;
 }
+
+/** `c 1:3 mr`. */
+export function deviceRule(node: Node, spot: Spot): string {
+  const rule = text(node, spot) as string;
+  if (!rule.includes(",") && deviceRulesFrom(rule) !== undefined) return rule;
+  throw refusal(
+    node.place,
+    `${spot.path}: invalid device cgroup rule ${JSON.stringify(rule)}: the form is c|b|a MAJOR:MINOR r|w|m, such as "c 1:3 mr"`,
+  );
+}
+
+/** A command that is run in the container after its start, or before its stop. */
+export const hook: Shape = object(
+  {
+    command: (node, spot) => {
+      const words = command(node, spot) as readonly string[] | null;
+      if (words !== null && words.length > 0) return words;
+      throw refusal(node.place, `${spot.path} must name a program`);
+    },
+    user: anyText,
+    privileged: truth,
+    working_dir: text,
+    environment,
+  },
+  ["command"],
+);
 
 /** One request for devices such as GPUs. */
 export const deviceRequest: Shape = object({

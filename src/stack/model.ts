@@ -58,6 +58,7 @@ export interface ComposeAttachment {
   readonly ipv4_address?: string;
   readonly ipv6_address?: string;
   readonly driver_opts?: Texts;
+  readonly mac_address?: string;
   readonly priority?: number;
 }
 
@@ -141,6 +142,21 @@ export interface ComposeDevice {
   readonly permissions: string;
 }
 
+/** A command that is run in a container. */
+export interface ComposeHook {
+  readonly command: readonly string[];
+  readonly user?: string;
+  readonly privileged?: boolean;
+  readonly working_dir?: string;
+  readonly environment?: Readonly<Record<string, string | null>>;
+}
+
+/** How much a second of a block device. */
+export interface ComposeRate {
+  readonly path: string;
+  readonly rate: number;
+}
+
 /** A service. */
 export interface ComposeService {
   readonly image?: string;
@@ -178,11 +194,16 @@ export interface ComposeService {
   readonly dns_opt?: readonly string[];
   readonly extra_hosts?: readonly string[];
   readonly healthcheck?: ComposeHealth;
+  readonly post_start?: readonly ComposeHook[];
+  readonly pre_stop?: readonly ComposeHook[];
+  readonly annotations?: Texts;
   readonly logging?: { readonly driver?: string; readonly options?: Texts };
   readonly ports?: readonly ComposePort[];
   readonly networks?: Readonly<Record<string, ComposeAttachment>>;
   readonly network_mode?: string;
+  readonly mac_address?: string;
   readonly volumes?: readonly ComposeMount[];
+  readonly volumes_from?: readonly string[];
   readonly tmpfs?: readonly string[];
   readonly shm_size?: number;
   readonly secrets?: readonly ComposeGrant[];
@@ -190,6 +211,7 @@ export interface ComposeService {
   readonly depends_on?: Readonly<Record<string, ComposeDependency>>;
   readonly deploy?: ComposeDeploy;
   readonly devices?: readonly ComposeDevice[];
+  readonly device_cgroup_rules?: readonly string[];
   readonly gpus?: readonly ComposeDeviceRequest[];
   readonly privileged?: boolean;
   readonly restart?: string;
@@ -207,9 +229,17 @@ export interface ComposeService {
   readonly mem_swappiness?: number;
   readonly memswap_limit?: number;
   readonly pids_limit?: number;
-  readonly blkio_config?: { readonly weight?: number };
+  readonly blkio_config?: {
+    readonly weight?: number;
+    readonly weight_device?: readonly { readonly path: string; readonly weight: number }[];
+    readonly device_read_bps?: readonly ComposeRate[];
+    readonly device_read_iops?: readonly ComposeRate[];
+    readonly device_write_bps?: readonly ComposeRate[];
+    readonly device_write_iops?: readonly ComposeRate[];
+  };
   readonly ipc?: string;
   readonly pid?: string;
+  readonly uts?: string;
   readonly cgroup?: string;
   readonly cgroup_parent?: string;
 }

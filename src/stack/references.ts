@@ -109,6 +109,8 @@ function checkCircles(
     }
     if (done.has(key)) return;
     for (const name of Object.keys(services[key]?.depends_on ?? {})) visit(name, [...way, key]);
+    for (const text of services[key]?.volumes_from ?? [])
+      visit(text.split(":")[0] ?? "", [...way, key]);
     done.add(key);
   };
   for (const key of Object.keys(services)) visit(key, []);

@@ -12,12 +12,15 @@ import {
   dependencies,
   device,
   deviceRequest,
+  deviceRule,
   envFiles,
   environment,
   extraHosts,
   gpus,
   grant,
   healthTest,
+  hook,
+  macAddress,
   pathText,
   texts,
   ulimit,
@@ -120,6 +123,9 @@ const programKeys: Table = {
   labels: texts,
   label_file: listOrOne(pathText),
   healthcheck,
+  post_start: list(hook),
+  pre_stop: list(hook),
+  annotations: texts,
   logging: object({ driver: text, options: texts }),
   restart: textOf(
     /^(no|always|unless-stopped|on-failure(:\d+)?)$/,
@@ -132,6 +138,8 @@ const programKeys: Table = {
   ),
 };
 
+const devicePath = textOf(/^\/dev\/[^,:=]+$/, "a device such as /dev/sda");
+
 /** Keys of what a process may do and use. */
 const confines: Table = {
   read_only: truth,
@@ -143,10 +151,12 @@ const confines: Table = {
   sysctls: texts,
   ulimits: mapOf(ulimit),
   devices: list(device),
+  device_cgroup_rules: list(deviceRule),
   gpus,
   shm_size: bytes,
   ipc: text,
   pid: text,
+  uts: word("host", "private"),
   cgroup: word("host", "private"),
   cgroup_parent: text,
   oom_score_adj: integer(-1000, 1000),
@@ -163,11 +173,13 @@ const confines: Table = {
   pids_limit: integer(-1),
   blkio_config: object({
     weight: integer(10, 1000),
-    weight_device: ignored("there is no weight per device; use weight"),
-    device_read_bps: ignored("there is no limit per device"),
-    device_read_iops: ignored("there is no limit per device"),
-    device_write_bps: ignored("there is no limit per device"),
-    device_write_iops: ignored("there is no limit per device"),
+    weight_device: list(
+      object({ path: devicePath, weight: integer(10, 1000) }, ["path", "weight"]),
+    ),
+    device_read_bps: list(object({ path: devicePath, rate: bytes }, ["path", "rate"])),
+    device_read_iops: list(object({ path: devicePath, rate: integer(1) }, ["path", "rate"])),
+    device_write_bps: list(object({ path: devicePath, rate: bytes }, ["path", "rate"])),
+    device_write_iops: list(object({ path: devicePath, rate: integer(1) }, ["path", "rate"])),
   }),
 };
 
@@ -176,11 +188,13 @@ const surroundings: Table = {
   ports,
   networks: attachments,
   network_mode: text,
+  mac_address: macAddress,
   dns: listOrOne(text),
   dns_search: listOrOne(text),
   dns_opt: textList(text),
   extra_hosts: extraHosts,
   volumes: mounts,
+  volumes_from: list(textOf(/^[\w.-]+(:(ro|rw))?$/, "SERVICE[:ro] or SERVICE[:rw]")),
   tmpfs: listOrOne(text),
   secrets: list(grant),
   configs: list(grant),
@@ -194,7 +208,6 @@ const surroundings: Table = {
 
 /** Keys without effect, each with the reason. */
 const withoutEffect: Table = {
-  annotations: ignored("annotations of containers are not part of services; use labels"),
   attach: ignored("a stack is never attached to; use skep stack logs"),
   build: ignored("images are not built here; build and push the image first"),
   container_name: ignored("containers of a service are named by service, slot and task"),
@@ -204,25 +217,17 @@ const withoutEffect: Table = {
   cpu_rt_runtime: ignored("kernels without real-time groups refuse it"),
   credential_spec: ignored("it is for Windows alone"),
   develop: ignored("it is for building while developing"),
-  device_cgroup_rules: ignored("name the devices themselves in devices"),
   expose: ignored("services in one network reach all ports of each other"),
   external_links: ignored("services find each other by name in a network they share"),
   links: ignored("services find each other by name in a network they share"),
-  mac_address: ignored("addresses of the link layer follow from the IP address"),
   models: ignored("there is no runner of models here"),
-  post_start: ignored(
-    "hooks are not run here; let the program do it, or a service of mode replicated-job",
-  ),
-  pre_stop: ignored("hooks are not run here; let the program do it when it gets its stop signal"),
   provider: ignored("there are no providers here"),
   pull_refresh_after: ignored("images are compared by digest at each deployment"),
   runtime: ignored("a node runs all its containers with one runtime"),
   storage_opt: ignored("file systems of containers have no quota here"),
   use_api_socket: ignored("mount the socket of the node's API with volumes"),
   userns_mode: ignoredUnless(["host"], "user namespaces are not used here; host is what holds"),
-  uts: ignored("each container has a host name of its own"),
   volume_driver: ignored("name the driver at the volume, under the top-level volumes"),
-  volumes_from: ignored("containers of other services may be on other nodes; share a named volume"),
 };
 
 const service = object({ ...programKeys, ...confines, ...surroundings, ...withoutEffect });

@@ -1,6 +1,7 @@
 /**
  * Ports and networks of a service. Pure.
  */
+import { macAddressOption } from "../../common/spec/mac-address.ts";
 import type { ComposeAttachment, ComposePort, ComposeService } from "../model.ts";
 import { type Body, byText, objectName, present, type ServiceContext } from "./context.ts";
 
@@ -24,11 +25,6 @@ function portConfig(port: ComposePort, path: string, context: ServiceContext): B
       path,
       `${path}: one port of the range ${published} cannot be chosen; name one, or leave it out for a free one`,
     );
-  if (port.app_protocol !== undefined)
-    context.warn(
-      `${path}.app_protocol`,
-      `${path}.app_protocol is ignored: connections are passed on without a look into them`,
-    );
   return present({
     Name: port.name,
     Protocol: port.protocol,
@@ -36,6 +32,14 @@ function portConfig(port: ComposePort, path: string, context: ServiceContext): B
     PublishedPort: published === undefined ? undefined : Number(published),
     PublishMode: port.mode,
   });
+}
+
+/** What is spoken at the ports, for programs that read labels: `80/tcp=http,443/tcp=https`. */
+export function protocolLabels({ ports = [] }: ComposeService): Record<string, string> {
+  const said = ports.flatMap(({ target, protocol, app_protocol: own }) =>
+    own === undefined ? [] : [`${target}/${protocol}=${own}`],
+  );
+  return said.length === 0 ? {} : { "skep.publish.app-protocols": said.join(",") };
 }
 
 /** The one address of the host at which the ports answer; empty for all. @throws ClusterError when they are several. */
@@ -65,28 +69,38 @@ export function attachments(service: ComposeService, context: ServiceContext): r
     );
   }
   const joined = service.networks ?? {};
-  const names = Object.keys(joined).length === 0 ? { default: {} } : joined;
-  return Object.entries(names)
-    .map(([name, attachment]) => attachmentBody(name, attachment, context))
-    .sort((one, other) => byText(String(one["Target"]), String(other["Target"])));
+  const names: Record<string, ComposeAttachment> =
+    Object.keys(joined).length === 0 ? { default: {} } : joined;
+  const priority = (name: string) => names[name]?.priority ?? 0;
+  // The first network is the one of eth0 in the container, and what has one place only is of it.
+  const sorted = Object.keys(names).sort(
+    (one, other) =>
+      priority(other) - priority(one) ||
+      byText(networkName(one, context), networkName(other, context)),
+  );
+  return sorted.map((name, position) => {
+    const mac = position === 0 ? service.mac_address : undefined;
+    const own = mac === undefined ? {} : { mac_address: mac };
+    return attachmentBody(name, { ...own, ...names[name] }, { service, ...context });
+  });
 }
 
 function attachmentBody(
   name: string,
   attachment: ComposeAttachment,
-  context: ServiceContext,
+  context: ServiceContext & { readonly service: ComposeService },
 ): Body {
   const target = networkName(name, context);
   const isOwn = !["host", "none", "bridge", "default"].includes(target);
-  if (attachment.priority !== undefined)
-    context.warn(
-      `${context.path}.networks.${name}.priority`,
-      `${context.path}.networks.${name}.priority is ignored: networks of a task are in the order of their names`,
-    );
+  const { mac_address: mac, driver_opts: options } = attachment;
+  if (mac !== undefined && hasSeveralTasks(context.service)) {
+    const path = `${context.path}.networks.${name}`;
+    throw context.fail(path, `${path}: several tasks cannot have one mac_address`);
+  }
   return present({
     Target: target,
     Aliases: isOwn ? [...(attachment.aliases ?? []), context.key] : attachment.aliases,
-    DriverOpts: attachment.driver_opts,
+    DriverOpts: mac === undefined ? options : { ...options, [macAddressOption]: mac },
   });
 }
 
@@ -97,21 +111,24 @@ export function networkName(key: string, context: Pick<ServiceContext, "stack" |
   return objectName(context.stack, key, network?.name);
 }
 
+function hasSeveralTasks({ deploy, scale }: ComposeService): boolean {
+  const tasks = deploy?.replicas ?? scale ?? 1;
+  return tasks > 1 || (deploy?.mode ?? "replicated") !== "replicated";
+}
+
 /** Labels that give a service of one task its fixed addresses. @throws ClusterError for services of several tasks. */
 export function addressLabels(
   service: ComposeService,
   context: ServiceContext,
 ): Record<string, string> {
   const labels: Record<string, string> = {};
-  const { deploy } = service;
-  const tasks = deploy?.replicas ?? service.scale ?? 1;
   for (const [name, { ipv4_address: four, ipv6_address: six }] of Object.entries(
     service.networks ?? {},
   )) {
     const addresses = [four, six].filter((address) => address !== undefined);
     if (addresses.length === 0) continue;
     const path = `${context.path}.networks.${name}`;
-    if (tasks > 1 || (deploy?.mode ?? "replicated") !== "replicated")
+    if (hasSeveralTasks(service))
       throw context.fail(
         path,
         `${path}: several tasks cannot have one address; give each slot its own by deploy.labels skep.address.<network>.<slot>`,

@@ -2,7 +2,7 @@
  * What Docker's API has no field for goes as labels under `skep.` of the container, so that the same specs mean the same to
  * Docker, and a stock client that changes the service keeps them. Pure.
  */
-import type { ComposeService } from "../model.ts";
+import type { ComposeHook, ComposeService } from "../model.ts";
 import type { ServiceContext } from "./context.ts";
 
 /** Labels for the nodes. @throws ClusterError for what shares something of another container. */
@@ -19,11 +19,17 @@ export function extraLabels(
     "skep.shm-size": service.shm_size,
     "skep.ipc": namespaceMode("ipc", service.ipc, context),
     "skep.pid": namespaceMode("pid", service.pid, context),
+    "skep.uts": service.uts === "host" ? "host" : undefined,
     "skep.cgroup": service.cgroup === "host" ? "host" : undefined,
     "skep.cgroup-parent": service.cgroup_parent,
     "skep.cpu-shares": service.cpu_shares === 0 ? undefined : service.cpu_shares,
     "skep.cpuset": service.cpuset,
     "skep.blkio-weight": service.blkio_config?.weight,
+    "skep.blkio-devices": blockDevices(service),
+    "skep.device-cgroup-rules": joined(service.device_cgroup_rules),
+    "skep.annotations": json(service.annotations),
+    "skep.post-start": hooks(service.post_start),
+    "skep.pre-stop": hooks(service.pre_stop),
     "skep.oom-kill-disable": service.oom_kill_disable === true ? true : undefined,
     "skep.domainname": service.domainname,
     "skep.pull": pullOf(service, context),
@@ -32,6 +38,40 @@ export function extraLabels(
   for (const [label, value] of Object.entries(wishes))
     if (value !== undefined) labels[label] = `${value}`;
   return labels;
+}
+
+function joined(list: readonly string[] = []): string | undefined {
+  return list.length === 0 ? undefined : list.join(",");
+}
+
+function json(value: object = {}): string | undefined {
+  return Object.keys(value).length === 0 ? undefined : JSON.stringify(value);
+}
+
+/** In the words of the label. */
+function hooks(list: readonly ComposeHook[] = []): string | undefined {
+  const plain = list.map(({ environment = {}, ...hook }) => {
+    const lines = Object.entries(environment).map(([key, value]) =>
+      value === null ? key : `${key}=${value}`,
+    );
+    return lines.length === 0 ? hook : { ...hook, environment: lines };
+  });
+  return json(plain);
+}
+
+function blockDevices({ blkio_config: said = {} }: ComposeService): string | undefined {
+  const rates = [
+    ["read-bps", said.device_read_bps],
+    ["write-bps", said.device_write_bps],
+    ["read-iops", said.device_read_iops],
+    ["write-iops", said.device_write_iops],
+  ] as const;
+  return joined([
+    ...(said.weight_device ?? []).map(({ path, weight }) => `${path}:weight=${weight}`),
+    ...rates.flatMap(([what, list = []]) =>
+      list.map(({ path, rate }) => `${path}:${what}=${rate}`),
+    ),
+  ]);
 }
 
 function namespaceMode(

@@ -5,9 +5,13 @@ import type { ComposeMount, ComposeService } from "../model.ts";
 import { bytesFrom } from "../units.ts";
 import { type Body, objectName, present, type ServiceContext, stackLabels } from "./context.ts";
 
-/** `Mounts`, those of `volumes` before those of `tmpfs`. @throws ClusterError for options that cannot be. */
+/**
+ * `Mounts`, those of `volumes` before those of `tmpfs`, and those of other services last.
+ *
+ * @throws ClusterError for options that cannot be.
+ */
 export function mountBodies(service: ComposeService, context: ServiceContext): readonly Body[] {
-  return [
+  const own = [
     ...(service.volumes ?? []).map((mount, i) =>
       mountBody(mount, `${context.path}.volumes[${i}]`, context),
     ),
@@ -15,6 +19,38 @@ export function mountBodies(service: ComposeService, context: ServiceContext): r
       tmpfsBody(text, `${context.path}.tmpfs[${i}]`, context),
     ),
   ];
+  const taken = new Set(own.map((mount) => mount["Target"]));
+  const others = sharedMounts(service, context).filter(({ Target: target }) => {
+    const isNew = !taken.has(target);
+    taken.add(target);
+    return isNew;
+  });
+  return [...own, ...others];
+}
+
+/** Volumes and folders of the services it names; a task goes where its volumes are. */
+function sharedMounts(service: ComposeService, context: ServiceContext): readonly Body[] {
+  return (service.volumes_from ?? []).flatMap((text, i) => {
+    const [name = "", mode] = text.split(":");
+    const path = `${context.path}.volumes_from[${i}]`;
+    const other = context.model.services[name];
+    if (other === undefined)
+      throw context.fail(path, `${path}: undefined service ${JSON.stringify(name)}`);
+    const [nameless] = (other.volumes ?? []).filter(
+      ({ type, source }) => type === "volume" && source === undefined,
+    );
+    if (nameless !== undefined)
+      throw context.fail(
+        path,
+        `${path}: the volume of ${name} at ${nameless.target} has no name, and each task has its own; declare one under volumes`,
+      );
+    const shared = (other.volumes ?? []).filter(({ type }) => type !== "tmpfs");
+    const mounts = [
+      ...shared.map((mount) => mountBody(mount, path, context)),
+      ...sharedMounts(other, { ...context, path: `services.${name}` }),
+    ];
+    return mode === "ro" ? mounts.map((mount) => ({ ...mount, ReadOnly: true })) : mounts;
+  });
 }
 
 function mountBody(mount: ComposeMount, path: string, context: ServiceContext): Body {

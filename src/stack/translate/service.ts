@@ -12,7 +12,13 @@ import {
   type ServiceContext,
   stackLabels,
 } from "./context.ts";
-import { addressLabels, attachments, endpointSpec, publishAddress } from "./endpoint.ts";
+import {
+  addressLabels,
+  attachments,
+  endpointSpec,
+  protocolLabels,
+  publishAddress,
+} from "./endpoint.ts";
 import { resourceBody } from "./resources.ts";
 
 /** @throws ClusterError invalid-argument with the place of what cannot be. */
@@ -27,6 +33,7 @@ export function serviceBody(
     Labels: {
       ...stackLabels(context.stack, {
         ...addressLabels(service, context),
+        ...protocolLabels(service),
         ...(address === "" ? {} : { "skep.publish.address": address }),
         ...deploy?.labels,
       }),

@@ -105,6 +105,7 @@ function inOrder(services: Project["model"]["services"]): readonly string[] {
   const visit = (key: string) => {
     if (done.has(key) || services[key] === undefined) return;
     for (const name of Object.keys(services[key].depends_on ?? {})) visit(name);
+    for (const text of services[key].volumes_from ?? []) visit(text.split(":")[0] ?? "");
     done.add(key);
   };
   for (const key of Object.keys(services)) visit(key);

@@ -1,16 +1,8 @@
 /** Tests of src/stack/translate: what a service's keys become in the body of the API. */
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: they are what is read here
-import { deepEqual, equal, match } from "node:assert/strict";
-import { projectText } from "../../../../src/stack/print.ts";
+import { deepEqual, match } from "node:assert/strict";
 import type { Body } from "../../../../src/stack/translate/context.ts";
-import { stackSpecs as specsOf } from "../../../../src/stack/translate/stack.ts";
-import {
-  projectOf,
-  projectOfText,
-  refusalOf,
-  serviceOf,
-  specsOfText,
-} from "../../../support/compose.ts";
+import { refusalOf, serviceOf } from "../../../support/compose.ts";
 
 const container = (body: Body): Body => (body["TaskTemplate"] as Body)["ContainerSpec"] as Body;
 const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value ?? null));
@@ -207,6 +199,33 @@ describe("src/stack/translate/container", () => {
         },
       },
     ],
+    [
+      "uts: host\nannotations: {a: b}\ndevice_cgroup_rules: ['c 1:3 mr', 'b *:* r']",
+      {
+        Labels: {
+          "skep.uts": "host",
+          "skep.device-cgroup-rules": "c 1:3 mr,b *:* r",
+          "skep.annotations": '{"a":"b"}',
+        },
+      },
+    ],
+    [
+      "post_start: [{command: touch /x, user: 5, environment: {A: b}}]\npre_stop: [{command: [rm, /x], privileged: true, working_dir: /}]",
+      {
+        Labels: {
+          "skep.post-start": '[{"command":["touch","/x"],"user":"5","environment":["A=b"]}]',
+          "skep.pre-stop": '[{"command":["rm","/x"],"privileged":true,"working_dir":"/"}]',
+        },
+      },
+    ],
+    [
+      "blkio_config: {weight_device: [{path: /dev/a, weight: 50}], device_read_bps: [{path: /dev/b, rate: 1m}], device_write_iops: [{path: /dev/b, rate: 7}]}",
+      {
+        Labels: {
+          "skep.blkio-devices": "/dev/a:weight=50,/dev/b:read-bps=1048576,/dev/b:write-iops=7",
+        },
+      },
+    ],
     ["pull_policy: never", { Labels: { "skep.pull": "never" } }],
     ["pull_policy: if_not_present", { Labels: { "skep.pull": "missing" } }],
   ] as const)
@@ -314,6 +333,15 @@ describe("src/stack/translate/service", () => {
         },
       },
     ],
+    [
+      "ports: [{target: 80, app_protocol: http, name: web}]",
+      {
+        Labels: { "skep.publish.app-protocols": "80/tcp=http" },
+        EndpointSpec: {
+          Ports: [{ Name: "web", Protocol: "tcp", TargetPort: 80, PublishMode: "ingress" }],
+        },
+      },
+    ],
     ["deploy: {endpoint_mode: dnsrr}", { EndpointSpec: { Mode: "dnsrr" } }],
     ["network_mode: host", { Networks: [{ Target: "host" }] }],
     [
@@ -368,6 +396,27 @@ describe("src/stack/translate/service", () => {
     ],
   ] as const)
     it(`puts ${JSON.stringify(lines)} into the spec`, () => deepEqual(restOf(lines), expected));
+
+  it("has networks in the order of their priority, and hardware addresses in the options of the driver", () => {
+    const more = "networks: {n: {}, m: {}}";
+    const option = "com.docker.network.endpoint.macaddress";
+    deepEqual(
+      restOf(
+        "mac_address: 02:42:00:00:00:AA\nnetworks: {m: {driver_opts: {o: 1}, mac_address: '02:42:00:00:00:bb'}, n: {priority: 5}}",
+        more,
+      ),
+      {
+        Networks: [
+          { Target: "shop_n", Aliases: ["a"], DriverOpts: { [option]: "02:42:00:00:00:aa" } },
+          {
+            Target: "shop_m",
+            Aliases: ["a"],
+            DriverOpts: { o: "1", [option]: "02:42:00:00:00:bb" },
+          },
+        ],
+      },
+    );
+  });
 
   it("is in the networks it names, under its own name and its aliases", () => {
     const more =
@@ -424,6 +473,9 @@ describe("src/stack/translate/service", () => {
       /"systempaths=unconfined" is not supported: no-new-privileges, seccomp/,
     ],
     ["platform: arm64", /"arm64" must be OS\/ARCHITECTURE/],
+    ["mac_address: 02:42:00:00:00:01\nscale: 2", /several tasks cannot have one mac_address/],
+    ["volumes_from: [b]", /volumes_from\[0\]: undefined service "b"/],
+    ["volumes_from: [a]", /dependency cycle detected: a -> a/],
     ["tmpfs: [run]", /"run" must be an absolute path/],
     [
       "gpus: [{device_ids: ['0']}]",
@@ -439,94 +491,4 @@ describe("src/stack/translate/service", () => {
       match(message_, /^compose\.yaml:\d+:\d+: /);
       match(message_, message);
     });
-});
-
-describe("src/stack/translate/stack", () => {
-  it("makes the networks that services are in", () => {
-    const { networks, externalNetworks } = specsOfText(
-      "services: {a: {image: i, networks: [n, e]}}\nnetworks: {n: {internal: true, attachable: true, enable_ipv6: true, driver_opts: {o: 1}, labels: {l: x}, ipam: {config: [{subnet: 10.1.0.0/24, gateway: 10.1.0.1, ip_range: 10.1.0.0/25, aux_addresses: {h: 10.1.0.9}}]}}, e: {external: true}, unused: {}}",
-    );
-    deepEqual(externalNetworks, ["e"]);
-    deepEqual(plain(networks.map(({ body }) => body)), [
-      {
-        Name: "shop_n",
-        Driver: "overlay",
-        Options: { o: "1" },
-        Internal: true,
-        Attachable: true,
-        EnableIPv6: true,
-        Labels: { l: "x", "com.docker.stack.namespace": "shop" },
-        IPAM: {
-          Config: [
-            {
-              Subnet: "10.1.0.0/24",
-              Gateway: "10.1.0.1",
-              IPRange: "10.1.0.0/25",
-              AuxiliaryAddresses: { h: "10.1.0.9" },
-            },
-          ],
-        },
-      },
-    ]);
-  });
-
-  it("reads payloads from files, the file itself, and variables", () => {
-    const files = {
-      "c.yaml":
-        "services: {}\nsecrets: {a: {file: ./f}, b: {environment: V}, e: {external: true}}\nconfigs: {c: {content: 'x ${V}', labels: {l: 1}, template_driver: golang}}",
-      f: "data",
-    };
-    const project = projectOf({ files, environment: { V: "value" } });
-    const text = (data: unknown) => Buffer.from(String(data), "base64").toString();
-    const { secrets, configs } = specsOf(project);
-    deepEqual(
-      secrets.map(({ name, body }) => [name, text(body["Data"])]),
-      [
-        ["shop_a", "data"],
-        ["shop_b", "value"],
-      ],
-    );
-    deepEqual(plain(configs[0]?.body), {
-      Name: "shop_c",
-      Labels: { l: "1", "com.docker.stack.namespace": "shop" },
-      Data: Buffer.from("x value").toString("base64"),
-      Templating: { Name: "golang" },
-    });
-  });
-
-  for (const [text, message] of [
-    [
-      "services: {}\nsecrets: {s: {environment: GONE}}",
-      /^compose\.yaml:2:11: secrets\.s: environment variable "GONE" required is not set$/,
-    ],
-    [
-      "services: {}\nconfigs: {s: {file: gone}}",
-      /^compose\.yaml:2:11: configs\.s: open \/p\/gone: no such file/,
-    ],
-  ] as const)
-    it(`refuses ${JSON.stringify(text)}`, () =>
-      match(
-        refusalOf(() => specsOfText(text)),
-        message,
-      ));
-
-  it("puts services after those they depend on", () => {
-    const { services } = specsOfText(
-      "services:\n  a: {image: i, depends_on: {c: {condition: service_healthy}}}\n  b: {image: i}\n  c: {image: i, depends_on: [b]}",
-    );
-    deepEqual(
-      services.map(({ key }) => key),
-      ["b", "c", "a"],
-    );
-    equal(services[2]?.dependsOn["c"]?.condition, "service_healthy");
-  });
-
-  it("prints a project that reads as the same project", () => {
-    const text =
-      "name: shop\nservices:\n  a:\n    image: i\n    command: [echo, $$HOME, 'no', '012', '1e3', '~']\n    entrypoint: null\n    environment: {A: 'x: y', B: , C: \"1\\n2\"}\n    init: false\n    ports: ['80:80', '9:9/udp']\n    volumes: [v:/v, ./b:/b]\n    deploy: {resources: {limits: {memory: 1g}}, update_config: {delay: 90s}}\n    depends_on: [b]\n    ulimits: {nofile: 5}\n    secrets: [{source: s, mode: 0440}]\n  b: {image: i, profiles: [x]}\nvolumes: {v: {}}\nsecrets: {s: {file: ./s}}";
-    const first = projectText(projectOfText(text, { profiles: ["x"] }).model);
-    const second = projectText(projectOfText(first, { profiles: ["x"] }).model);
-    equal(second, first);
-    match(first, /\$\$HOME/);
-  });
 });
