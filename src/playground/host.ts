@@ -138,6 +138,7 @@ export interface DaemonStart {
   readonly initPid: number;
   readonly program: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  readonly flags?: readonly string[] | undefined;
 }
 
 /**
@@ -158,6 +159,7 @@ export async function startDaemon(o: DaemonStart): Promise<void> {
     ...["--host", `unix://${folders.socket}`],
     // A registry in the lab needs no certificate: nobody else can reach it.
     ...["--insecure-registry", labNetwork],
+    ...(o.flags ?? []),
   ];
   // The inner shell leaves the daemon to the host's first process, which is its parent from then on.
   const script = 'cd /; log=$1; shift; setsid "$@" >>"$log" 2>&1 </dev/null &';

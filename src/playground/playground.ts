@@ -175,19 +175,22 @@ export class Playground {
   /**
    * Starts whatever of the node is missing, host or daemon, and waits until the daemon answers.
    *
+   * @param options.flags replaces the daemon's own flags from now on.
    * @param options.env replaces the extra environment of the node's daemon from now on (see `shiftedClock`).
    * @throws ClusterError `unavailable` when the daemon does not come up.
    */
   async startNode(
     name: string,
-    options: { env?: Readonly<Record<string, string>> } = {},
+    options: { env?: Readonly<Record<string, string>>; flags?: readonly string[] } = {},
   ): Promise<void> {
     if (options.env !== undefined) this.#change(name, { env: options.env });
+    if (options.flags !== undefined) this.#change(name, { flags: options.flags });
     const node = this.#find(name);
     const initPid = await this.#boot(node);
     if (hostDaemon(this.#state.id, name) !== undefined) return;
     const { id, program } = this.#state;
-    await startDaemon({ id, dir: this.dir, name, initPid, program, env: node.env });
+    const { env, flags } = node;
+    await startDaemon({ id, dir: this.dir, name, initPid, program, env, flags });
   }
 
   /** Cuts the node's power: SIGKILL of its first process, which takes everything on the host with it. */

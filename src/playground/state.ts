@@ -23,6 +23,8 @@ export interface NodeState {
   readonly address: string;
   /** Extra environment of the node's daemon, e.g. a shifted clock. */
   readonly env: Readonly<Record<string, string>>;
+  /** Flags of the node's daemon besides those every one has. */
+  readonly flags?: readonly string[];
 }
 
 /** Content of `playground.json`. */
