@@ -9,12 +9,13 @@ import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError } from "../src/common/errors/cluster-error.ts";
-import type { TlsMaterial } from "../src/common/identity/types.ts";
+import type { Standing, TlsMaterial } from "../src/common/identity/types.ts";
 import { unlockKeyFromText, unlockKeyToText } from "../src/common/identity/unlock-key.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
 import { type KeyRingSealer, newSealer } from "../src/common/seal/sealer.ts";
+import { nodeTombstoneId } from "./ca/ports.ts";
 import { selfIssue } from "./ca/signer.ts";
 import { unlockKeyOf } from "./keymanager/decide.ts";
 import { createKeyRing, type KeyRing, keysFileState, openKeyRing } from "./keymanager/keys.ts";
@@ -164,4 +165,11 @@ function openRing({ keysPath: path, nodeKey, unlockKey, random }: ManagerStateOp
   return keysFileState(path) === "absent"
     ? createKeyRing(path, sealing, random)
     : openKeyRing(path, sealing, random);
+}
+
+/** What the tables say of a node that calls. */
+export function standingOf({ store }: ManagerState, nodeId: string): Standing {
+  const view = store.view();
+  if (view.get("tombstone", nodeTombstoneId(nodeId)) !== undefined) return "removed";
+  return view.get("node", nodeId)?.role ?? "unknown";
 }

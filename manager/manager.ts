@@ -17,7 +17,7 @@ import { aborting } from "../src/common/clock/aborting.ts";
 import type { Clock } from "../src/common/clock/clock.ts";
 import { ClusterError, errorText } from "../src/common/errors/cluster-error.ts";
 import { maySafelyRetry } from "../src/common/errors/no-leader.ts";
-import type { Standing, TlsMaterial } from "../src/common/identity/types.ts";
+import type { TlsMaterial } from "../src/common/identity/types.ts";
 import { networkSettleMsMax } from "../src/common/limits/network.ts";
 import type { Log } from "../src/common/log/log.ts";
 import type { Random } from "../src/common/random/random.ts";
@@ -26,7 +26,6 @@ import type { HandedConnection } from "../src/common/rpc/handed-connection.ts";
 import { type RpcServer, serve } from "../src/common/rpc/server.ts";
 import type { DataKeys } from "../src/common/seal/data-keys.ts";
 import { AllocatorLoop } from "./allocator/loop.ts";
-import { nodeTombstoneId } from "./ca/ports.ts";
 import { nodeCaHandlers } from "./ca/server.ts";
 import { forgetRemovedNodes } from "./ca/tombstones.ts";
 import { attachNetwork, detachNetwork } from "./control/attachments.ts";
@@ -38,12 +37,13 @@ import { ImageLoop, type ImageRegistry } from "./images/loop.ts";
 import { KeysFileLoop, UnlockKeyLoop } from "./keymanager/loop.ts";
 import { LeaderClient } from "./leader-client.ts";
 import { LeaderLoops } from "./leader-loops.ts";
-import type { ManagerState } from "./manager-state.ts";
+import { type ManagerState, standingOf } from "./manager-state.ts";
 import { type ManagerView, managerView } from "./manager-view.ts";
 import { MembershipLoop } from "./membership/loop.ts";
 import { joinGroup, leaveGroup } from "./membership/server.ts";
 import { orchestratorLoops } from "./orchestrator/loops.ts";
 import { PayloadLoop } from "./orchestrator/payloads/loop.ts";
+import { Rehearsal } from "./plan/rehearsal.ts";
 import { type RaftHost, startRaftHost } from "./raft/host.ts";
 import type { MemberStatus } from "./raft/host-messages.ts";
 import { takeReceivedState } from "./received-state.ts";
@@ -227,6 +227,13 @@ export class Manager {
   async call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
     this.#mustMove();
     return this.#control.call(method, request, signal);
+  }
+
+  /** Begins to try changes that are not made, over everything that was committed before the call. */
+  async rehearse(signal: AbortSignal): Promise<Rehearsal> {
+    await this.readBarrier(signal);
+    const group = { selfId: this.#o.member.nodeId, members: this.#raft.members() };
+    return new Rehearsal(this.#o.state.store, { ...this.#o, ...group });
   }
 
   /** Why the managers can have no leader until a person acts; undefined while they can. */
@@ -536,12 +543,11 @@ export class Manager {
   }
 
   #settledElsewhere(stateIndex: number, signal: AbortSignal): Promise<number> {
-    const request = { here: true, stateIndex };
     const options = { timeoutMs: networkSettleMsMax, signal };
     const answers = this.#others().map((manager) =>
       this.#peers
         .to(manager)
-        .call(NetworkSettlingService.settle, request, options)
+        .call(NetworkSettlingService.settle, { here: true, stateIndex }, options)
         .then(({ nodes }) => nodes),
     );
     return sumOfAnswers(answers, { log: this.#o.log, signal });
@@ -557,12 +563,6 @@ export class Manager {
       .filter((m) => !m.learner)
       .map(({ nodeId, address, raftId }) => ({ peer: { nodeId, address, raftId }, weight: 1 }));
   }
-}
-
-function standingOf({ store }: ManagerState, nodeId: string): Standing {
-  const view = store.view();
-  if (view.get("tombstone", nodeTombstoneId(nodeId)) !== undefined) return "removed";
-  return view.get("node", nodeId)?.role ?? "unknown";
 }
 
 function hostOptions(options: ManagerOptions): Parameters<typeof startRaftHost>[0] {

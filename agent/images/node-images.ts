@@ -287,6 +287,12 @@ export class NodeImages implements Images {
   }
 
   /** Bytes of all layers that are unpacked, each counted once. */
+  async held(digests: readonly string[]): Promise<readonly string[]> {
+    await this.#ready();
+    const { content } = await this.#catalog.view();
+    return digests.filter((digest) => content.has(digest));
+  }
+
   async layersBytes(): Promise<number> {
     const request = { snapshotter: snapshotterName };
     await this.#ready();

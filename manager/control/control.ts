@@ -66,7 +66,7 @@ export interface ControlOptions {
 }
 
 /** One write: what to change, and what to answer. */
-type Decision<Q, R> = (tx: Tx, request: Q, environment: Environment) => R;
+export type Decision<Q, R> = (tx: Tx, request: Q, environment: Environment) => R;
 
 /** Runs the methods of `ControlService`. */
 export class Control {
@@ -196,7 +196,8 @@ function bind<Q, R>(method: MethodDescriptor<Q, R>, decide: Decision<Q, R>): voi
   decisions.set(method.path, decide);
 }
 
-function decisionOf<Q, R>(method: MethodDescriptor<Q, R>): Decision<Q, R> {
+/** What a method decides, for those that try it without writing. @throws ClusterError `unimplemented` */
+export function decisionOf<Q, R>(method: MethodDescriptor<Q, R>): Decision<Q, R> {
   const decide = decisions.get(method.path);
   if (decide === undefined)
     throw new ClusterError("unimplemented", `${method.path} is not a method of control`);

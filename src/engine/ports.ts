@@ -25,7 +25,8 @@ import type {
 } from "../common/api/generated/api.ts";
 import type { RegistryAuth } from "../common/container/images.ts";
 import type { Runtime } from "../common/container/runtime.ts";
-import type { ResolvedImage } from "../common/registry/registry.ts";
+import type { ImageContents, ResolvedImage } from "../common/registry/registry.ts";
+import type { ClusterPlan } from "../common/spec/cluster-plan.ts";
 
 /** Where a node stands towards its swarm, in Docker's words. */
 export type LocalNodeState = "inactive" | "pending" | "active" | "error" | "locked";
@@ -152,6 +153,28 @@ export interface ObjectsPort {
   present(): ObjectView | undefined;
   /** One method of `ControlService`, here or forwarded to the leader. */
   call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R>;
+  /** Begins to try changes without making them. @throws ClusterError as `view` */
+  rehearse(signal: AbortSignal): Promise<RehearsalPort>;
+}
+
+/** Changes that are tried and not made, each over those before it. */
+export interface RehearsalPort {
+  /** The tables with what was tried. */
+  view(): ObjectView;
+  /** One method of `ControlService`. @throws ClusterError as the method; nothing is kept of it then */
+  call<Q, R>(method: MethodDescriptor<Q, R>, request: Q): R;
+  /** The services that were made or changed, as they would be. */
+  services(): readonly Service[];
+  /**
+   * What would come of all of it.
+   *
+   * @param o.answers What registries say of images, by the reference in the spec.
+   * @param o.related Ids of objects that the plan also relies on.
+   */
+  plan(o: {
+    readonly answers: ReadonlyMap<string, ResolvedImage>;
+    readonly related: readonly string[];
+  }): Promise<ClusterPlan>;
 }
 
 /** A byte stream to the Engine API of another node. */
@@ -232,6 +255,16 @@ export interface RegistryPort {
     reference: string,
     options: { readonly auth: RegistryAuth | undefined; readonly signal: AbortSignal },
   ): Promise<ResolvedImage>;
+  /** What of an image a machine would pull. @throws ClusterError as `Registry.contents` */
+  contents(
+    reference: string,
+    options: {
+      readonly auth: RegistryAuth | undefined;
+      readonly platforms: readonly Platform[];
+      readonly emulated: boolean;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<ImageContents>;
   /** Checks credentials; resolves with an identity token or "". @throws ClusterError `unauthenticated` */
   login(domain: string, auth: RegistryAuth, signal: AbortSignal): Promise<string>;
 }

@@ -50,6 +50,8 @@ import { imageRoutes } from "./images.ts";
 import { networkRoutes } from "./networks.ts";
 import { nodeRoutes } from "./nodes.ts";
 import { piecesOf } from "./pieces.ts";
+import { heldRoutes } from "./plan/held.ts";
+import { plannable } from "./plan/routes.ts";
 import type { EnginePorts, SwarmStatus } from "./ports.ts";
 import { writeReply } from "./reply.ts";
 import { type EngineRequest, readBody } from "./request.ts";
@@ -161,17 +163,22 @@ export class EngineServer {
       ...eventRoutes(context),
       ...swarmRoutes(context),
       ...nodeRoutes(context),
-      ...serviceRoutes(context),
+      ...plannable(context, (own) => [
+        ...serviceRoutes(own),
+        ...secretRoutes(own),
+        ...configRoutes(own),
+        ...networkRoutes(own),
+      ]),
       ...serviceHistoryRoutes(context),
       ...taskRoutes(context),
       ...serviceLogRoutes(context),
-      ...secretRoutes(context),
-      ...configRoutes(context),
-      ...networkRoutes(context),
       ...explainRoutes(context),
       ...new Far(context).over(local),
     ]);
-    this.#listen(this.#farServer, new Router([...local.filter(mayTravel), ...lookRoutes(context)]));
+    this.#listen(
+      this.#farServer,
+      new Router([...local.filter(mayTravel), ...lookRoutes(context), ...heldRoutes(context)]),
+    );
   }
 
   /**

@@ -3,6 +3,7 @@
  */
 
 import type { Manager } from "../../manager/manager.ts";
+import { managerView } from "../../manager/manager-view.ts";
 import type { MethodDescriptor } from "../common/api/generated/api.ts";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import type {
@@ -12,6 +13,7 @@ import type {
   ObjectTable,
   ObjectTypes,
   ObjectView,
+  RehearsalPort,
   TunnelsPort,
 } from "../engine/ports.ts";
 
@@ -47,6 +49,15 @@ export function objectsPort(source: ManagerSource): ObjectsPort {
     },
     call<Q, R>(method: MethodDescriptor<Q, R>, request: Q, signal: AbortSignal): Promise<R> {
       return required(source).call(method, request, signal);
+    },
+    async rehearse(signal: AbortSignal): Promise<RehearsalPort> {
+      const rehearsal = await required(source).rehearse(signal);
+      return {
+        view: () => objectView(managerView(rehearsal.view())),
+        call: (method, request) => rehearsal.call(method, request),
+        services: () => rehearsal.services(),
+        plan: (o) => rehearsal.plan(o),
+      };
     },
   };
 }

@@ -1,5 +1,5 @@
 /**
- * What a deployment would change: the specs of a project beside those in the cluster. Pure.
+ * What a deployment would change: the specs of a project beside those in the cluster. What that does to tasks the managers say. Pure.
  */
 import { type Body, byText } from "./translate/context.ts";
 
@@ -33,66 +33,6 @@ export function serviceDifferences(
   return differences(comparable(before, nameOf), comparable(after, nameOf), "");
 }
 
-/** What an update of a service does to its tasks. */
-export function effectsOf(
-  found: readonly Difference[],
-  before: Body,
-  after: Body,
-): readonly string[] {
-  const replaces = found.some(
-    ({ path }) =>
-      (path.startsWith("TaskTemplate.") && !path.startsWith("TaskTemplate.Placement")) ||
-      path.startsWith("EndpointSpec"),
-  );
-  const [had, has] = [replicasOf(before), replicasOf(after)];
-  const effects: string[] = [];
-  if (had !== undefined && has !== undefined && had !== has)
-    effects.push(
-      has > had
-        ? `starts ${has - had} more ${tasks(has - had)}`
-        : `stops ${had - has} ${tasks(had - has)}`,
-    );
-  if (replaces) effects.push(...replacement(after, had));
-  else if (found.some(({ path }) => path.startsWith("TaskTemplate.Placement")))
-    effects.push("replaces tasks on nodes that no longer fit");
-  if (effects.length === 0 && found.length > 0) effects.push("touches no task");
-  return effects;
-}
-
-/** What making a service does. */
-export function creationEffects(body: Body): readonly string[] {
-  const replicas = replicasOf(body);
-  return [
-    replicas === undefined
-      ? "starts a task on every node that fits"
-      : `starts ${replicas} ${tasks(replicas)}`,
-  ];
-}
-
-function replacement(after: Body, count: number | undefined): readonly string[] {
-  const update = (after["UpdateConfig"] ?? {}) as {
-    readonly Parallelism?: number;
-    readonly Order?: string;
-  };
-  const atOnce = update.Parallelism ?? 1;
-  const order = update.Order || "stop-first";
-  const which = count === undefined ? "the task of every node" : `${count} ${tasks(count)}`;
-  const pace = atOnce === 0 ? "all at once" : `${atOnce} at a time`;
-  const away =
-    atOnce === 0 ? (count ?? Number.POSITIVE_INFINITY) : Math.min(atOnce, count ?? atOnce);
-  const isDown = order === "stop-first" && count !== undefined && count > 0 && away >= count;
-  const isLess = order === "stop-first" && !isDown && count !== 0;
-  return [
-    `replaces ${which}, ${pace}, ${order}`,
-    ...(isDown ? ["the service is away meanwhile"] : []),
-    ...(isLess ? [`up to ${atOnce} of them ${atOnce === 1 ? "is" : "are"} away meanwhile`] : []),
-  ];
-}
-
-function tasks(count: number): string {
-  return count === 1 ? "task" : "tasks";
-}
-
 function replicasOf(body: Body): number | undefined {
   const mode = (body["Mode"] ?? {}) as {
     readonly Replicated?: { readonly Replicas?: number };
@@ -105,16 +45,6 @@ function replicasOf(body: Body): number | undefined {
   return mode.ReplicatedJob === undefined
     ? undefined
     : (mode.ReplicatedJob.TotalCompletions ?? mode.ReplicatedJob.MaxConcurrent ?? 1);
-}
-
-/** Published ports of a spec, as `8080/tcp`. */
-export function publishedPorts(body: Body): readonly string[] {
-  const endpoint = (body["EndpointSpec"] ?? {}) as { readonly Ports?: readonly Body[] };
-  return (endpoint.Ports ?? []).flatMap((port) =>
-    port["PublishedPort"] === undefined || port["PublishMode"] === "host"
-      ? []
-      : [`${String(port["PublishedPort"])}/${String(port["Protocol"] ?? "tcp")}`],
-  );
 }
 
 /** Words that stand for what holds when nothing is said. */

@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { Control } from "../../manager/control/control.ts";
+import { Rehearsal } from "../../manager/plan/rehearsal.ts";
 import { findOne, type NamedTable } from "../../manager/state/find.ts";
 import type { Store } from "../../manager/state/store.ts";
 import {
@@ -290,6 +291,16 @@ function portsOver(
       },
       present: () => viewOf(store),
       call: (method, message, signal) => control.call(method, message, signal),
+      rehearse: async () => {
+        const tools = { clock: systemClock, random: systemRandom };
+        const rehearsal = new Rehearsal(store, { ...tools, selfId, members: [member] });
+        return {
+          view: () => viewOf(rehearsal),
+          call: (method, request) => rehearsal.call(method, request),
+          services: () => rehearsal.services(),
+          plan: (o) => rehearsal.plan(o),
+        };
+      },
     },
     events: { changes: (signal) => changesOf(store, signal) },
     tunnels,
@@ -313,7 +324,7 @@ function swarmPort(store: Store, selfId: string, status: () => SwarmStatus): Swa
   };
 }
 
-function viewOf(store: Store): ObjectView {
+function viewOf(store: Pick<Store, "view">): ObjectView {
   const view = store.view();
   return {
     get: (table, id) => view.get(table, id),

@@ -131,6 +131,13 @@ export class FakeImages implements Images {
     return this.add(`${o.repository}:${o.tag || "latest"}`).id;
   }
 
+  /** Blobs that are here; tests put them in. */
+  readonly blobs = new Set<string>();
+
+  async held(digests: readonly string[]): Promise<readonly string[]> {
+    return digests.filter((digest) => this.blobs.has(digest));
+  }
+
   async layersBytes(): Promise<number> {
     return 1000 * this.#images.size;
   }

@@ -24,8 +24,8 @@ import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { macAddressIn } from "../../../src/common/spec/mac-address.ts";
 import { payloadKey } from "../../../src/common/spec/payload-revision.ts";
 import { isCalled, secretVariablesIn } from "../../../src/common/spec/secret-variables.ts";
+import { devicesOf, extrasOf, isPrivileged } from "../../../src/common/task/node-access.ts";
 import type { TaskDependencies } from "../executor.ts";
-import { devicesOf, extrasOf, isPrivileged } from "./node-access.ts";
 import { expand, type PlaceholderFunction, type PlaceholderValues } from "./placeholders.ts";
 import { variableFrom } from "./secret-env.ts";
 

@@ -4,7 +4,6 @@
  */
 import { ClusterError } from "../../common/errors/cluster-error.ts";
 import { serviceDifferences } from "../../stack/plan.ts";
-import type { Body } from "../../stack/translate/context.ts";
 import {
   type StackObject,
   type StackService,
@@ -12,9 +11,10 @@ import {
   stackSpecs,
 } from "../../stack/translate/stack.ts";
 import { authHeaders, finalBody } from "./body.ts";
-import type { ApiObject, Json, StackClient } from "./client.ts";
+import type { ApiObject, StackClient } from "./client.ts";
 import { type StackRun, say } from "./io.ts";
 import { planOf } from "./plan.ts";
+import { namedReferences, type PayloadIds, withIds } from "./references.ts";
 import { untilService } from "./wait.ts";
 
 /** @throws ClusterError with the daemon's message, or the place in the file. */
@@ -111,52 +111,16 @@ async function makePayload(
   }
 }
 
-interface PayloadIds {
-  readonly secrets: ReadonlyMap<string, ApiObject>;
-  readonly configs: ReadonlyMap<string, ApiObject>;
-}
-
-const references = (body: Body, field: "Secrets" | "Configs"): readonly Json[] => {
-  const task = body["TaskTemplate"] as Json;
-  const container = task["ContainerSpec"] as Json;
-  return (container[field] ?? []) as readonly Json[];
-};
-
 async function payloadIds(
   client: StackClient,
   services: readonly StackService[],
 ): Promise<PayloadIds> {
-  const names = (field: "Secrets" | "Configs", key: string) => [
-    ...new Set(
-      services.flatMap(({ body }) => references(body, field).map((one) => String(one[key]))),
-    ),
-  ];
-  return {
-    secrets: await client.byName("secrets", names("Secrets", "SecretName")),
-    configs: await client.byName("configs", names("Configs", "ConfigName")),
+  const bodies = services.map(({ body }) => body);
+  const idsOf = async (kind: "secrets" | "configs") => {
+    const found = await client.byName(kind, namedReferences(bodies, kind));
+    return new Map([...found].map(([name, { id }]) => [name, id]));
   };
-}
-
-function withIds(body: Body, ids: PayloadIds): Body {
-  const task = body["TaskTemplate"] as Json;
-  const container = task["ContainerSpec"] as Json;
-  const filled = (field: "Secrets" | "Configs", kind: "secret" | "config") => {
-    const [id, name] = kind === "secret" ? ["SecretID", "SecretName"] : ["ConfigID", "ConfigName"];
-    return references(body, field).map((one) => {
-      const wanted = String(one[name ?? ""]);
-      const object = (kind === "secret" ? ids.secrets : ids.configs).get(wanted);
-      if (object === undefined) throw new ClusterError("not-found", `${kind} not found: ${wanted}`);
-      return { ...one, [id ?? ""]: object.id };
-    });
-  };
-  const Secrets = filled("Secrets", "secret");
-  const Configs = filled("Configs", "config");
-  const ContainerSpec = {
-    ...container,
-    ...(Secrets.length > 0 && { Secrets }),
-    ...(Configs.length > 0 && { Configs }),
-  };
-  return { ...body, TaskTemplate: { ...task, ContainerSpec } };
+  return { secrets: await idsOf("secrets"), configs: await idsOf("configs") };
 }
 
 async function waitForDependencies(

@@ -134,6 +134,8 @@ export interface Images {
       platform: Platform | undefined;
     },
   ): Promise<string>;
+  /** Of these blobs, those that are here already and would not be pulled. */
+  held(digests: readonly string[]): Promise<readonly string[]>;
   /** Bytes of all layers, each counted once. */
   layersBytes(): Promise<number>;
   events(signal: AbortSignal): AsyncIterable<ImageEvent>;

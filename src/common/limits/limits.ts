@@ -211,6 +211,12 @@ export const explainNodesMax = 100;
 export const explainAtOnce = 32;
 /** A node that has not told what it has within this is said not to answer; a loaded board takes two seconds. */
 export const explainNodeMs = 6_000;
+/** Requests in one plan: a stack of many services with all it uses. */
+export const planRequestsMax = 1_000;
+/** Nodes that are asked what they have of images when a plan is made; the others are counted. */
+export const planNodesMax = 200;
+/** How long a registry may take to say what an image is made of when a plan is made. */
+export const planRegistryMs = 6_000;
 /** What a node was not told yet is asked for again after this: a change is spread within a tenth of it. */
 export const explainAgainMs = 1_000;
 /** How long a leader is waited for before a service is explained without one: elections take a second. */

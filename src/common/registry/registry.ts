@@ -8,11 +8,17 @@ import type { Platform } from "../api/generated/api.ts";
 import type { Clock } from "../clock/clock.ts";
 import type { RegistryAuth } from "../container/images.ts";
 import { ClusterError } from "../errors/cluster-error.ts";
-import { normalizePlatform } from "../platform/match.ts";
+import { choosePlatform, normalizePlatform } from "../platform/match.ts";
 import { answerError } from "./answer-error.ts";
 import { Authorizer, TokenCache } from "./auth.ts";
 import { WebClient } from "./http.ts";
-import { configPlatform, imagesOf, isIndexType, parseManifest } from "./manifest.ts";
+import {
+  configPlatform,
+  type ImageManifest,
+  imagesOf,
+  isIndexType,
+  parseManifest,
+} from "./manifest.ts";
 import type { Environment } from "./proxy.ts";
 import { type ImageReference, parseReference, withDefaultTag } from "./reference.ts";
 import { type Access, type RawManifest, Repository } from "./repository.ts";
@@ -43,6 +49,14 @@ export interface ResolvedImage {
   readonly sizeBytes: number;
   /** Of all images in it, in OCI's words with variants; one without words runs anywhere, as far as is known. */
   readonly platforms: readonly Platform[];
+}
+
+/** What a machine pulls of an image: everything but the indexes on the way to it. */
+export interface ImageContents {
+  /** Digest of the manifest for the machine. */
+  readonly digest: string;
+  /** Configuration and layers, each once. */
+  readonly blobs: readonly { readonly digest: string; readonly sizeBytes: number }[];
 }
 
 /** Client of all registries. */
@@ -117,6 +131,39 @@ export class Registry {
       const manifest = parseManifest(raw.body, raw.mediaType);
       const { digest } = raw;
       return { digest, mediaType: manifest.mediaType, sizeBytes: raw.body.length, platforms };
+    });
+  }
+
+  /**
+   * Asks the registry what a machine would pull of an image.
+   *
+   * @param options.platforms What the machine runs, the best first.
+   * @throws ClusterError as `resolve`; `not-found` when the image is not for the machine.
+   */
+  async contents(
+    reference: string,
+    options: {
+      readonly auth: RegistryAuth | undefined;
+      readonly platforms: readonly Platform[];
+      readonly emulated: boolean;
+      readonly signal: AbortSignal;
+    },
+  ): Promise<ImageContents> {
+    const { auth, signal, platforms } = options;
+    const parsed = withDefaultTag(parseReference(reference));
+    return await this.use(parsed, { auth, signal, access: "pull" }, async (repository) => {
+      let raw = await repository.manifest();
+      for (let depth = 0; depth < indexDepthMax; depth++) {
+        const manifest = parseManifest(raw.body, raw.mediaType);
+        if (manifest.kind === "manifest") return contentsOf(raw.digest, manifest);
+        const entries = imagesOf(manifest);
+        const offered = entries.map(({ platform }) => platform ?? unknownPlatform);
+        const entry = entries[choosePlatform(offered, platforms, options)];
+        if (entry === undefined)
+          throw new ClusterError("not-found", `${reference} is not for the machine`);
+        raw = await repository.manifest(entry.digest);
+      }
+      throw new ClusterError("failed-precondition", `${reference}: indexes in indexes`);
     });
   }
 
@@ -198,6 +245,15 @@ function isPointless(endpoint: Endpoint, last: unknown): boolean {
   return plain && unreached && /:\d+$/.test(endpoint.host);
 }
 
+const unknownPlatform: Platform = { architecture: "", os: "", variant: "", emulated: false };
+/** An index of indexes is allowed, more is somebody's mistake. */
+const indexDepthMax = 4;
+
+function contentsOf(digest: string, { config, layers }: ImageManifest): ImageContents {
+  const blobs = new Map([config, ...layers].map((one) => [one.digest, one.sizeBytes]));
+  return { digest, blobs: [...blobs].map(([name, sizeBytes]) => ({ digest: name, sizeBytes })) };
+}
+
 /** Platforms of an index by its entries, of a manifest by its configuration. */
 async function platformsOf(repository: Repository, raw: RawManifest): Promise<Platform[]> {
   const manifest = parseManifest(raw.body, raw.mediaType);
@@ -205,8 +261,7 @@ async function platformsOf(repository: Repository, raw: RawManifest): Promise<Pl
     const config = await repository.smallBlob(manifest.config.digest);
     return [normalizePlatform(configPlatform(config))];
   }
-  const unknown: Platform = { architecture: "", os: "", variant: "", emulated: false };
   return imagesOf(manifest)
     .filter(({ mediaType }) => !isIndexType(mediaType))
-    .map(({ platform }) => normalizePlatform(platform ?? unknown));
+    .map(({ platform }) => normalizePlatform(platform ?? unknownPlatform));
 }

@@ -1,5 +1,5 @@
 /**
- * Asks nodes for what their kernels have: this one directly, others over tunnels, many at a time. One that does not answer in
+ * Asks nodes for what they have, such as in their kernels: this one directly, others over tunnels, many at a time. One that does not answer in
  * time costs its own answer only.
  */
 import { request as httpRequest } from "node:http";
@@ -18,30 +18,64 @@ export type NodeAnswer =
 /** Where nodes answer what they are asked over a tunnel. */
 export const lookPath = "/skep/look";
 
-/** Asks each node its own question; never rejects but with the signal's reason. */
+/** Asks each node what its kernel has; never rejects but with the signal's reason. */
 export async function askNodes(
   context: EngineContext,
   questions: ReadonlyMap<string, LookRequest>,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, NodeAnswer>> {
-  const answers = new Map<string, NodeAnswer>();
-  const waiting = [...questions];
+  const { dataPath } = context.ports.runtime;
+  const found = await askEach<LookRequest, NodeLook>(context, {
+    ...{ path: lookPath, questions, signal },
+    here: (question, until) => dataPath.look(question, until),
+  });
+  return new Map(
+    [...found].map(([id, one]) => [
+      id,
+      one.kind === "told" ? { kind: "look", look: one.answer } : one,
+    ]),
+  );
+}
+
+/** What a node said to a question of any kind, or why it said nothing. */
+export type Outcome<A> =
+  | { readonly kind: "told"; readonly answer: A }
+  | { readonly kind: "silent"; readonly reason: string };
+
+/** Questions for nodes. */
+export interface Asked<Q, A> {
+  /** Where other nodes answer. */
+  readonly path: string;
+  /** By node. */
+  readonly questions: ReadonlyMap<string, Q>;
+  /** How this node answers. */
+  readonly here: (question: Q, signal: AbortSignal) => Promise<A>;
+  readonly signal: AbortSignal;
+}
+
+/** Asks each node its own question; never rejects but with the signal's reason. */
+export async function askEach<Q, A>(
+  context: EngineContext,
+  asked: Asked<Q, A>,
+): Promise<ReadonlyMap<string, Outcome<A>>> {
+  const answers = new Map<string, Outcome<A>>();
+  const waiting = [...asked.questions];
   const take = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [nodeId, question] = next;
-      answers.set(nodeId, await askOne(context, nodeId, { question, signal }));
+      answers.set(nodeId, await askOne(context, nodeId, { ...asked, question }));
     }
   };
   await Promise.all(Array.from({ length: Math.min(explainAtOnce, waiting.length) }, take));
-  signal.throwIfAborted();
+  asked.signal.throwIfAborted();
   return answers;
 }
 
-async function askOne(
+async function askOne<Q, A>(
   context: EngineContext,
   nodeId: string,
-  { question, signal }: { readonly question: LookRequest; readonly signal: AbortSignal },
-): Promise<NodeAnswer> {
+  { question, signal, path, here }: Asked<Q, A> & { readonly question: Q },
+): Promise<Outcome<A>> {
   const { ports, clock } = context;
   const stop = new AbortController();
   const end = () => stop.abort(signal.reason);
@@ -56,9 +90,9 @@ async function askOne(
   try {
     const isHere = nodeId === ports.swarm.status().nodeId;
     const work = isHere
-      ? ports.runtime.dataPath.look(question, stop.signal)
-      : askFar(context, nodeId, { question, signal: stop.signal });
-    return { kind: "look", look: await Promise.race([work, over]) };
+      ? here(question, stop.signal)
+      : askFar<Q, A>(context, nodeId, { path, question, signal: stop.signal });
+    return { kind: "told", answer: await Promise.race([work, over]) };
   } catch (error) {
     return { kind: "silent", reason: errorText(error) };
   } finally {
@@ -69,17 +103,18 @@ async function askOne(
   }
 }
 
-async function askFar(
+async function askFar<Q, A>(
   { ports }: EngineContext,
   nodeId: string,
-  { question, signal }: { readonly question: LookRequest; readonly signal: AbortSignal },
-): Promise<NodeLook> {
+  asked: { readonly path: string; readonly question: Q; readonly signal: AbortSignal },
+): Promise<A> {
+  const { path, question, signal } = asked;
   const { stream } = await ports.tunnels.open(nodeId, signal);
   const cut = () => stream.destroy();
   signal.addEventListener("abort", cut, { once: true });
   try {
     signal.throwIfAborted();
-    const { status, text } = await post(stream, JSON.stringify(question));
+    const { status, text } = await post(stream, path, JSON.stringify(question));
     if (status === 404) {
       throw new ClusterError("unimplemented", "its daemon is of a version that cannot tell");
     }
@@ -88,19 +123,23 @@ async function askFar(
       const { message } = value as { readonly message?: unknown };
       throw new ClusterError("unavailable", typeof message === "string" ? message : text);
     }
-    return value as NodeLook;
+    return value as A;
   } finally {
     signal.removeEventListener("abort", cut);
     stream.destroy();
   }
 }
 
-function post(stream: Duplex, body: string): Promise<{ status: number; text: string }> {
+function post(
+  stream: Duplex,
+  path: string,
+  body: string,
+): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
     const outgoing = httpRequest({
       createConnection: () => stream,
       method: "POST",
-      path: lookPath,
+      path,
       headers: {
         Host: "docker",
         "Content-Type": "application/json",

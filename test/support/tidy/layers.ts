@@ -63,6 +63,11 @@ const layers: readonly Layer[] = [
     "images",
     "tunnel",
   ].map(component),
+  {
+    // A plan is made of the decisions of those that would carry it out.
+    files: /^manager\/plan\//,
+    may: [common, /^manager\/(state|control|orchestrator|allocator|scheduler|images)\//],
+  },
   { files: /^manager\/[^/]+\.ts$/, may: [common, /^manager\//] },
   {
     files: /^agent\/exec\/containerd\//,

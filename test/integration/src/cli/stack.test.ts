@@ -167,27 +167,32 @@ describe("skep stack and the stock clients", function () {
 
   it("says what a deployment would change, and refuses a plan that no longer holds", async () => {
     const write = (text: string) => writeFileSync(compose, text);
-    write("services: {a: {image: i, environment: {A: 1}}, b: {image: i}}");
+    // A registry that is not there: what nodes would pull is not known then.
+    const image = "127.0.0.1:1/i";
+    write(`services: {a: {image: '${image}', environment: {A: 1}}, b: {image: '${image}'}}`);
     equal((await skep(...deployWords, compose, "shop")).code, 0);
     write(
-      "services: {a: {image: i, environment: {A: 2}, deploy: {replicas: 3}}, c: {image: j, ports: ['80:80']}}",
+      `services: {a: {image: '${image}', environment: {A: 2}, deploy: {replicas: 3}}, c: {image: '${image}', ports: ['80:80']}}`,
     );
     const words = ["--resolve-image", "never", "--prune", "-c", compose, "shop"];
     const { out, code } = await skep("plan", ...words);
     equal(code, 3);
     const index = /^Plan (\d+)$/m.exec(out)?.[1] ?? "";
     equal(
-      out,
+      out.replace(/host-\d|\b[0-9a-z]{25}\b/g, "N"),
       `~ service shop_a
     Mode: Replicated 1 -> Replicated 3
     TaskTemplate.ContainerSpec.Env.A: (a value) -> (another value)
-    starts 2 more tasks
-    replaces 1 task, 1 at a time, stop-first
-    the service is away meanwhile
+    starts 3 tasks
+    slot 1: N
+    slot 2: N
+    slot 3: N
 + service shop_c
     starts 1 task
+    slot 1: N
 - service shop_b
-    stops its tasks
+! node N did not say what it has: node N is not available
+! what of image 127.0.0.1:1/i:latest is to be pulled is not known: Get "https://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused
 Stack shop: 3 of 4 objects change
 Plan ${index}
 `,
@@ -198,6 +203,68 @@ Plan ${index}
     match(late.err, /the cluster moved on since plan \d+: it is at \d+ now; make a plan again/);
     equal((await skep("plan", ...words)).code, 0);
     await skep("rm", "shop");
+  });
+
+  it("tries requests without making anything of them", async () => {
+    const spec = (name: string, rest: object = {}) => ({
+      Name: name,
+      TaskTemplate: { ContainerSpec: { Image: "127.0.0.1:1/i" } },
+      ...rest,
+    });
+    const tried = await engine.send("POST", "/services/create?dryRun=true", {
+      body: spec("tried"),
+    });
+    equal(tried.status, 200);
+    const { Objects, Services } = tried.json as {
+      readonly Objects: readonly { readonly Name: string; readonly Action: string }[];
+      readonly Services: readonly { readonly Tasks: readonly { readonly Action: string }[] }[];
+    };
+    deepEqual(
+      Objects.map(({ Name, Action }) => `${Action} ${Name}`),
+      ["create tried"],
+    );
+    deepEqual(
+      Services[0]?.Tasks.map(({ Action }) => Action),
+      ["start"],
+    );
+    deepEqual(await specs(), {});
+    const bad = await engine.send("POST", "/services/create?dryRun=true", {
+      body: spec("-"),
+    });
+    equal(bad.status, 400);
+    const odd = { body: spec("x") };
+    equal((await engine.send("POST", "/services/create?dryRun=so", odd)).status, 400);
+    const local = { Name: "mine", Driver: "bridge" };
+    const own = await engine.send("POST", "/networks/create?dryRun=1", { body: local });
+    match((own.json as { message: string }).message, /this network is the node's own/);
+    equal((await engine.send("GET", "/networks/mine")).status, 404);
+    const port = { EndpointSpec: { Ports: [{ TargetPort: 80, PublishedPort: 8080 }] } };
+    const creation = (Body: object, ID?: string) => ({
+      ...{ Method: "POST", Path: "/services/create", Body },
+      ...(ID !== undefined && { ID }),
+    });
+    const Requests = [
+      {
+        Method: "POST",
+        Path: "/networks/create",
+        ID: "n",
+        Body: { Name: "net", Driver: "overlay" },
+      },
+      creation({ ...spec("one", port), Networks: [{ Target: "net" }] }),
+      creation(spec("two", port)),
+      { Method: "GET", Path: "/services" },
+    ];
+    const plan = (await engine.send("POST", "/skep/plan", { body: { Requests } })).json as {
+      readonly Objects: readonly { readonly Name: string }[];
+      readonly Refused: readonly { readonly Request: number; readonly Message: string }[];
+    };
+    deepEqual(
+      plan.Objects.map(({ Name }) => Name),
+      ["net", "one"],
+    );
+    match(plan.Refused[0]?.Message ?? "", /port '8080' is already in use by service 'one'/);
+    match(plan.Refused[1]?.Message ?? "", /is no create, update or removal/);
+    deepEqual(await specs(), {});
   });
 
   it("refuses with file, line and column, and wrong words with its usage", async () => {

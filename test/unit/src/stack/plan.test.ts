@@ -1,6 +1,6 @@
-/** Tests of src/stack/plan.ts: what differs between two specs, and what an update does to tasks. */
+/** Tests of src/stack/plan.ts: what differs between two specs. */
 import { deepEqual } from "node:assert/strict";
-import { effectsOf, serviceDifferences } from "../../../../src/stack/plan.ts";
+import { serviceDifferences } from "../../../../src/stack/plan.ts";
 import type { Body } from "../../../../src/stack/translate/context.ts";
 
 const spec = (container: Body, rest: Body = {}): Body => ({
@@ -81,42 +81,5 @@ describe("src/stack/plan", () => {
         found.map((one) => `${one.path} ${one.before} ${one.after}`),
         expected,
       );
-    });
-
-  const replicas = (count: number, rest: Body = {}) => ({
-    Mode: { Replicated: { Replicas: count } },
-    ...rest,
-  });
-  for (const [before, after, expected] of [
-    [spec({}, replicas(1)), spec({}, replicas(3)), ["starts 2 more tasks"]],
-    [spec({}, replicas(3)), spec({}, replicas(2)), ["stops 1 task"]],
-    [
-      spec({}, replicas(3)),
-      spec({ Image: "j" }, replicas(3)),
-      ["replaces 3 tasks, 1 at a time, stop-first", "up to 1 of them is away meanwhile"],
-    ],
-    [
-      spec({}, replicas(2)),
-      spec({ Image: "j" }, replicas(2, { UpdateConfig: { Parallelism: 0 } })),
-      ["replaces 2 tasks, all at once, stop-first", "the service is away meanwhile"],
-    ],
-    [
-      spec({}, replicas(2)),
-      spec({ Image: "j" }, replicas(2, { UpdateConfig: { Parallelism: 1, Order: "start-first" } })),
-      ["replaces 2 tasks, 1 at a time, start-first"],
-    ],
-    [
-      spec({}, { Mode: { Global: {} } }),
-      spec({ Image: "j" }, { Mode: { Global: {} } }),
-      [
-        "replaces the task of every node, 1 at a time, stop-first",
-        "up to 1 of them is away meanwhile",
-      ],
-    ],
-    [spec({}), spec({}, { Labels: { a: "b" } }), ["touches no task"]],
-    [spec({}), spec({}), []],
-  ] as const)
-    it(`says ${JSON.stringify(expected)}`, () => {
-      deepEqual(effectsOf(serviceDifferences(before, after, nameOf), before, after), expected);
     });
 });

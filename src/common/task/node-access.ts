@@ -2,16 +2,12 @@
  * What of its node a task may reach beyond the usual: devices, and everything with privileges. Pure.
  *
  * Docker's API has no words for it in services: services ask by label, and a node gives it only where its operator has
- * allowed that by a label of the node.
+ * allowed that by a label of the node. Nodes go by it, and managers say beforehand what nodes will say.
  */
-import type { Task } from "../../../src/common/api/generated/api.ts";
-import type { DeviceMapping } from "../../../src/common/container/types.ts";
-import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
-import {
-  type ContainerLabels,
-  containerLabelsOf,
-  reachesNode,
-} from "../../../src/common/spec/container-labels.ts";
+import type { Task } from "../api/generated/api.ts";
+import type { DeviceMapping } from "../container/types.ts";
+import { ClusterError } from "../errors/cluster-error.ts";
+import { type ContainerLabels, containerLabelsOf, reachesNode } from "../spec/container-labels.ts";
 
 /** Label of services and their containers, and with the value `allow` of nodes. */
 const privilegedLabel = "skep.privileged";
@@ -68,6 +64,19 @@ export function extrasOf(task: Task, node: AskedNode): ContainerLabels {
     );
   if (extras.deviceRules.length > 0) checkAllowed(devicesLabel, node, "skep.device-cgroup-rules");
   return extras;
+}
+
+/** Why a node would not give a task what it asks for; empty when it would. */
+export function accessRefusal(task: Task, node: AskedNode): string {
+  try {
+    isPrivileged(task, node);
+    devicesOf(task, node);
+    extrasOf(task, node);
+    return "";
+  } catch (error) {
+    if (error instanceof ClusterError) return error.message;
+    throw error;
+  }
 }
 
 /** The container's label goes before that of the service. */

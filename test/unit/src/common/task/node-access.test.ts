@@ -3,16 +3,12 @@
  */
 import { deepEqual, equal, throws } from "node:assert/strict";
 import {
-  devicesOf,
-  extrasOf,
-  isPrivileged,
-} from "../../../../../agent/exec/containerd/node-access.ts";
-import {
   Annotations,
   ContainerSpec,
   Task,
   TaskSpec,
 } from "../../../../../src/common/api/generated/api.ts";
+import { devicesOf, extrasOf, isPrivileged } from "../../../../../src/common/task/node-access.ts";
 
 const asking = (labels: Record<string, string>) =>
   Task.create({ serviceAnnotations: Annotations.create({ labels }) });
@@ -21,7 +17,7 @@ const node = (labels: Record<string, string> = {}) => ({ hostname: "pi", labels 
 const saying = (labels: Record<string, string>) =>
   Task.create({ spec: TaskSpec.create({ container: ContainerSpec.create({ labels }) }) });
 
-describe("agent/exec/containerd/node-access", () => {
+describe("src/common/task/node-access", () => {
   it("takes labels of the container as those of the service", () => {
     const all = node({ "skep.privileged": "allow", "skep.devices": "allow" });
     equal(isPrivileged(saying({ "skep.privileged": "true" }), all), true);

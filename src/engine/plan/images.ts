@@ -1,0 +1,290 @@
+/**
+ * What the nodes of a plan would have to pull, and which of their files would be missed: registries are asked what images are made
+ * of, and the nodes what they have of it.
+ */
+import type { Mount, Node, Platform, TaskSpec } from "../../common/api/generated/api.ts";
+import { aborting } from "../../common/clock/aborting.ts";
+import type { RegistryAuth } from "../../common/container/images.ts";
+import { ClusterError, errorText } from "../../common/errors/cluster-error.ts";
+import { planNodesMax, planRegistryMs } from "../../common/limits/limits.ts";
+import { allowsEmulation, platformText } from "../../common/platform/match.ts";
+import type { ImageContents, ResolvedImage } from "../../common/registry/registry.ts";
+import { registryAuthOf } from "../../common/registry/registry-auth.ts";
+import type { ClusterPlan } from "../../common/spec/cluster-plan.ts";
+import type { EngineContext } from "../context.ts";
+import { askEach, type Outcome } from "../explain/ask.ts";
+import type { ObjectView, RehearsalPort } from "../ports.ts";
+import { type HeldAnswer, type HeldQuestion, held, heldPath } from "./held.ts";
+
+/** An image that a node needs for new tasks. */
+export interface ImageNeed {
+  readonly image: string;
+  readonly nodeId: string;
+  /** Bytes of all its blobs; undefined when its registry or its node did not tell. */
+  readonly totalBytes: number | undefined;
+  /** Of these, what the node does not have. */
+  readonly pullBytes: number | undefined;
+  /** Why the bytes are not known; empty when they are. */
+  readonly unknown: string;
+}
+
+/** A file of a node that tasks need and that is not there. */
+export interface MissingPath {
+  readonly nodeId: string;
+  readonly service: string;
+  readonly path: string;
+}
+
+/** What the nodes said. */
+export interface Needs {
+  readonly images: readonly ImageNeed[];
+  readonly missing: readonly MissingPath[];
+  /** Nodes that did not answer, with the reason. */
+  readonly silent: ReadonlyMap<string, string>;
+  /** Nodes that were not asked, as there are so many. */
+  readonly unasked: number;
+}
+
+/** What registries say of images, by the reference. */
+export interface Resolved {
+  readonly answers: ReadonlyMap<string, ResolvedImage>;
+  /** Why they did not answer: they are not asked again for this plan. */
+  readonly failed: ReadonlyMap<string, string>;
+}
+
+/** Asks registries for the images of services that were made or changed. */
+export async function resolveImages(
+  context: EngineContext,
+  rehearsal: RehearsalPort,
+  signal: AbortSignal,
+): Promise<Resolved> {
+  const wanted = new Map<string, string>();
+  for (const { spec, image } of rehearsal.services()) {
+    const container = spec?.task?.container;
+    const reference = container?.image ?? "";
+    const isKnown = image?.reference === reference && image.error === "";
+    if (reference !== "" && !isKnown) wanted.set(reference, container?.pull?.registryAuth ?? "");
+  }
+  const answers = new Map<string, ResolvedImage>();
+  const failed = new Map<string, string>();
+  await Promise.all(
+    [...wanted].map(async ([reference, auth]) => {
+      try {
+        const options = { auth: registryAuthOf(auth) };
+        const answer = await inTime(context, signal, (own) =>
+          context.ports.registry.resolve(reference, { ...options, signal: own }),
+        );
+        answers.set(reference, answer);
+      } catch (error) {
+        // The managers go on without it, too: every node may try.
+        failed.set(reference, errorText(error));
+      }
+    }),
+  );
+  signal.throwIfAborted();
+  return { answers, failed };
+}
+
+/** One image for one kind of node. */
+interface Lot {
+  readonly image: string;
+  readonly auth: RegistryAuth | undefined;
+  readonly platforms: readonly Platform[];
+  readonly emulated: boolean;
+}
+
+interface Place {
+  readonly lot: Lot;
+  readonly key: string;
+  readonly nodeId: string;
+  readonly service: string;
+  readonly paths: readonly string[];
+}
+
+/** Asks for what the plan's new tasks need. */
+export async function needsOf(
+  context: EngineContext,
+  plan: ClusterPlan,
+  o: {
+    readonly view: ObjectView;
+    readonly failed: Resolved["failed"];
+    readonly signal: AbortSignal;
+  },
+): Promise<Needs> {
+  const { signal, failed } = o;
+  const all = placesOf(plan, o.view);
+  const nodeIds = [...new Set(all.map(({ nodeId }) => nodeId))].sort();
+  const asked = new Set(nodeIds.slice(0, planNodesMax));
+  const places = all.filter(({ nodeId }) => asked.has(nodeId));
+  const contents = await contentsOf(context, { places, failed, signal });
+  const questions = new Map<string, HeldQuestion>();
+  for (const id of asked) questions.set(id, questionFor(id, places, contents));
+  const answers = await askEach<HeldQuestion, HeldAnswer>(context, {
+    ...{ path: heldPath, questions, signal },
+    here: (question) => held(context, question),
+  });
+  const silent = new Map<string, string>();
+  for (const [id, one] of answers) if (one.kind === "silent") silent.set(id, one.reason);
+  const unasked = nodeIds.length - asked.size;
+  return {
+    images: imageNeeds(places, contents, answers),
+    missing: missingPaths(places, answers),
+    ...{ silent, unasked },
+  };
+}
+
+function placesOf(plan: ClusterPlan, view: ObjectView): Place[] {
+  const places = new Map<string, Place>();
+  for (const { id, name, task, tasks } of plan.services) {
+    const image = task?.container?.image ?? "";
+    if (task === undefined || image === "") continue;
+    const labels = view.get("service", id)?.spec?.annotations?.labels;
+    const auth = authOf(task);
+    for (const nodeId of new Set(tasks.map(({ to }) => to))) {
+      const node = nodeId === "" ? undefined : view.get("node", nodeId);
+      if (node === undefined) continue;
+      const platforms = platformsOf(node);
+      const emulated = allowsEmulation(labels) || allowsEmulation(node.spec?.annotations?.labels);
+      const lot = { image, auth, platforms, emulated };
+      const runs = platforms.map((one) => `${platformText(one)}${one.emulated ? "*" : ""}`);
+      const key = JSON.stringify([image, runs, emulated]);
+      const place = { lot, key, nodeId, service: name, paths: pathsOf(task, labels ?? {}) };
+      places.set(`${id} ${nodeId}`, place);
+    }
+  }
+  return [...places.values()];
+}
+
+function platformsOf({ description }: Node): readonly Platform[] {
+  const { platforms = [], platform } = description ?? {};
+  return platforms.length === 0 && platform !== undefined ? [platform] : platforms;
+}
+
+function authOf({ container }: TaskSpec): RegistryAuth | undefined {
+  try {
+    return registryAuthOf(container?.pull?.registryAuth ?? "");
+  } catch {
+    // What cannot be read is nobody's credentials: the agents will say so.
+    return undefined;
+  }
+}
+
+/** Files of the node that the task cannot do without. */
+function pathsOf(
+  { container }: TaskSpec,
+  labels: Readonly<Record<string, string>>,
+): readonly string[] {
+  const devices = container?.labels["skep.devices"] ?? labels["skep.devices"] ?? "";
+  return [
+    ...(container?.mounts ?? []).filter(isNeeded).map(({ source }) => source),
+    ...devices.split(",").flatMap((text) => text.trim().split(":")[0] || []),
+  ];
+}
+
+function isNeeded({ type, source, bind }: Mount): boolean {
+  return type === "bind" && bind?.createMountpoint !== true && !source.includes("{{");
+}
+
+type FoundContents = ImageContents | { readonly unknown: string };
+type Contents = ReadonlyMap<string, FoundContents>;
+
+async function contentsOf(
+  context: EngineContext,
+  o: {
+    readonly places: readonly Place[];
+    readonly failed: Resolved["failed"];
+    readonly signal: AbortSignal;
+  },
+): Promise<Contents> {
+  const { places, failed, signal } = o;
+  const lots = new Map(places.map(({ key, lot }) => [key, lot]));
+  const found = await Promise.all(
+    [...lots].map(async ([key, { image, ...lot }]): Promise<readonly [string, FoundContents]> => {
+      const unknown = failed.get(image);
+      if (unknown !== undefined) return [key, { unknown }];
+      try {
+        const contents = await inTime(context, signal, (own) =>
+          context.ports.registry.contents(image, { ...lot, signal: own }),
+        );
+        return [key, contents];
+      } catch (error) {
+        return [key, { unknown: errorText(error) }];
+      }
+    }),
+  );
+  signal.throwIfAborted();
+  return new Map(found);
+}
+
+function questionFor(nodeId: string, places: readonly Place[], contents: Contents): HeldQuestion {
+  const digests = new Set<string>();
+  const paths = new Set<string>();
+  for (const place of places) {
+    if (place.nodeId !== nodeId) continue;
+    const found = contents.get(place.key);
+    if (found !== undefined && "blobs" in found)
+      for (const { digest } of found.blobs) digests.add(digest);
+    for (const path of place.paths) paths.add(path);
+  }
+  return { digests: [...digests], paths: [...paths] };
+}
+
+type Answers = ReadonlyMap<string, Outcome<HeldAnswer>>;
+
+function imageNeeds(
+  places: readonly Place[],
+  contents: Contents,
+  answers: Answers,
+): readonly ImageNeed[] {
+  const needs = new Map<string, ImageNeed>();
+  for (const { key, lot, nodeId } of places) {
+    const { image } = lot;
+    const found = contents.get(key);
+    const answer = answers.get(nodeId);
+    const none = { totalBytes: undefined, pullBytes: undefined };
+    const need = { image, nodeId, ...none };
+    const name = `${image} ${nodeId}`;
+    if (found === undefined || "unknown" in found)
+      needs.set(name, { ...need, unknown: found?.unknown ?? "" });
+    else if (answer?.kind !== "told")
+      needs.set(name, { ...need, unknown: answer?.reason ?? "the node was not asked" });
+    else {
+      const has = new Set(answer.answer.held);
+      const sum = (blobs: ImageContents["blobs"]) =>
+        blobs.reduce((total, { sizeBytes }) => total + sizeBytes, 0);
+      const pullBytes = sum(found.blobs.filter(({ digest }) => !has.has(digest)));
+      needs.set(name, { ...need, totalBytes: sum(found.blobs), pullBytes, unknown: "" });
+    }
+  }
+  return [...needs.values()];
+}
+
+function missingPaths(places: readonly Place[], answers: Answers): readonly MissingPath[] {
+  return places.flatMap(({ nodeId, service, paths }) => {
+    const answer = answers.get(nodeId);
+    const absent = answer?.kind === "told" ? answer.answer.absent : [];
+    return paths.filter((path) => absent.includes(path)).map((path) => ({ nodeId, service, path }));
+  });
+}
+
+/** Does something that may take as long as a registry may. */
+async function inTime<T>(
+  { clock }: EngineContext,
+  signal: AbortSignal,
+  work: (own: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const stop = new AbortController();
+  const end = () => stop.abort(signal.reason);
+  signal.addEventListener("abort", end, { once: true });
+  const late = clock.sleep(planRegistryMs, stop.signal).then(
+    () => stop.abort(new ClusterError("unavailable", "the registry did not answer in time")),
+    () => undefined, // It has answered.
+  );
+  try {
+    return await aborting(work(stop.signal), stop.signal);
+  } finally {
+    signal.removeEventListener("abort", end);
+    stop.abort();
+    await late;
+  }
+}
