@@ -13,14 +13,13 @@ same() { # WHAT WANTED FOUND
 }
 # Waits, for as long as the runner lets the machine live, until a command prints what is wanted.
 until_is() { # WHAT WANTED COMMAND…
-  local what=$1 wanted=$2 found tries=0
+  local what=$1 wanted=$2 found begin=$SECONDS said=$SECONDS
   shift 2
   # A command that fails has not been answered yet: a daemon that has just started, say.
   until found=$("$@" 2>&1) && [ "$found" = "$wanted" ]; do
-    tries=$((tries + 1))
-    if [ $tries -ge 600 ]; then failed "$what: wanted $wanted, found $found"; return; fi
+    if [ $((SECONDS - begin)) -ge 1200 ]; then failed "$what: wanted $wanted, found $found"; return; fi
     # The runner ends a machine that says nothing.
-    if [ $((tries % 20)) = 0 ]; then echo "waiting for \"$what\" ($tries): $found"; fi
+    if [ $((SECONDS - said)) -ge 120 ]; then echo "waiting for \"$what\": $found"; said=$SECONDS; fi
     sleep 0.5
   done
   same "$what" "$wanted" "$found"
@@ -160,7 +159,18 @@ second_boot() {
   same "no group of a container is left" 0 "$(find /sys/fs/cgroup/skep -mindepth 2 -type d 2>/dev/null | wc -l)"
 }
 
+# With `--debug`: what keeps the machine busy, now and then.
+look_on() {
+  while sleep 45; do
+    echo "debug: load $(cut -d ' ' -f 1-3 /proc/loadavg)"
+    top -b -H -n 1 -w 140 | sed -n '7,13p'
+    pgrep -a '^(docker|nc|tcpdump|crun|ip|nft)$' | cut -c 1-150
+    said_by_daemon 4
+  done
+}
+
 . /payload/network.sh
+if [ -n "$(ls /payload/debug 2>/dev/null)" ]; then look_on & fi
 if [ $boots = 1 ]; then
   kernel_facts
   network_begins

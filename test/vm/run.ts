@@ -77,8 +77,9 @@ async function makePayload(arch: Arch, folder: string): Promise<void> {
     cpSync(join("build", part), join(skep, "build", part), { recursive: true });
   }
   copyFileSync("package.json", join(skep, "package.json"));
-  for (const path of modulesNeeded()) {
-    cpSync(path, join(skep, path), { recursive: true, dereference: true });
+  const top = modulesTop(arch);
+  for (const path of modulesNeeded(top)) {
+    cpSync(join(top, path), join(skep, path), { recursive: true, dereference: true });
   }
   cpSync("build/test/vm/load.js", join(skep, "build/test/vm/load.js"));
   for (const name of ["guest.sh", "network.sh", "state.sh", "echo.sh"]) {
@@ -120,19 +121,34 @@ function makeImage(arch: Arch, folder: string, archive: string): void {
   execFileSync("tar", ["-cf", archive, "-C", layout, "."]);
 }
 
+/** The folder whose `node_modules` are those of the architecture: optional packages with machine code are other ones on each. */
+function modulesTop(arch: Arch): string {
+  if (arch === "amd64") return ".";
+  const top = join("build/vm", `${arch}-modules`);
+  mkdirSync(top, { recursive: true });
+  const isThere = existsSync(join(top, "node_modules"));
+  const lock = "package-lock.json";
+  if (isThere && readFileSync(lock).equals(readFileSync(join(top, lock)))) return top;
+  for (const name of ["package.json", lock]) copyFileSync(name, join(top, name));
+  const words = ["ci", "--cpu", arch, "--os", "linux", "--omit", "dev", "--ignore-scripts"];
+  execFileSync("npm", [...words, "--no-audit", "--no-fund"], { cwd: top, stdio: "ignore" });
+  return top;
+}
+
 /**
- * Folders of the npm packages that the lock file names for more than development; optional ones that are here.
+ * Folders of the npm packages that the lock file names for more than development; optional ones that are in `top`.
  * @throws Error when one is missing: the daemon would end at each of its starts.
  */
-function modulesNeeded(): string[] {
+function modulesNeeded(top: string): string[] {
   const { packages } = JSON.parse(readFileSync("package-lock.json", "utf8")) as {
     packages: Readonly<Record<string, { readonly dev?: boolean; readonly optional?: boolean }>>;
   };
   const wanted = Object.entries(packages).filter(([path, { dev }]) => path !== "" && dev !== true);
-  const missing = wanted.filter(([path, { optional }]) => optional !== true && !existsSync(path));
+  const isHere = (path: string) => existsSync(join(top, path));
+  const missing = wanted.filter(([path, { optional }]) => optional !== true && !isHere(path));
   if (missing.length > 0)
     throw new Error(`npm ci: ${missing.map(([path]) => path).join()} missing`);
-  return wanted.map(([path]) => path).filter((path) => existsSync(path));
+  return wanted.map(([path]) => path).filter(isHere);
 }
 
 /** One life of the machine. Resolves with whether it came to the end of its script. */

@@ -11,6 +11,8 @@ bridge fdb | sed 's/^/fdb: /'
 nft --stateless list ruleset | sed 's/^/nft: /'
 ip netns list | sed -e 's/ .*//' -e 's/^/netns: /'
 find /run/skep/netns -type f 2>/dev/null | sed 's/^/netns: /'
+# systemd mounts it when somebody looks, and takes it away again later: seen at both times.
+ls /proc/sys/fs/binfmt_misc/ >/dev/null 2>&1
 findmnt --raw --noheadings --output TARGET,FSTYPE,SOURCE | sed 's/^/mount: /'
 # How many connections there are is no setting.
 sysctl --all --pattern '^net\.' 2>/dev/null | sed -e '/nf_conntrack_count/d' -e 's/^/sysctl: /'
