@@ -22,13 +22,13 @@ import {
   type ServicePlan,
   type TaskPlan,
 } from "../../src/common/spec/cluster-plan.ts";
+import { localVolumesOf } from "../../src/common/spec/local-volumes.ts";
 import { accessRefusal } from "../../src/common/task/node-access.ts";
 import { nap } from "../orchestrator/leadership.ts";
 import { isRunning, isWanted, type Place } from "../orchestrator/slot.ts";
 import { newTask } from "../orchestrator/task-factory.ts";
 import { configOf } from "../orchestrator/update/plan.ts";
 import type { GroupDecision } from "../scheduler/decide.ts";
-import { localVolumesOf } from "../scheduler/homes.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Room } from "./room.ts";
 import type { Replacement, Steps } from "./steps.ts";

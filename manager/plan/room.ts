@@ -147,7 +147,7 @@ export class Room {
 
   /** The scheduler's decision on tasks like this one. It holds until another task changes. */
   decision(task: Task): GroupDecision {
-    const group = groupOf(task, surroundingsOf(task, this.#tx, this.images));
+    const group = groupOf(task, surroundingsOf(task, this.#tx, { images: this.images }));
     return new GroupDecision(group, this.nodes, this.#now);
   }
 

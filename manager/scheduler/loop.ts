@@ -358,7 +358,9 @@ export class SchedulerLoop {
   }
 
   #open(task: Task): GroupDecision {
-    const group: Group = groupOf(task, surroundingsOf(task, this.#store.view(), this.#images));
+    const placed = () => this.#writes?.underWay() ?? [];
+    const surroundings = { images: this.#images, placed };
+    const group: Group = groupOf(task, surroundingsOf(task, this.#store.view(), surroundings));
     return new GroupDecision(group, this.#nodes, this.#tools.clock.now());
   }
 

@@ -57,17 +57,25 @@ export function isImageOpen(service: Service | undefined, task: Task): boolean {
   return image?.reference !== reference || image.forceUpdate !== wanted.forceUpdate;
 }
 
-/** The surroundings of a task's group. */
-export function surroundingsOf(task: Task, view: View, images: ImageBook): Surroundings {
+/**
+ * The surroundings of a task's group.
+ *
+ * @param placed Tasks that were given a node just now, of which the view does not know yet.
+ */
+export function surroundingsOf(
+  task: Task,
+  view: View,
+  o: { readonly images: ImageBook; readonly placed?: () => Iterable<Task> },
+): Surroundings {
   const container = task.spec?.container;
   return {
     service: view.get("service", task.serviceId),
-    image: images.facts(container?.image ?? ""),
+    image: o.images.facts(container?.image ?? ""),
     networkDrivers: networkDriversOf(task, view),
     volumes: (container?.mounts ?? [])
       .filter(({ type }) => type === "cluster")
       .map((mount) => volumesOf(mount, view)),
-    homes: homesOf(task, view),
+    homes: homesOf(task, view, o.placed),
   };
 }
 

@@ -5,7 +5,7 @@
  * that equal ones are one object. A group whose tasks fit nowhere rests until something happens that may change that.
  */
 import type { Task } from "../../src/common/api/generated/api.ts";
-import { localVolumesOf } from "./homes.ts";
+import { localVolumesOf } from "../../src/common/spec/local-volumes.ts";
 import type { NodeInfo } from "./node-info.ts";
 
 /** Tasks that wait and are alike. */

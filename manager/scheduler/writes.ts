@@ -79,6 +79,12 @@ export class Writes {
     return placement;
   }
 
+  /** The tasks under way, each with its node. */
+  *underWay(): Generator<Task, undefined> {
+    for (const { next } of this.#flying.values()) yield next;
+    return undefined;
+  }
+
   /** Placements under way are no longer followed: what comes of them is read from the store as a whole. */
   forget(): void {
     this.#flying.clear();

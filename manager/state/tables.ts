@@ -19,6 +19,7 @@ import {
   Tombstone,
   Volume,
 } from "../../src/common/api/generated/api.ts";
+import { localVolumesOf } from "../../src/common/spec/local-volumes.ts";
 
 /** What each table holds. */
 export interface TableTypes {
@@ -100,6 +101,8 @@ export const indexDeclarations = {
     network: { on: ["spec", "endpoint"], keys: networksOfService },
     secret: { on: ["spec"], keys: (s, add) => secretsOf(s.spec?.task, add) },
     config: { on: ["spec"], keys: (s, add) => configsOf(s.spec?.task, add) },
+    /** Names of the local volumes it mounts. */
+    volume: { on: ["spec"], keys: (s, add) => localVolumesOf(s.spec?.task).forEach(add) },
   },
   task: {
     service: { on: ["serviceId"], keys: (t, add) => t.serviceId !== "" && add(t.serviceId) },

@@ -1,7 +1,7 @@
 /**
  * The node's volumes over HTTP: list, make, look at, remove, prune.
  */
-import { ClusterError } from "../common/errors/cluster-error.ts";
+import { ClusterError, errorText, hasCode } from "../common/errors/cluster-error.ts";
 import { truthFor } from "./container-filter.ts";
 import { hasPruneLabels } from "./containers.ts";
 import { type EngineContext, readView } from "./context.ts";
@@ -112,7 +112,26 @@ async function createVolume(context: EngineContext, request: EngineRequest): Pro
 }
 
 async function inspectVolume(context: EngineContext, request: EngineRequest): Promise<Reply> {
-  return json(volumeToJson(context.ports.runtime.volumes.find(param(request, "id"))));
+  const name = param(request, "id");
+  try {
+    return json(volumeToJson(context.ports.runtime.volumes.find(name)));
+  } catch (error) {
+    throw withWhereabouts(context, name, error);
+  }
+}
+
+/** Where else in the cluster there is one of the name, as far as this node knows: Docker's text alone misleads there. */
+function withWhereabouts(context: EngineContext, name: string, error: unknown): unknown {
+  const { swarm, objects } = context.ports;
+  if (!hasCode(error, "not-found") || !swarm.status().controlAvailable) return error;
+  const where = [...(objects.present()?.list("node") ?? [])]
+    .filter(({ description }) => (description?.localVolumes ?? []).includes(name))
+    .map(({ id, description }) => description?.hostname || id)
+    .sort();
+  if (where.length === 0) return error;
+  const nodes = where.length > 5 ? [...where.slice(0, 5), `${where.length - 5} more`] : where;
+  const text = `${errorText(error)} on this node: it is on ${nodes.join(", ")}; ask there`;
+  return new ClusterError("not-found", text, { cause: error });
 }
 
 async function removeVolume(context: EngineContext, request: EngineRequest): Promise<Reply> {
@@ -125,7 +144,11 @@ async function removeVolume(context: EngineContext, request: EngineRequest): Pro
       "failed-precondition",
       `remove ${name}: volume is in use - [${users.join(", ")}]`,
     );
-  await volumes.remove(name, { force });
+  try {
+    await volumes.remove(name, { force });
+  } catch (error) {
+    throw withWhereabouts(context, name, error);
+  }
   return empty(204);
 }
 

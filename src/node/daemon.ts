@@ -22,6 +22,7 @@ import { giveBackMemory, ownHeap } from "../common/memory/give-back.ts";
 import { systemRandom } from "../common/random/random.ts";
 import { Registry } from "../common/registry/registry.ts";
 import { defaultTrustFolders } from "../common/registry/trust.ts";
+import { isOfNode } from "../common/spec/local-volumes.ts";
 import { EngineServer } from "../engine/server.ts";
 import { type InterfaceAddress, parseHostPort } from "./address.ts";
 import { attachmentsThrough } from "./attachments.ts";
@@ -139,7 +140,7 @@ async function assemble(config: DaemonConfig, log: Log) {
           warnings: runtime.facts().warnings,
           localVolumes: runtime.volumes
             .list()
-            .filter(({ anonymous, driver }) => !anonymous && (driver === "" || driver === "local"))
+            .filter(({ anonymous, options }) => !anonymous && isOfNode(options))
             .map(({ name }) => name),
           ...runtime.wireguardPublicKeys(),
         }),
