@@ -2,7 +2,8 @@
  * Begins the runs of jobs on a schedule (`skep.cron`): the leader's loop around `decide.ts`; `jobs/loop.ts` runs them.
  *
  * Every firing is decided within the transaction that stores it, with the last due time that was taken care of, and in the
- * term of this leader: one that was overtaken cannot store anything, and one that comes after it reads what is stored.
+ * term of this leader: one that was overtaken cannot store anything, and one that comes after it reads what is stored. A run
+ * begins with the present data of the job's secrets and configs.
  */
 import type { Service } from "../../../src/common/api/generated/api.ts";
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
@@ -13,6 +14,8 @@ import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
 import { Deadlines } from "../deadlines.ts";
 import type { Leadership, Tools } from "../leadership.ts";
+import { withDataForRun } from "../payloads/decide.ts";
+import { presentIn } from "../payloads/present.ts";
 import { type CronDecision, decideFiring } from "./decide.ts";
 
 /** The loop of one leadership; run it with `follow`. */
@@ -54,16 +57,19 @@ export class CronLoop implements Follower {
 
   async #look(ids: readonly string[], signal: AbortSignal): Promise<void> {
     const { store, term } = this.#leadership;
+    const { clock } = this.#tools;
     const decisions = new Map<string, CronDecision>();
     const look = (tx: Tx, id: string) => {
       decisions.delete(id);
       const service = tx.get("service", id);
       const settings = service === undefined ? undefined : this.#settingsOf(service);
       if (service === undefined || settings === undefined) return;
-      const decision = decideFiring(service, settings, this.#tools.clock.now());
+      const decision = decideFiring(service, settings, clock.now());
       decisions.set(id, decision);
-      if (decision.kind !== "wait")
-        tx.update("service", { ...service, jobStatus: decision.status });
+      if (decision.kind === "wait") return;
+      const isRun = decision.kind === "fire";
+      const next = isRun ? withDataForRun(service, presentIn(tx), clock.now()) : service;
+      tx.update("service", { ...next, jobStatus: decision.status });
     };
     await store.batch(ids, look, { term, signal });
     for (const [id, decision] of decisions) this.#note(id, decision);

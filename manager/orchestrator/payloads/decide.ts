@@ -1,7 +1,7 @@
 /**
  * Which services are to run with new data of a secret or config, when, and which old data nobody needs. Pure.
  */
-import type { Service } from "../../../src/common/api/generated/api.ts";
+import type { Service, Task } from "../../../src/common/api/generated/api.ts";
 import {
   type PayloadReference,
   payloadReferences,
@@ -12,6 +12,7 @@ import {
   keptSpecs,
   withNextSpec,
 } from "../../../src/common/spec/service-revisions.ts";
+import { isTerminal } from "../../../src/common/task/state.ts";
 
 /** The revision a secret or config has now; undefined for one that is gone. */
 export type PresentRevision = (
@@ -30,7 +31,7 @@ export const stackPatienceMaxMs = 60_000;
 
 /**
  * References of a service whose data is newer than any it has run with: one it was taken back from is not tried again. A job
- * is not run again for it: its next run is begun by its next update.
+ * is not run again for it: its next run begins with it, be that by its schedule or by an update.
  */
 export function staleReferences(service: Service, present: PresentRevision): PayloadReference[] {
   if (service.jobStatus !== undefined) return [];
@@ -73,6 +74,21 @@ export function dueMs(service: Service, changedMs: number, deployedMs: number | 
   if (stackOf(service) === "") return changedMs;
   const lastMs = Math.max(changedMs, deployedMs ?? changedMs);
   return Math.min(lastMs + stackPatienceMs, changedMs + stackPatienceMaxMs);
+}
+
+/** The service with the present data of all its references, for a job whose next run begins; itself when it has that. */
+export function withDataForRun(service: Service, present: PresentRevision, now: number): Service {
+  const { jobStatus } = service;
+  const next = withPresentData({ ...service, jobStatus: undefined }, present, now);
+  return next === undefined ? service : { ...next, jobStatus };
+}
+
+/** Which of this earlier data, as `<id>.<revision>`, a task reads, or will once more after a start of its node. */
+export function readBy(task: Task, ids: ReadonlySet<string>): string[] {
+  if (isTerminal(task.status?.state ?? "new")) return [];
+  return payloadReferences(task.spec)
+    .map(({ id, revision }) => `${id}.${revision}`)
+    .filter((id) => ids.has(id));
 }
 
 /** Earlier data that some service may need again, as `<id>.<revision>`. */

@@ -3,23 +3,24 @@
  * loop around `decide.ts`; the update supervisor then replaces the tasks, as with any other new spec.
  */
 import type { Service } from "../../../src/common/api/generated/api.ts";
-import { payloadPruneMs } from "../../../src/common/limits/orchestrator.ts";
+import { payloadPruneMs, payloadSparedMs } from "../../../src/common/limits/orchestrator.ts";
 import type { PayloadKind } from "../../../src/common/spec/payload-revision.ts";
 import type { Change } from "../../state/change.ts";
 import type { Follower } from "../../state/follow.ts";
 import { presentRevision } from "../../state/payload.ts";
 import type { Tx } from "../../state/transaction.ts";
 import type { View } from "../../state/view.ts";
-import type { Leadership, Tools } from "../leadership.ts";
+import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import {
   dueMs,
   neededPayloads,
-  type PresentRevision,
+  readBy,
   stackOf,
   stackPatienceMs,
   staleReferences,
   withPresentData,
 } from "./decide.ts";
+import { presentIn } from "./present.ts";
 
 /** A secret or config whose data changed, and when, on the monotonic clock. */
 interface Changed {
@@ -135,19 +136,32 @@ export class PayloadLoop implements Follower {
       if (payload.revision >= presentRevision(owner)) return [];
       return needed.has(payload.id) ? [] : payload.id;
     });
+    const spared = await this.#readByTasks(new Set(ids));
     const remove = (tx: Tx, id: string) => {
       if (tx.get("payload", id) !== undefined) tx.remove("payload", id);
     };
-    await store.batch(ids, remove, { term, signal });
-    return Number.POSITIVE_INFINITY;
+    const unread = ids.filter((id) => !spared.has(id));
+    await store.batch(unread, remove, { term, signal });
+    if (spared.size === 0) return Number.POSITIVE_INFINITY;
+    // No change of a service tells when those tasks are gone.
+    this.#isPruneDue = true;
+    this.#lastPruneMs += payloadSparedMs - payloadPruneMs;
+    return payloadSparedMs;
   }
-}
 
-function presentIn(view: View): PresentRevision {
-  return ({ kind, id }) => {
-    const object = view.get(kind, id);
-    return object === undefined ? undefined : presentRevision(object);
-  };
+  /** What of this no service needs, but some task: an update that stands still may have left it behind. */
+  async #readByTasks(ids: ReadonlySet<string>): Promise<Set<string>> {
+    const read = new Set<string>();
+    if (ids.size === 0) return read;
+    const { store } = this.#leadership;
+    const pause = slices(this.#tools.clock);
+    for (const { id } of store.view().list("task")) {
+      if (pause()) await nap();
+      const task = store.view().get("task", id);
+      if (task !== undefined) for (const one of readBy(task, ids)) read.add(one);
+    }
+    return read;
+  }
 }
 
 function usersOf(view: View, kind: PayloadKind, id: string): Service[] {

@@ -41,3 +41,5 @@ export const attachWaitMs = 10_000;
 export const networksPerBatch = 10;
 /** Old data of secrets and configs that no service may need again is looked for this often at most. */
 export const payloadPruneMs = 2_000;
+/** ... and this often where tasks alone still read some: all tasks are gone through. */
+export const payloadSparedMs = 60_000;

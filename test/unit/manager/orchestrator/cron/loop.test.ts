@@ -3,9 +3,16 @@
  * their period; what is kept of the past; changes of the schedule.
  */
 import assert from "node:assert/strict";
+import { updateConfig } from "../../../../../manager/control/payloads.ts";
 import type { Leadership, Tools } from "../../../../../manager/orchestrator/leadership.ts";
 import type { Follower } from "../../../../../manager/state/follow.ts";
 import {
+  Annotations,
+  Config,
+  ConfigReference,
+  ConfigSpec,
+  ContainerSpec,
+  FileTarget,
   type JobFiring,
   ReplicatedJobMode,
   RestartPolicy,
@@ -297,5 +304,36 @@ describe("manager/orchestrator/cron/loop", function () {
     assert.deepEqual(outcomes(), ["complete"]);
     await leap(10 * minuteMs);
     assert.deepEqual(outcomes(), ["complete", "complete"]);
+  });
+
+  it("begins each run with the data its config has then, and does not begin one for it", async () => {
+    const spec = (text: string) =>
+      ConfigSpec.create({
+        annotations: Annotations.create({ name: "page" }),
+        data: Buffer.from(text),
+      });
+    await cluster.store.update((tx) =>
+      tx.create("config", Config.create({ id: "page", spec: spec("one"), revision: 1 })),
+    );
+    const file = FileTarget.create({ name: "page" });
+    const reference = ConfigReference.create({ configId: "page", configName: "page", file });
+    const container = ContainerSpec.create({ configs: [reference] });
+    await create({ "skep.cron": "0 * * * *", "skep.cron.history": "5" }, { container });
+    await leap(hourMs + minuteMs);
+    const revisions = () => tasks().map((task) => task.spec?.container?.configs[0]?.revision);
+    assert.deepEqual(revisions(), [0]);
+    await cluster.store.update((tx) => {
+      const version = tx.get("config", "page")?.meta?.version ?? 0;
+      updateConfig(tx, { id: "page", version, spec: spec("two") });
+    });
+    await leap(10 * minuteMs);
+    assert.deepEqual(revisions(), [0]);
+    cluster.elect();
+    await leap(hourMs);
+    assert.deepEqual(revisions(), [0, 2]);
+    assert.equal(cluster.service("job").revision?.cause, "config page changed");
+    await leap(hourMs);
+    assert.deepEqual(revisions(), [0, 2, 2]);
+    assert.equal(cluster.service("job").revision?.number, 2);
   });
 });

@@ -196,6 +196,37 @@ describe("manager/orchestrator/payloads/loop", () => {
     assert.deepEqual(kept(), []);
   });
 
+  it("keeps earlier data as long as a task runs with it that an update left behind", async () => {
+    await start();
+    await change("two");
+    await cluster.pass(8_000);
+    cluster.command = ({ spec }) =>
+      spec?.container?.image === "web:1" ? {} : { endsAfterMs: 0, exitCode: 1 };
+    await change("three");
+    await cluster.pass(8_000);
+    await change("four");
+    await cluster.pass(8_000);
+    // Both are beyond what the service remembers, but one task runs on with the second.
+    await update(work("web:2"));
+    await cluster.pass(8_000);
+    assert.equal(service().updateStatus?.state, "paused");
+    for (let n = 3; n <= 14; n++) await update(work(`web:${n}`));
+    await cluster.pass(8_000);
+    assert.deepEqual(runs(), ["web:1 4"]);
+    await change("five");
+    await cluster.pass(100);
+    for (let n = 15; n <= 27; n++) await update(work(`web:${n}`));
+    await cluster.pass(8_000);
+    assert.deepEqual(runs(), ["web:1 4"]);
+    assert.deepEqual(kept(), ["page.4"]);
+    cluster.command = () => ({});
+    await update(work("web:28"));
+    await cluster.pass(12_000);
+    assert.deepEqual(runs(), ["web:28 5", "web:28 5"]);
+    await cluster.pass(60_000);
+    assert.deepEqual(kept(), []);
+  });
+
   it("does not take away what is kept ahead of a large update", async () => {
     await start();
     const large = (letter: string) => letter.repeat(600_000);
