@@ -172,8 +172,10 @@ export class SpecBuilder {
     }
     for (const [position, file] of config.files.entries()) {
       const path = join(folder, String(position));
-      writeFileSync(path, file.data, { mode: file.mode & 0o7777, flag: "wx" });
+      writeFileSync(path, file.data, { mode: 0o600, flag: "wx" });
       lchownSync(path, file.uid, file.gid);
+      // By itself, and last: the daemon's umask takes bits away, and so does another owner.
+      chmodSync(path, file.mode & 0o7777);
     }
   }
 

@@ -186,17 +186,21 @@ for (const program of ["crun", "runc"]) {
 
     it("keeps secrets in memory, for their owner alone", async () => {
       const data = new TextEncoder().encode("sting");
-      const files = [{ target: "/run/secrets/a", data, uid: 1000, gid: 1001, mode: 0o400 }];
-      const { id } = await test.it.create(
-        test.config({ command: ["sh", "-c", "cat /run/secrets/a; stat -c '%u %g %a' $_"], files }),
-        patient,
-      );
+      const files = [
+        { target: "/run/secrets/a", data, uid: 1000, gid: 1001, mode: 0o400 },
+        { target: "/usr/bin/b", data, uid: 7, gid: 0, mode: 0o4775 },
+      ];
+      const command = "cat /run/secrets/a; stat -c '%u %g %a' /run/secrets/a /usr/bin/b";
+      const umask = process.umask(0o077);
+      const { id } = await test.it
+        .create(test.config({ command: ["sh", "-c", command], files }), patient)
+        .finally(() => process.umask(umask));
       const { containers } = await test.client.call(ContainersService.list, {});
       ok(!JSON.stringify(containers.map(({ extensions }) => extensions)).includes("sting"));
       const ended = test.it.wait(id, "next-exit", patient);
       await test.it.start(id, patient);
       await ended;
-      match(test.output(id), /^sting/);
+      match(test.output(id), /^sting1000 1001 400\n7 0 4775$/);
       await test.it.remove(id, { force: false, volumes: false });
       ok(!existsSync(join(test.memory, id)));
     });
