@@ -6,9 +6,13 @@ import type { GroupMember } from "../../../../manager/control/environment.ts";
 import { keepsQuorumWithout } from "../../../../manager/control/quorum.ts";
 import { payloadAt } from "../../../../manager/state/payload.ts";
 import {
+  Annotations,
   Cluster,
   type ClusterSpec,
+  Config,
+  ConfigReference,
   ConfigSpec,
+  ContainerSpec,
   ControlService,
   Driver,
   JoinTokens,
@@ -18,7 +22,11 @@ import {
   type Node,
   NodeCertificate,
   RootCa,
+  SecretReference,
   SecretSpec,
+  Service,
+  ServiceSpec,
+  TaskSpec,
 } from "../../../../src/common/api/generated/api.ts";
 import { createRootCa } from "../../../../src/common/identity/root.ts";
 import { seededRandom } from "../../../../src/common/random/random.ts";
@@ -134,6 +142,60 @@ describe("manager/control/payloads", () => {
       code: "invalid-argument",
       message: /^the template driver of a secret cannot be changed/,
     });
+  });
+
+  it("holds data to Docker's limits", async () => {
+    const control = testControl();
+    const config = (name: string, bytes: number) =>
+      control.call(ControlService.createConfig, {
+        id: "",
+        spec: ConfigSpec.create({ ...secretSpec(name), data: new Uint8Array(bytes) }),
+      });
+    const secret = (name: string, bytes: number) => create(control, name, "x".repeat(bytes));
+    const cases = [
+      [secret, "secret", 511_999],
+      [config, "config", 1_023_999],
+    ] as const;
+    for (const [make, kind, bytesMax] of cases) {
+      const message = `${kind} data must be larger than 0 and less than ${bytesMax + 1} bytes`;
+      const refusal = { code: "invalid-argument", message };
+      for (const bytes of [0, bytesMax + 1]) await assert.rejects(make("b", bytes), refusal);
+      for (const bytes of [1, bytesMax]) await make(`a${bytes}`, bytes);
+    }
+  });
+
+  it("does not remove what services use, and names them", async () => {
+    const control = testControl();
+    const { id } = await create(control, "key");
+    const secrets = [SecretReference.create({ secretId: id, secretName: "key" })];
+    const configs = [ConfigReference.create({ configId: "c", configName: "page" })];
+    await control.store.update((tx) => {
+      const annotations = Annotations.create({ name: "page" });
+      tx.create("config", Config.create({ id: "c", spec: { ...secretSpec("page"), annotations } }));
+      for (const [service, parts] of [
+        ["web", { secrets, configs }],
+        ["api", { secrets }],
+      ] as const) {
+        const task = TaskSpec.create({ container: ContainerSpec.create(parts) });
+        const named = Annotations.create({ name: service });
+        tx.create(
+          "service",
+          Service.create({ id: service, spec: ServiceSpec.create({ annotations: named, task }) }),
+        );
+      }
+    });
+    const remove = () => control.call(ControlService.removeSecret, { id, force: false });
+    await assert.rejects(remove(), {
+      code: "invalid-argument",
+      message: "secret 'key' is in use by the following services: api, web",
+    });
+    await assert.rejects(control.call(ControlService.removeConfig, { id: "c", force: true }), {
+      message: "config 'page' is in use by the following service: web",
+    });
+    for (const service of ["web", "api"])
+      await control.call(ControlService.removeService, { id: service, force: false });
+    await remove();
+    await control.call(ControlService.removeConfig, { id: "c", force: false });
   });
 
   it("says when there is nothing to remove", async () => {
