@@ -32,8 +32,8 @@ const suites = {
       timeoutMs: 5 * minute,
       testMs: 20_000,
     }),
-  // For the quick gate, which has a minute: both halves at once, on two cores.
-  halves: () => sideBySide([["lint", "unit-manager"], ["unit-others"]]),
+  // For the quick gate, which has a minute.
+  halves: () => sideBySide(["unit-others", "lint", "unit-manager"]),
   "unit-manager": () =>
     mocha("unit-manager", ["build/test/unit/manager/**/*.test.js"], {
       timeoutMs: 5 * minute,
@@ -54,11 +54,14 @@ const suites = {
     mocha("e2e", ["build/test/e2e/**/*.test.js"], {
       timeoutMs: 30 * minute,
       testMs: 5 * minute,
-      without: [alone, ...dataPath],
+      without: [alone, ...dataPath, ...dataPathFaults],
     }),
   "data-path": () => mocha("data-path", dataPath, { timeoutMs: 30 * minute, testMs: 5 * minute }),
+  "data-path-faults": () =>
+    mocha("data-path-faults", dataPathFaults, { timeoutMs: 30 * minute, testMs: 5 * minute }),
   alone: () => mocha("alone", [alone], { timeoutMs: 5 * minute, testMs: 2 * minute }),
-  beside: () => sideBySide([["integration", "data-path"], ["e2e"]]),
+  quick: () => sideBySide(["sim", "unit", "lint", "mutants"]),
+  beside: () => sideBySide(["e2e", "integration", "data-path", "data-path-faults"]),
   sim: () => program("sim", "build/test/sim/run.js", ["--seeds", "200"], 10 * minute),
   mutants: () => program("mutants", "build/test/sim/mutants.js", ["--only", "1,2,3"], 10 * minute),
   "sim-long": () =>
@@ -79,14 +82,15 @@ const suites = {
 };
 /** Compares the whole machine around each of its tests: nothing else may run beside it. */
 const alone = "build/test/e2e/playground.test.js";
-/** The end-to-end tests of the data path. */
-const dataPath = ["names", "network", "network-load", "network-faults", "encrypted", "explain"].map(
+/** The end-to-end tests of the data path, in two parts that are about as long as each other. */
+const dataPath = ["names", "network", "network-load", "encrypted", "explain"].map(
   (name) => `build/test/e2e/${name}.test.js`,
 );
+const dataPathFaults = ["build/test/e2e/network-faults.test.js"];
 const groups = {
   check: ["build", "halves"],
   // They wait for timers and processes most of the time, and share nothing but the machine.
-  all: ["setup", "build", "lint", "unit", "sim", "mutants", "beside", "alone"],
+  all: ["setup", "build", "quick", "beside", "alone"],
   long: ["build", "churn", "stacks", "names-long", "load-long", "sim-long", "mutants-long"],
 };
 /** Suites that start processes, namespaces and links: the machine is compared around them. */
@@ -94,6 +98,7 @@ const leaving = new Set([
   "integration",
   "e2e",
   "data-path",
+  "data-path-faults",
   "beside",
   "alone",
   "names-long",
@@ -141,13 +146,14 @@ async function command(name, words, timeoutMs) {
   if (result !== "") fail(`${name}: ${result}`);
 }
 
-/** Lanes of suites at the same time, each line with the name of its suite before it. */
-async function sideBySide(lanes) {
-  await Promise.all(lanes.map(inTurn));
+/** Two suites at a time, in this order, each line of theirs with the name of its suite before it. */
+async function sideBySide(names) {
+  const waiting = [...names];
+  await Promise.all([inTurn(waiting), inTurn(waiting)]);
 }
 
-async function inTurn(names) {
-  for (const name of names) {
+async function inTurn(waiting) {
+  for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
     const start = performance.now();
     await lane.run(name, suites[name]);
     console.log(`   ${name}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
