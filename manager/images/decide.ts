@@ -4,7 +4,12 @@
  * The answer stands beside the spec, never in it: the spec is the user's, and the docker client writes platforms into it
  * without variants. A service keeps what was known of its image while the registry does not answer.
  */
-import { type Platform, type Service, ServiceImage } from "../../src/common/api/generated/api.ts";
+import {
+  EarlierImage,
+  type Platform,
+  type Service,
+  ServiceImage,
+} from "../../src/common/api/generated/api.ts";
 import { ClusterError, errorText } from "../../src/common/errors/cluster-error.ts";
 
 /** What a registry is to be asked. */
@@ -19,8 +24,12 @@ export interface Wish {
 export interface Answer {
   readonly digest: string;
   readonly platforms: readonly Platform[];
+  /** Digest of the manifest for each of the platforms; undefined when it was not asked for. */
+  readonly manifests?: readonly string[];
 }
 
+/** Images of before that are remembered: one for each kept revision. */
+const earlierMax = 10;
 /** First pause before a registry that did not answer is asked again, milliseconds; it doubles. */
 const retryMs = 5_000;
 /** Longest such pause. */
@@ -56,15 +65,25 @@ export function wishKey({ reference, registryAuth, forceUpdate }: Wish): string 
 export function imageAfterAnswer(
   service: Service,
   wish: Wish,
-  { digest, platforms }: Answer,
+  { digest, platforms, manifests = [] }: Answer,
   now: number,
 ): ServiceImage {
   return ServiceImage.create({
     ...placeOf(service, wish),
     digest,
-    platforms: withoutDoubles(platforms),
+    ...withoutDoubles(platforms, manifests),
     resolvedAtMs: now,
+    earlier: earlierThan(wish.reference, service),
   });
+}
+
+/** What is known of the images of before, without that one. */
+function earlierThan(reference: string, { image }: Service): EarlierImage[] {
+  if (image === undefined) return [];
+  const { platforms, manifests } = image;
+  const last = EarlierImage.create({ reference: image.reference, platforms, manifests });
+  const all = manifests.length > 0 ? [last, ...image.earlier] : image.earlier;
+  return all.filter((one) => one.reference !== reference).slice(0, earlierMax);
 }
 
 /**
@@ -85,6 +104,8 @@ export function imageAfterFailure(
     ...placeOf(service, wish),
     digest: last?.digest ?? "",
     platforms: last?.platforms ?? [],
+    manifests: last?.manifests ?? [],
+    earlier: earlierThan(wish.reference, service),
     resolvedAtMs: last?.resolvedAtMs ?? 0,
     error: errorText(error).slice(0, errorTextMax),
   });
@@ -126,12 +147,19 @@ function placeOf(service: Service, { reference, forceUpdate }: Wish): Partial<Se
   return { reference, forceUpdate, specVersion, overVersion: before || (meta?.version ?? 0) };
 }
 
-function withoutDoubles(platforms: readonly Platform[]): Platform[] {
+function withoutDoubles(
+  platforms: readonly Platform[],
+  manifests: readonly string[],
+): Pick<ServiceImage, "platforms" | "manifests"> {
   const known = new Set<string>();
-  return platforms.filter(({ os, architecture, variant }) => {
+  const isFirst = platforms.map(({ os, architecture, variant }) => {
     const key = `${os}/${architecture}/${variant}`;
-    if (known.has(key)) return false;
+    const isNew = !known.has(key);
     known.add(key);
-    return true;
+    return isNew;
   });
+  return {
+    platforms: platforms.filter((_, at) => isFirst[at]),
+    manifests: manifests.filter((_, at) => isFirst[at]),
+  };
 }

@@ -100,7 +100,7 @@ function isOfRuntime(task: Task, runtimes: readonly string[]): boolean {
 
 function isUpToDate(view: ObjectView, task: Task): boolean {
   const service = view.get("service", task.serviceId);
-  return service !== undefined && !isTaskDirty(service, task);
+  return service !== undefined && !isTaskDirty(service, task, view.get("node", task.nodeId));
 }
 
 async function inspectTask(context: EngineContext, request: EngineRequest): Promise<Reply> {

@@ -2,7 +2,8 @@
  * Which tasks an update of a service has to replace (docker-facts 1.8).
  *
  * Many tasks share one spec, so each spec is compared once. A change of the placement alone replaces a task only when its
- * node does not meet the new constraints, or when it has no node yet.
+ * node does not meet the new constraints, or when it has no node yet; an image that was pushed again under its tag only those
+ * tasks whose nodes run another manifest of it by now.
  */
 import {
   type Node,
@@ -10,11 +11,11 @@ import {
   type Service,
   type Task,
 } from "../../../src/common/api/generated/api.ts";
-import { isTaskDirty } from "../../../src/common/task/dirty.ts";
+import { runsSameImage, taskDifference } from "../../../src/common/task/dirty.ts";
 import { type NodeMatcher, nodeMatcher } from "../../constraint/match.ts";
 import { parseConstraints } from "../../constraint/parse.ts";
 
-type Verdict = "same" | "other" | "placement";
+type Verdict = "same" | "other" | "placement" | "image";
 
 /** Compares tasks with one version of a service. */
 export class Outdated {
@@ -38,6 +39,12 @@ export class Outdated {
         return false;
       case "other":
         return true;
+      case "image": {
+        // It may be the same on the node of the task: pushed again for other machines.
+        const node = task.nodeId === "" ? undefined : this.#nodeOf(task.nodeId);
+        if (node === undefined || !this.canHave(node)) return true;
+        return !runsSameImage(this.#service, task, node);
+      }
       case "placement": {
         const node = task.nodeId === "" ? undefined : this.#nodeOf(task.nodeId);
         return node === undefined || !this.canHave(node);
@@ -73,7 +80,8 @@ export class Outdated {
   }
 
   #compare(task: Task): Verdict {
-    if (isTaskDirty(this.#service, task)) return "other";
+    const difference = taskDifference(this.#service, task);
+    if (difference !== "none") return difference;
     const placement = placementBytes(task.spec?.placement);
     return Buffer.from(placement).equals(this.#placement) ? "same" : "placement";
   }

@@ -13,9 +13,13 @@ import {
 } from "../../../src/common/api/generated/api.ts";
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import { newId } from "../../../src/common/ids/ids.ts";
-import { startFirstPatienceMs } from "../../../src/common/limits/orchestrator.ts";
+import {
+  manifestsPatienceMs,
+  startFirstPatienceMs,
+} from "../../../src/common/limits/orchestrator.ts";
 import { updateDeadlineLabel } from "../../../src/common/spec/rollout-labels.ts";
 import { withEarlierSpec } from "../../../src/common/spec/service-revisions.ts";
+import { awaitsManifests } from "../../../src/common/task/dirty.ts";
 import type { Change } from "../../state/change.ts";
 import { type Follower, Waiting } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
@@ -64,6 +68,8 @@ export class UpdateSupervisor implements Follower {
   readonly #tools: Tools;
   readonly #services = new Waiting<string>();
   readonly #running = new Map<string, Running>();
+  /** Services whose images' registries are waited for, and until when. */
+  readonly #awaited = new Map<string, number>();
   /** Places in which a task began to run while others are still wanted there. */
   readonly #crowded = new Waiting<Place>();
 
@@ -74,6 +80,7 @@ export class UpdateSupervisor implements Follower {
 
   lookAtAll(): void {
     this.#running.clear();
+    this.#awaited.clear();
     for (const { id } of this.#leadership.store.view().each("service")) this.#services.add(id, id);
   }
 
@@ -84,11 +91,15 @@ export class UpdateSupervisor implements Follower {
   }
 
   async work(signal: AbortSignal): Promise<number> {
+    const now = this.#tools.clock.monotonic();
+    for (const [id, endMs] of this.#awaited) if (now >= endMs) this.#services.add(id, id);
     await this.#services.drain(async (ids) => {
       for (const id of ids) await this.#open(id, signal);
     });
     await this.#crowded.drain((places) => this.#stopOld(places, signal));
     let wakeInMs = Number.POSITIVE_INFINITY;
+    for (const endMs of this.#awaited.values())
+      wakeInMs = Math.min(wakeInMs, Math.max(0, endMs - this.#tools.clock.monotonic()));
     for (const running of [...this.#running.values()]) {
       wakeInMs = Math.min(wakeInMs, await this.#goOn(running, signal));
     }
@@ -96,12 +107,17 @@ export class UpdateSupervisor implements Follower {
   }
 
   #serviceChanged({ kind, object, old }: Change & { readonly table: "service" }): void {
-    if (kind === "remove") this.#running.delete(object.id);
+    if (kind === "remove") {
+      this.#running.delete(object.id);
+      this.#awaited.delete(object.id);
+    }
     // A new service has no tasks yet; a write of our own leaves the spec as it is.
     else if (kind === "update" && old?.spec !== object.spec) {
       this.#running.delete(object.id);
+      this.#awaited.delete(object.id);
       this.#services.add(object.id, object.id);
-    }
+    } else if (old?.image !== object.image && this.#awaited.has(object.id))
+      this.#services.add(object.id, object.id);
   }
 
   /** What was put off while the node was paused. */
@@ -145,6 +161,7 @@ export class UpdateSupervisor implements Follower {
     if (service === undefined || isAtRest(service.updateStatus?.state)) return;
     // An update of a job is another run of it.
     if (isJob(service)) return;
+    if (this.#awaitsManifests(service)) return;
     const { clock } = this.#tools;
     const outdated = new Outdated(service, (nodeId) => store.view().get("node", nodeId));
     const rollout = await openRollout(store, { service, outdated, clock });
@@ -161,6 +178,16 @@ export class UpdateSupervisor implements Follower {
     }
     this.#tools.log.info("update begun", { "service.id": id, places: rollout.waiting.size });
     this.#running.set(id, { service, rollout, outdated, touched: new Map() });
+  }
+
+  /** An image that was pushed again: its registry says first for which tasks it is the same. */
+  #awaitsManifests(service: Service): boolean {
+    const now = this.#tools.clock.monotonic();
+    const endMs = this.#awaited.get(service.id) ?? now + manifestsPatienceMs;
+    const awaits = now < endMs && awaitsManifests(service);
+    if (awaits) this.#awaited.set(service.id, endMs);
+    else this.#awaited.delete(service.id);
+    return awaits;
   }
 
   async #goOn(running: Running, signal: AbortSignal): Promise<number> {

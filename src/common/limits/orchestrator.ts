@@ -21,6 +21,11 @@ export const reapIntervalMs = 250;
 export const reapDirtyMax = 1_000;
 /** Tasks kept in a place, the present one included, where the cluster says nothing. */
 export const taskHistoryDefault = 5;
+/**
+ * An image that was pushed again is looked up before an update of its service begins, so that tasks for which it is the same
+ * stay; no longer than this, which is more than a registry is given to answer.
+ */
+export const manifestsPatienceMs = 10_000;
 /** A start-first task that nobody can place gives up its place beside the old one after this. */
 export const startFirstPatienceMs = 5_000;
 /** A drained node's task is kept so long at most for a new one that is to start first: somebody waits for the node. */

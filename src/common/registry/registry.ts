@@ -49,6 +49,8 @@ export interface ResolvedImage {
   readonly sizeBytes: number;
   /** Of all images in it, in OCI's words with variants; one without words runs anywhere, as far as is known. */
   readonly platforms: readonly Platform[];
+  /** Digest of the manifest for each of the platforms. */
+  readonly manifests: readonly string[];
 }
 
 /** What a machine pulls of an image: everything but the indexes on the way to it. */
@@ -127,10 +129,13 @@ export class Registry {
     const parsed = withDefaultTag(parseReference(reference));
     return await this.use(parsed, { ...options, access: "pull" }, async (repository) => {
       const raw = await repository.manifest();
-      const platforms = await platformsOf(repository, raw);
-      const manifest = parseManifest(raw.body, raw.mediaType);
-      const { digest } = raw;
-      return { digest, mediaType: manifest.mediaType, sizeBytes: raw.body.length, platforms };
+      const images = await platformsOf(repository, raw);
+      const { mediaType } = parseManifest(raw.body, raw.mediaType);
+      return {
+        ...{ digest: raw.digest, mediaType, sizeBytes: raw.body.length },
+        platforms: images.map(({ platform }) => platform),
+        manifests: images.map(({ digest }) => digest),
+      };
     });
   }
 
@@ -255,13 +260,19 @@ function contentsOf(digest: string, { config, layers }: ImageManifest): ImageCon
 }
 
 /** Platforms of an index by its entries, of a manifest by its configuration. */
-async function platformsOf(repository: Repository, raw: RawManifest): Promise<Platform[]> {
+async function platformsOf(
+  repository: Repository,
+  raw: RawManifest,
+): Promise<{ readonly platform: Platform; readonly digest: string }[]> {
   const manifest = parseManifest(raw.body, raw.mediaType);
   if (manifest.kind === "manifest") {
     const config = await repository.smallBlob(manifest.config.digest);
-    return [normalizePlatform(configPlatform(config))];
+    return [{ platform: normalizePlatform(configPlatform(config)), digest: raw.digest }];
   }
   return imagesOf(manifest)
     .filter(({ mediaType }) => !isIndexType(mediaType))
-    .map(({ platform }) => normalizePlatform(platform ?? unknownPlatform));
+    .map(({ platform, digest }) => ({
+      platform: normalizePlatform(platform ?? unknownPlatform),
+      digest,
+    }));
 }

@@ -52,7 +52,8 @@ describe("src/node (placement)", function () {
         const list = images[reference];
         if (list === undefined) throw new ClusterError("not-found", "manifest unknown");
         const digest = `sha256:${"1".repeat(64)}`;
-        return { digest, mediaType: "", sizeBytes: 1, platforms: list.map(aPlatform) };
+        const platforms = list.map(aPlatform);
+        return { digest, mediaType: "", sizeBytes: 1, platforms, manifests: [] };
       },
     };
     manager = nodes.node("box");

@@ -40,6 +40,7 @@ function service(parts: { image?: string; forceUpdate?: number; known?: Partial<
 const answer: Answer = {
   digest: "sha256:new",
   platforms: ["linux/arm64", "linux/arm/v7", "linux/arm64"].map(aPlatform),
+  manifests: ["sha256:64", "sha256:v7", "sha256:twice"],
 };
 const wish: Wish = { reference: "app:1", registryAuth: "", forceUpdate: 0 };
 const away = new ClusterError("unavailable", "the registry does not answer");
@@ -61,12 +62,25 @@ describe("manager/images/decide", () => {
       reference: "app:1",
       digest: "sha256:new",
       platforms: [aPlatform("linux/arm64"), aPlatform("linux/arm/v7")],
+      manifests: ["sha256:64", "sha256:v7"],
+      earlier: [],
       resolvedAtMs: 77,
       error: "",
       forceUpdate: 0,
       overVersion: 40,
       specVersion: 30,
     });
+  });
+
+  it("remembers images of before, each once, the latest first", () => {
+    const image = (reference: string) => ({ reference, manifests: [`sha256:of ${reference}`] });
+    let last = imageAfterAnswer(service({}), wish, answer, 1);
+    for (const tag of ["2", "3", "2", "4"]) {
+      const before = { ...service({}), image: { ...last, ...image(last.reference) } };
+      last = imageAfterAnswer(before, { ...wish, reference: `app:${tag}` }, answer, 1);
+    }
+    const known = last.earlier.map(({ reference, manifests }) => ({ reference, manifests }));
+    assert.deepEqual(known, [image("app:2"), image("app:3"), image("app:1")]);
   });
 
   it("remembers the first version it was written over, for each spec", () => {

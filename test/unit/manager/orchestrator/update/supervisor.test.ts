@@ -3,15 +3,20 @@
  */
 import assert from "node:assert/strict";
 import {
+  ContainerSpec,
+  EarlierImage,
+  NodeDescription,
   Placement,
   RestartPolicy,
   type Service,
-  type ServiceSpec,
+  ServiceImage,
+  ServiceSpec,
   type Task,
   TaskSpec,
   UpdateConfig,
   UpdateStatus,
 } from "../../../../../src/common/api/generated/api.ts";
+import { parsePlatform } from "../../../../../src/common/platform/match.ts";
 import { FakeCluster } from "../../../../support/fake-cluster.ts";
 
 describe("manager/orchestrator/update/supervisor", () => {
@@ -450,5 +455,44 @@ describe("manager/orchestrator/update/supervisor", () => {
       assert.deepEqual(images(), ["app", "app"]);
       assert.equal(status()?.state, "updating");
     });
+  });
+
+  it("replaces only tasks for whose nodes an image that was pushed again is another one", async () => {
+    const [old = "", next = ""] = ["a", "b"].map((hex) => `app:1@sha256:${hex.repeat(64)}`);
+    const platforms = ["linux/amd64", "linux/arm64"].map(parsePlatform);
+    await cluster.store.update((tx) => {
+      for (const node of tx.list("node")) {
+        const own = platforms[node.id === "n3" ? 1 : 0];
+        const description = NodeDescription.create({ platforms: own === undefined ? [] : [own] });
+        tx.update("node", { ...node, description });
+      }
+    });
+    const withReference = (image: string) => (spec: ServiceSpec) => ({
+      ...spec,
+      task: TaskSpec.create({ container: ContainerSpec.create({ image }) }),
+    });
+    const note = (image: Partial<ServiceImage>) =>
+      cluster.store.update((tx) =>
+        tx.update("service", { ...cluster.service("web"), image: ServiceImage.create(image) }),
+      );
+    await cluster.createGlobal("web", { spec: withReference(old)(ServiceSpec.create()) });
+    const before = { reference: old, platforms, manifests: ["x1", "a1"] };
+    await note(before);
+    await cluster.pass(300);
+    const ids = () => new Map(cluster.runningTasks("web").map(({ id, nodeId }) => [nodeId, id]));
+    const had = ids();
+    assert.equal(had.size, 3);
+    await cluster.updateService("web", withReference(next));
+    await cluster.pass(2_000);
+    assert.deepEqual(ids(), had, "the registry has not answered yet");
+    const earlier = [EarlierImage.create(before)];
+    await note({ reference: next, platforms, manifests: ["x1", "a2"], earlier });
+    await cluster.pass(2_000);
+    const has = ids();
+    const same = [...has].filter(([nodeId, id]) => had.get(nodeId) === id);
+    assert.deepEqual(same.map(([nodeId]) => nodeId).sort(), ["n1", "n2"]);
+    assert.equal(has.size, 3);
+    await cluster.pass(8_000);
+    assert.equal(status()?.state, "completed");
   });
 });
