@@ -75,8 +75,9 @@ async function resolved(
       service.body,
       digest === "" ? Image : familiarText({ ...reference, digest }),
     );
+    // The stock client leaves arm out, whose variants its API cannot say; managers ask the registry for themselves.
     const platforms = (answer.Platforms ?? []).map(({ architecture, os }) => ({
-      Architecture: architecture,
+      ...(architecture === "arm" ? {} : { Architecture: architecture }),
       OS: os,
     }));
     const task = pinned["TaskTemplate"] as Json;

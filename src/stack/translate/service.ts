@@ -100,7 +100,8 @@ function restartPolicy(service: ComposeService, context: ServiceContext): Body |
         `${context.path}.restart is ignored: deploy.restart_policy says it`,
       );
     return present({
-      Condition: policy.condition,
+      // What it is when nothing is said, and what a daemon answers then.
+      Condition: policy.condition ?? "any",
       Delay: nanoseconds(policy.delay),
       MaxAttempts: policy.max_attempts,
       Window: nanoseconds(policy.window),

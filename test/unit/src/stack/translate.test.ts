@@ -278,6 +278,7 @@ describe("src/stack/translate/service", () => {
     ["restart: always", { RestartPolicy: { Condition: "any" } }],
     ["restart: unless-stopped", { RestartPolicy: { Condition: "any" } }],
     ["restart: on-failure:4", { RestartPolicy: { Condition: "on-failure", MaxAttempts: 4 } }],
+    ["deploy: {restart_policy: {delay: 1s}}", { RestartPolicy: { Condition: "any", Delay: 1e9 } }],
     [
       "deploy: {restart_policy: {condition: none, delay: 2s, max_attempts: 1, window: 1m}}",
       { RestartPolicy: { Condition: "none", Delay: 2e9, MaxAttempts: 1, Window: 60e9 } },
