@@ -3,7 +3,7 @@
  * with our own client.
  *
  *   node scripts/test-images.mjs                           makes them, as an OCI layout in build/test-images
- *   node scripts/test-images.mjs push HOST:PORT[/FOLDER] [--user NAME --password TEXT] [--certs FOLDER] [--with registry|echo]
+ *   node scripts/test-images.mjs push HOST:PORT[/FOLDER] [--user NAME --password TEXT] [--certs FOLDER] [--with registry|echo|shop]
  *
  * Each name and the digest it has got are printed. What the names hold is in `images` below; `all` is one index of the three
  * platforms. The busybox of other architectures is fetched through apt once, with a state of its own so that this machine
@@ -39,7 +39,10 @@ const platforms = [
   { debian: "armhf", platform: { os: "linux", architecture: "arm", variant: "v7" } },
 ];
 
-/** Repository and tag, for which of Debian's architectures, as an index or as the one manifest, and the configuration. */
+/**
+ * Repository and tag, for which of Debian's architectures, as an index or as the one manifest, and the configuration. Those
+ * with `with` are pushed only when that word is given.
+ */
 const images = [
   { name: "busybox:1", of: ["amd64", "arm64", "armhf"], config: {} },
   { name: "busybox:amd64", of: ["amd64"], single: true, config: {} },
@@ -72,7 +75,23 @@ const images = [
       ExposedPorts: { "8080/tcp": {} },
     },
   },
+  // Releases of the shop in examples/, the last of which does not start.
+  { name: "shop:1", of: ["amd64", "arm64", "armhf"], with: "shop", config: release(1) },
+  { name: "shop:2", of: ["amd64", "arm64", "armhf"], with: "shop", config: release(2) },
+  {
+    name: "shop:3",
+    of: ["amd64", "arm64", "armhf"],
+    with: "shop",
+    config: {
+      ...release(3),
+      Entrypoint: ["sh", "-c", "echo release 3 cannot start >&2; exit 1"],
+    },
+  },
 ];
+
+function release(number) {
+  return { Env: ["PATH=/bin", `RELEASE=${number}`] };
+}
 
 const types = {
   index: "application/vnd.oci.image.index.v1+json",
@@ -83,10 +102,11 @@ const types = {
 /** All images are from this moment. */
 const created = "2024-01-01T00:00:00Z";
 
-/** For this machine's architecture only: large, and pushed only when they are asked for. */
+/** For this machine's architecture only, and large. */
 const extras = [
   {
     name: "registry:1",
+    with: "registry",
     extra: { layer: registryLayer, from: "docker-registry" },
     config: {
       Cmd: ["/usr/bin/docker-registry", "serve", "/config.json"],
@@ -96,6 +116,7 @@ const extras = [
   {
     // Says over HTTP and UDP on port 80 who calls it.
     name: "echo:1",
+    with: "echo",
     extra: { layer: echoLayer, from: "perl-base" },
     config: {
       Cmd: ["/usr/bin/perl", "/echo.pl"],
@@ -156,7 +177,8 @@ export async function pushImages(target, options = {}) {
   try {
     for (const entry of JSON.parse(readFileSync(join(layoutFolder, "index.json"))).manifests) {
       const name = entry.annotations["org.opencontainers.image.ref.name"];
-      if (extras.some((image) => image.name === name) && name !== `${options.with}:1`) continue;
+      const wanted = [...images, ...extras].find((image) => image.name === name)?.with;
+      if (wanted !== undefined && wanted !== options.with) continue;
       const reference = parseReference(`${target}/${name}`);
       await registry.use(reference, { auth, access: "pull,push", signal }, (repository) =>
         pushContent(repository, entry),

@@ -1,12 +1,17 @@
 /**
  * Images for other machines in a mixed cluster: where they run, and what is said where they do not. Three of the hosts
  * pretend to be ARM machines, whose programs the kernel runs through qemu; as what a program runs is read from the kernel.
+ * And the shop of `examples/`, which has one image for all of them.
  */
-import { deepEqual, equal, match } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
+import { runStack } from "../../src/cli/stack/command.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
-import { dockerClient, dockerClients } from "../support/docker.ts";
+import { type DockerClient, dockerClient, dockerClients, runDocker } from "../support/docker.ts";
+import { OutsideClient } from "../support/outside.ts";
+import { pushTestImagesTo } from "../support/registry.ts";
+import { type ShopPage, shopDoors, shopFolder, visitShop } from "../support/shop.ts";
 import { TaskLab } from "../support/task-lab.ts";
 import { until } from "../support/wait.ts";
 
@@ -146,5 +151,106 @@ describe("platforms", function () {
     await lab.running("box", "foreign", 1);
     deepEqual(sleepers("box"), [runs.pi7.program]);
     await lab.swarm.docker("box", ["node", "update", "--label-rm", "skep.emulation", "box"]);
+  });
+
+  describe("the shop of examples/", () => {
+    const file = join(shopFolder, "compose.yaml");
+    let caller: OutsideClient;
+    let environment: Record<string, string>;
+
+    before(async () => {
+      const labPid = lab.swarm.playground.labPid();
+      ok(labPid !== undefined);
+      await pushTestImagesTo(lab.registry.address, { networkOf: labPid, also: "shop" });
+      caller = await OutsideClient.start({ labPid, name: "outside", address: "10.77.0.101" });
+      const image = lab.image("shop:1");
+      environment = {
+        ...{ PATH: process.env["PATH"] ?? "" },
+        ...{ SHOP_IMAGE: image, SHOP_DB_IMAGE: image },
+      };
+    });
+    after(() => caller?.stop());
+
+    /** Deploys it by a stock client. */
+    async function deployBy(client: DockerClient): Promise<void> {
+      const { socket } = lab.swarm.playground.node("box");
+      const words = ["stack", "deploy", "--compose-file", file, "shop"];
+      const { code, stderr } = await runDocker(client, socket, words, { env: environment });
+      equal(code, 0, stderr);
+    }
+
+    /** Deploys it by our own; resolves with the plan of that. */
+    async function deployByOurs(): Promise<string> {
+      let said = "";
+      const say = (text: string) => {
+        said += text;
+      };
+      const host = `unix://${lab.swarm.playground.node("box").socket}`;
+      const words = ["--host", host, "--compose-file", file, "shop"];
+      const io = { environment, folder: shopFolder, out: say, fail: say };
+      await runStack(["plan", ...words], io);
+      const plan = said;
+      equal(await runStack(["deploy", ...words], io), 0, said);
+      return plan;
+    }
+
+    /** Ids of its tasks, once all run; and where the web servers do. */
+    async function tasks(): Promise<string[]> {
+      const db = await lab.running("box", "shop_db", 1);
+      deepEqual(
+        db.map(({ node }) => node),
+        ["box"],
+      );
+      const web = await lab.running("box", "shop_web", 3);
+      deepEqual(web.map(({ node }) => node).sort(), ["a64", "box", "pi7"]);
+      return [...db, ...web].map(({ id }) => id).sort();
+    }
+
+    /** Calls it through every node over both families until each replica has answered; each visit is counted. */
+    async function visit(): Promise<readonly ShopPage[]> {
+      const [first = ""] = shopDoors(lab.swarm.playground.nodes());
+      let counted = await until(async () => (await visitShop(caller, first)).visits, {
+        withinMs: 30_000,
+        what: "the database counts",
+      });
+      const pages: ShopPage[] = [];
+      const machines = new Set<string>();
+      await until(
+        async () => {
+          for (const door of shopDoors(lab.swarm.playground.nodes())) {
+            const page = await visitShop(caller, door);
+            equal(page.caller, door.includes(":") ? caller.address6 : caller.address);
+            equal(`${page.title} ${page.release}`, "The first shop 1");
+            ok((page.visits ?? 0) > counted, `${page.visits} visits after ${counted}`);
+            counted = page.visits ?? 0;
+            pages.push(page);
+            machines.add(`${page.node} ${page.machine}`);
+          }
+          return machines.size === 3;
+        },
+        { withinMs: 30_000, what: "each of three replicas has answered" },
+      );
+      deepEqual([...machines].sort(), ["a64 aarch64", "box x86_64", "pi7 armv7l"]);
+      return pages;
+    }
+
+    it("runs by the stock clients and by ours, which leave what the other one made", async () => {
+      const [first = dockerClient(), ...others] = dockerClients();
+      await deployBy(first);
+      const made = await tasks();
+      const last = (await visit()).at(-1)?.visits ?? 0;
+      for (const other of others) await deployBy(other);
+      match(await deployByOurs(), /^Stack shop: no change$/m);
+      deepEqual(await tasks(), made);
+
+      await lab.swarm.docker("box", ["stack", "rm", "shop"]);
+      await deployByOurs();
+      const again = await tasks();
+      const [page] = await visit();
+      ok((page?.visits ?? 0) > last, "the volume was kept");
+      await deployBy(first);
+      deepEqual(await tasks(), again);
+      await lab.swarm.docker("box", ["stack", "rm", "shop"]);
+    });
   });
 });

@@ -45,7 +45,7 @@ export function runDocker(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<RunResult> {
-  const { DOCKER_CONTEXT: _context, DOCKER_TLS_VERIFY: _tls, ...env } = process.env;
+  const { DOCKER_CONTEXT: _context, DOCKER_TLS_VERIFY: _tls, ...env } = options.env ?? process.env;
   return run([client.path, ...args], {
     ...options,
     env: { ...env, DOCKER_HOST: `unix://${socket}` },

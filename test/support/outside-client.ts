@@ -24,6 +24,7 @@ export type Question =
       readonly targets: readonly Target[];
       readonly atOnce: number;
       readonly perSecond: number;
+      readonly withinMs?: number;
     }
   | { readonly kind: "stop"; readonly load: number }
   | {
@@ -58,7 +59,7 @@ export interface Answer {
   readonly talked?: Talked;
 }
 
-/** Longest a call of a load may take, milliseconds. */
+/** Longest a call of a load may take when nothing is said, milliseconds. */
 const loadCallMs = 5_000;
 
 function callTcp({ host, port }: Target, withinMs: number): Promise<string> {
@@ -68,7 +69,10 @@ function callTcp({ host, port }: Target, withinMs: number): Promise<string> {
       response.setEncoding("utf8").on("data", (chunk) => {
         text += chunk;
       });
-      response.once("end", () => resolve(text.trim()));
+      response.once("end", () => {
+        if (response.statusCode === 200) resolve(text.trim());
+        else reject(new Error(`status ${response.statusCode}: ${text.trim()}`));
+      });
       response.once("error", reject);
     });
     request.once("timeout", () => request.destroy(new Error(`no answer within ${withinMs} ms`)));
@@ -209,8 +213,8 @@ class Load {
   #stopped = false;
   #next = 0;
 
-  constructor(targets: readonly Target[], atOnce: number, perSecond: number) {
-    const lanes = Array.from({ length: atOnce }, () => this.#lane(targets, perSecond));
+  constructor({ targets, atOnce, ...rest }: Question & { readonly kind: "begin" }) {
+    const lanes = Array.from({ length: atOnce }, () => this.#lane(targets, rest));
     this.#over = Promise.all(lanes);
   }
 
@@ -220,7 +224,10 @@ class Load {
     return this.#counter.tally;
   }
 
-  async #lane(targets: readonly Target[], perSecond: number): Promise<void> {
+  async #lane(
+    targets: readonly Target[],
+    { perSecond, withinMs = loadCallMs }: { perSecond: number; withinMs?: number },
+  ): Promise<void> {
     while (!this.#stopped) {
       const number = this.#next++;
       const due = (number * 1000) / perSecond;
@@ -228,7 +235,7 @@ class Load {
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
       const target = targets[number % targets.length];
       if (target === undefined || this.#stopped) continue;
-      await this.#counter.count(target, call(target, loadCallMs));
+      await this.#counter.count(target, call(target, withinMs));
     }
   }
 }
@@ -261,7 +268,7 @@ async function answer(question: Question): Promise<Omit<Answer, "id">> {
         return { error: String(error) };
       }
     case "begin":
-      loads.push(new Load(question.targets, question.atOnce, question.perSecond));
+      loads.push(new Load(question));
       return { load: loads.length - 1 };
     case "stop": {
       const tally = await loads[question.load]?.stop();

@@ -19,6 +19,8 @@ export class OutsideClient {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #labPid: number;
   readonly #name: string;
+  readonly #ended: Promise<void>;
+  #isEnded = false;
   readonly #waiting = new Map<
     number,
     { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void }
@@ -45,9 +47,14 @@ export class OutsideClient {
       this.#waiting.get(answer.id)?.resolve(answer);
       this.#waiting.delete(answer.id);
     });
-    o.child.once("exit", () => {
-      for (const { reject } of this.#waiting.values())
-        reject(new Error(`the outside client has ended: ${this.#said}`));
+    // It may end by itself, or by a signal for the whole group: nothing waits for it then.
+    o.child.stdin.on("error", () => {});
+    this.#ended = new Promise((resolve) => {
+      o.child.once("exit", () => {
+        this.#isEnded = true;
+        for (const { reject } of this.#waiting.values()) reject(this.#endedError());
+        resolve();
+      });
     });
   }
 
@@ -71,15 +78,25 @@ export class OutsideClient {
 
   /** One call; resolves with the line the server answers: its name, and the caller's address and port. */
   async call(target: Target, withinMs = 3_000): Promise<Caller> {
-    const { line, error } = await this.#ask({ kind: "call", target, withinMs });
-    if (line === undefined) throw new Error(`${JSON.stringify(target)}: ${error}`);
-    const [server = "", address = "", port = ""] = line.split(" ");
+    const [server = "", address = "", port = ""] = (await this.text(target, withinMs)).split(" ");
     return { server, address, port: Number(port) };
   }
 
+  /** One call; resolves with everything the server answers. */
+  async text(target: Target, withinMs = 3_000): Promise<string> {
+    const { line, error } = await this.#ask({ kind: "call", target, withinMs });
+    if (line === undefined) throw new Error(`${JSON.stringify(target)}: ${error}`);
+    return line;
+  }
+
   /** Calls again and again, over these in turn, until `stop`: so many at once, each as soon as the last was answered. */
-  async begin(targets: readonly Target[], atOnce: number, perSecond: number): Promise<Load> {
-    const { load = 0 } = await this.#ask({ kind: "begin", targets, atOnce, perSecond });
+  async begin(
+    targets: readonly Target[],
+    atOnce: number,
+    perSecond: number,
+    more: { readonly withinMs?: number } = {},
+  ): Promise<Load> {
+    const { load = 0 } = await this.#ask({ kind: "begin", targets, atOnce, perSecond, ...more });
     return {
       stop: async () => {
         return tallyOf(await this.#ask({ kind: "stop", load }));
@@ -117,19 +134,23 @@ export class OutsideClient {
   }
 
   async stop(): Promise<void> {
-    const ended = new Promise<void>((resolve) => this.#child.once("exit", () => resolve()));
     this.#child.stdin.end();
-    await ended;
+    await this.#ended;
     // The kernel takes the link away with the namespace, but not at once.
     await run(["nsenter", `--net=/proc/${this.#labPid}/ns/net`, "ip", "link", "del", this.#name]);
   }
 
   #ask(question: Question): Promise<Answer> {
     const id = ++this.#last;
+    if (this.#isEnded) return Promise.reject(this.#endedError());
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
       this.#child.stdin.write(`${JSON.stringify({ ...question, id })}\n`);
     });
+  }
+
+  #endedError(): Error {
+    return new Error(`the outside client has ended: ${this.#said}`);
   }
 }
 

@@ -101,7 +101,7 @@ export async function startRegistry(wish: RegistryWish = {}): Promise<TestRegist
 /** Pushes the test images to any registry; `also` names what is pushed beside the usual ones. */
 export async function pushTestImagesTo(
   target: string,
-  wish: RegistryWish & { readonly also?: "registry" | "echo" } = {},
+  wish: RegistryWish & { readonly also?: "registry" | "echo" | "shop" } = {},
   certsFolder = "",
 ): Promise<Record<string, string>> {
   const { name, password } = registryUser;
