@@ -2,7 +2,7 @@
  * Runs the suites and ends with one line: `N passed, N failed` (`, N skipped` when there were any).
  *
  *   node scripts/test.mjs check   build, lint, unit: the quick gate
- *   node scripts/test.mjs all     the whole gate: setup, build, lint, unit, simulator, mutants, integration, end to end
+ *   node scripts/test.mjs all     the whole gate: setup, build, lint, unit, simulator, mutants, integration, end to end, demo
  *   node scripts/test.mjs long    what takes longer: 500 tasks under random kills, 100 x stack rm and deploy, names over 200 steps, 24,000 connections, many
  *                                 seeds, all mutants
  *   node scripts/test.mjs SUITE…  single suites by name (see `suites`)
@@ -60,8 +60,9 @@ const suites = {
   "data-path-faults": () =>
     mocha("data-path-faults", dataPathFaults, { timeoutMs: 30 * minute, testMs: 5 * minute }),
   alone: () => mocha("alone", [alone], { timeoutMs: 5 * minute, testMs: 2 * minute }),
+  demo,
   quick: () => sideBySide(["sim", "unit", "lint", "mutants"]),
-  beside: () => sideBySide(["e2e", "integration", "data-path", "data-path-faults"]),
+  beside: () => sideBySide(["e2e", "integration", "data-path", "data-path-faults", "demo"]),
   sim: () => program("sim", "build/test/sim/run.js", ["--seeds", "200"], 10 * minute),
   mutants: () => program("mutants", "build/test/sim/mutants.js", ["--only", "1,2,3"], 10 * minute),
   "sim-long": () =>
@@ -99,6 +100,7 @@ const leaving = new Set([
   "e2e",
   "data-path",
   "data-path-faults",
+  "demo",
   "beside",
   "alone",
   "names-long",
@@ -174,6 +176,19 @@ async function mocha(name, globs, { timeoutMs, testMs, without = [] }) {
   words.push("--reporter", "scripts/mocha-reporter.cjs", "--reporter-option", `output=${report}`);
   for (const file of without) words.push("--ignore", file);
   const result = await start([...words, ...found], timeoutMs);
+  await countReport(name, report, result);
+}
+
+/** The demo, of which every step counts. */
+async function demo() {
+  const report = join(reports, "demo.json");
+  rmSync(report, { force: true });
+  const words = [process.execPath, "scripts/demo.mjs", "--ci", "--report", report];
+  await countReport("demo", report, await start(words, 20 * minute));
+}
+
+/** Counts the tests of a report; `result` is what went wrong with the run as a whole. */
+async function countReport(name, report, result) {
   if (!existsSync(report)) {
     fail(`${name}: ended without a report (${result || "exit 0"})`);
     return;
