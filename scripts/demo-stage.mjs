@@ -22,7 +22,8 @@ export const nodes = [...managers, ...workers];
 export const platforms = { w1: "linux/arm64", w2: "linux/arm/v7" };
 
 /** Longest that one part of clearing up may take before the next is begun. */
-const partLimitMs = 60_000;
+const partLimitMs = 180_000;
+const downsMax = 3;
 
 const skepProgram = fileURLToPath(new URL("../build/src/bin/skep.js", import.meta.url));
 
@@ -137,7 +138,7 @@ export class Stage {
     const parts = {
       "the caller": () => this.caller?.stop(),
       "the registry": () => this.#registry?.stop(),
-      "the hosts": () => this.lab.down(),
+      "the hosts": () => this.#down(),
     };
     for (const [name, part] of Object.entries(parts)) {
       const ended = Promise.resolve()
@@ -158,5 +159,17 @@ export class Stage {
     }
     const help = `node ${skepProgram} playground down --dir ${this.lab.dir}`;
     throw new Error(`not everything is removed: ${failures.join("; ")}; try: ${help}`);
+  }
+
+  /** Takes the hosts down, again if it fails: one that was starting when the demo was stopped may have come up meanwhile. */
+  async #down() {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.lab.down();
+        return;
+      } catch (error) {
+        if (attempt === downsMax) throw error;
+      }
+    }
   }
 }

@@ -17,7 +17,7 @@ import { steps } from "./demo-steps.mjs";
 /** Ten times what a machine of two cores needs that does nothing else. */
 const ciLimitMs = 15 * 60_000;
 /** What is under way when the demo is stopped has this long to end. */
-const settleMs = 20_000;
+const settleMs = 60_000;
 
 const { values: options } = parseArgs({
   options: {
