@@ -276,6 +276,8 @@ export class Runner {
   }
 
   async #takeIn(entry: Entry, exit: TaskExit): Promise<void> {
+    // Before all that a busy disk, containerd or the network can hold up.
+    if (isOfTask(entry)) this.#o.specs.removeReadSecrets(entry.id);
     entry.setLife({ lastExit: exit });
     if (!entry.removing) {
       this.#o.records.saveLife(entry);
@@ -284,6 +286,8 @@ export class Runner {
     // The event may come late; the cgroup goes with the task.
     if (oomKills(this.#o.node.cgroups, this.#o.specs.cgroupOf(entry.facts)) > 0) entry.oom = true;
     await this.#deleteTask(entry);
+    // With it went what its program knew of them.
+    this.forgetSecrets(entry);
     await this.#ended(entry, exit);
   }
 
@@ -334,8 +338,8 @@ export class Runner {
   }
 
   /** A task's container is never started again: what it read goes from memory with its end, though it is kept itself. */
-  forgetSecrets({ id, facts }: Entry): void {
-    if (facts.config.task !== undefined) this.#o.specs.removeSecrets(id);
+  forgetSecrets(entry: Entry): void {
+    if (isOfTask(entry)) this.#o.specs.removeSecrets(entry.id);
   }
 
   /** Removes a container that is to go with its end, once the change that is under way is done. */
@@ -502,6 +506,10 @@ export class Runner {
       await this.#ended(entry, { pid: state.pid, exitCode: 255, atMs: this.#o.clock.now() });
     });
   }
+}
+
+function isOfTask({ facts }: Entry): boolean {
+  return facts.config.task !== undefined;
 }
 
 function ignoreGone(error: unknown): undefined {

@@ -7,6 +7,7 @@ import {
   existsSync,
   lchownSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -53,6 +54,9 @@ export interface SpecBuilderOptions {
 }
 
 type Facts = ContainerFacts;
+
+/** In the folder in memory of a container that shares its /dev/shm. */
+const sharedMemoryFolder = "shm";
 
 /** Makes specs. */
 export class SpecBuilder {
@@ -179,6 +183,20 @@ export class SpecBuilder {
     }
   }
 
+  /**
+   * Removes what a container was given to read, which its processes need no more. What its program keeps beside it is left, as
+   * that is deleted by it.
+   */
+  removeReadSecrets(id: string): void {
+    const folder = this.secretsOf(id);
+    if (folder === undefined || !existsSync(folder)) return;
+    for (const name of readdirSync(folder)) {
+      if (name === secretEnvFiles.state || name === sharedMemoryFolder) continue;
+      rmSync(join(folder, name), { recursive: true, force: true });
+    }
+  }
+
+  /** Removes all that is in memory of a container. */
   removeSecrets(id: string): void {
     const folder = this.secretsOf(id);
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
@@ -235,7 +253,7 @@ export class SpecBuilder {
       );
     }
     if (owner === undefined && config.ipcMode !== "shareable") return undefined;
-    const folder = join(this.#memoryOf(owner?.id ?? id), "shm");
+    const folder = join(this.#memoryOf(owner?.id ?? id), sharedMemoryFolder);
     mkdirSync(folder, { recursive: true });
     chmodSync(folder, 0o1777);
     return folder;
