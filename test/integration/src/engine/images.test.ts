@@ -156,6 +156,30 @@ describe("engine's images, volumes and files over HTTP", () => {
     assert.equal(gone.message, "get data: no such volume");
   });
 
+  it("lists the volumes of other nodes, and says where one is that is not here", async () => {
+    await engine.store.update((tx) => {
+      const node = tx.list("node").find(({ id }) => id !== engine.selfId);
+      assert.ok(node?.description !== undefined);
+      tx.update("node", { ...node, description: { ...node.description, localVolumes: ["hive"] } });
+    });
+    for (const node of ["*", "host-2"]) {
+      const listed = await engine.send("GET", `/volumes?filters=${filter({ node: [node] })}`);
+      assert.deepEqual(
+        [listed.at("Volumes", 0, "Name"), listed.at("Volumes", "length")],
+        ["hive", 1],
+      );
+    }
+    for (const method of ["GET", "DELETE"]) {
+      const answer = await engine.send(method, "/volumes/hive");
+      assert.equal(answer.status, 404);
+      assert.equal(
+        answer.message,
+        "get hive: no such volume on this node: it is on host-2; ask there",
+      );
+    }
+    assert.equal((await engine.send("DELETE", "/volumes/hive?force=1")).status, 204);
+  });
+
   it("copies files both ways and tells of them in a header", async () => {
     await create("files");
     const stat = await engine.send("HEAD", "/containers/files/archive?path=/etc/x");
