@@ -5,7 +5,9 @@ import {
   CreateServiceRequest,
   NodeDescription,
   Resources,
+  type ServiceSpec,
   type Task,
+  UpdateServiceRequest,
 } from "../../../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../../../src/common/errors/cluster-error.ts";
 import { bodyObject } from "../../../../src/engine/translate/reader.ts";
@@ -21,11 +23,18 @@ const platforms: Readonly<Record<string, readonly string[]>> = {
   pi2: ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"],
   pi0: ["linux/arm/v6", "linux/arm/v5"],
 };
+const ofAll = "registry.example/all:1";
 /** What the images are for, by name; others are unknown to the registry. */
 const images: Readonly<Record<string, readonly string[]>> = {
   "registry.example/arm:1": ["linux/arm/v7"],
-  "registry.example/all:1": ["linux/amd64", "linux/arm/v7", "linux/arm/v6"],
+  [ofAll]: ["linux/amd64", "linux/arm/v7", "linux/arm/v6"],
   "registry.example/huge:1": ["linux/riscv64"],
+};
+
+/** An image of all three that was pushed twice under its tag: that for ARMv7 is another one since. */
+const pushed: Readonly<Record<string, readonly string[]>> = {
+  [`registry.example/again:1@sha256:${"a".repeat(64)}`]: ["amd64", "armv7", "armv6"],
+  [`registry.example/again:1@sha256:${"b".repeat(64)}`]: ["amd64", "armv7 anew", "armv6"],
 };
 
 describe("src/node (placement)", function () {
@@ -49,11 +58,12 @@ describe("src/node (placement)", function () {
     };
     nodes.registry = {
       resolve: async (reference) => {
-        const list = images[reference];
+        const manifests = pushed[reference] ?? [];
+        const list = images[reference] ?? (manifests.length > 0 ? images[ofAll] : undefined);
         if (list === undefined) throw new ClusterError("not-found", "manifest unknown");
         const digest = `sha256:${"1".repeat(64)}`;
         const platforms = list.map(aPlatform);
-        return { digest, mediaType: "", sizeBytes: 1, platforms, manifests: [] };
+        return { digest, mediaType: "", sizeBytes: 1, platforms, manifests };
       },
     };
     manager = nodes.node("box");
@@ -75,13 +85,18 @@ describe("src/node (placement)", function () {
     return running.view();
   }
 
-  async function create(name: string, image: string, replicas: number): Promise<void> {
+  function specOf(name: string, image: string, replicas: number): ServiceSpec {
     const json = {
       Name: name,
       TaskTemplate: { ContainerSpec: { Image: image } },
       Mode: { Replicated: { Replicas: replicas } },
+      UpdateConfig: { Parallelism: 1, Monitor: 5e8 },
     };
-    const spec = serviceSpecFromJson(bodyObject(json));
+    return serviceSpecFromJson(bodyObject(json));
+  }
+
+  async function create(name: string, image: string, replicas: number): Promise<void> {
+    const spec = specOf(name, image, replicas);
     const request = CreateServiceRequest.create({ spec });
     await manager.manager()?.call(ControlService.createService, request, never);
   }
@@ -106,7 +121,7 @@ describe("src/node (placement)", function () {
     await eventually("three tasks run", () => running("arm").length === 3);
     assert.deepEqual(running("arm"), ["pi2", "pi2", "pi2"]);
     assert.equal(tasksOf("arm").length, 3, "none was tried anywhere else");
-    await create("all", "registry.example/all:1", 6);
+    await create("all", ofAll, 6);
     await eventually("six tasks run", () => running("all").length === 6);
     assert.deepEqual(running("all"), ["box", "box", "pi0", "pi0", "pi2", "pi2"]);
   });
@@ -131,5 +146,45 @@ describe("src/node (placement)", function () {
     await create("local", "registry.example/local:1", 3);
     await eventually("three tasks run", () => running("local").length === 3);
     assert.deepEqual(running("local"), ["box", "pi0", "pi2"]);
+  });
+
+  it("replaces tasks where an image that was pushed again is another one, and none for the same", async () => {
+    const [first = "", second = ""] = Object.keys(pushed);
+    await create("again", first, 3);
+    await eventually("three tasks run", () => running("again").length === 3);
+    assert.deepEqual(running("again"), ["box", "pi0", "pi2"]);
+    const service = () =>
+      [...view().list("service")].find(({ spec }) => spec?.annotations?.name === "again");
+    await eventually("the registry has said what it is", () => {
+      return (service()?.image?.manifests ?? []).length === 3;
+    });
+    const request = (image: string) =>
+      UpdateServiceRequest.create({
+        ...{ id: service()?.id ?? "", version: service()?.meta?.version ?? 0 },
+        ...{ spec: specOf("again", image, 3), registryAuthFrom: "spec" },
+      });
+    const update = (image: string) =>
+      manager.manager()?.call(ControlService.updateService, request(image), never);
+    const had = tasksOf("again").map(({ id }) => id);
+    const tried = await manager.manager()?.rehearse(never);
+    tried?.call(ControlService.updateService, request(second));
+    const answer = await nodes.registry?.resolve(second, { auth: undefined, signal: never });
+    const answers = new Map(answer === undefined ? [] : [[second, answer]]);
+    const [plan] = (await tried?.plan({ answers, related: [] }))?.services ?? [];
+    assert.deepEqual([plan?.tasks.length, plan?.kept], [1, 2]);
+    await update(first);
+    await update(second);
+    await eventually("the update has ended", () => {
+      return service()?.updateStatus?.state === "completed";
+    });
+    const made = tasksOf("again").filter(({ id }) => !had.includes(id));
+    assert.equal(made.length, 1);
+    assert.equal(made[0]?.nodeId, plan?.tasks[0]?.to);
+    assert.equal(view().get("node", plan?.tasks[0]?.from ?? "")?.description?.hostname, "pi2");
+    const kept = tasksOf("again").filter(({ id, status }) => {
+      return had.includes(id) && status?.state === "running";
+    });
+    const hosts = kept.map(({ nodeId }) => view().get("node", nodeId)?.description?.hostname);
+    assert.deepEqual(hosts.sort(), ["box", "pi0"]);
   });
 });
