@@ -46,9 +46,13 @@ export function exportedService(spec: Shown, key: string, names: ExportNames): S
   const task = part(spec, "TaskTemplate");
   const container = part(task, "ContainerSpec");
   const labels = part(spec, "Labels");
+  const { "skep.pull": pull } = part(container, "Labels");
   return (
     filled({
       image: labels[imageLabel] ?? container["Image"],
+      platform: platformOf(parts(part(task, "Placement"), "Platforms")),
+      // As label it says the same to the nodes; here it is for the caller, who does not ask for the digest then.
+      pull_policy: pull,
       ...processOf(container),
       ...confinesOf(container, names),
       ...surroundingsOf(spec, key, names),
@@ -144,6 +148,14 @@ function surroundingsOf(spec: Shown, key: string, names: ExportNames): Shown {
       grantOf(grant, names.payload("configs", String(grant["ConfigName"]))),
     ),
   };
+}
+
+/** Several are those of the image, which the registry is asked for anew. */
+function platformOf(platforms: readonly Shown[]): string | undefined {
+  const [only = {}, ...others] = platforms;
+  const { OS: os, Architecture: architecture, Variant: variant } = only;
+  if (others.length > 0 || isEmpty(os) || isEmpty(architecture)) return undefined;
+  return [os, architecture, ...(isEmpty(variant) ? [] : [variant])].join("/");
 }
 
 function withoutStack(labels: Shown): Shown {

@@ -18,6 +18,7 @@ import {
   pairs,
   type Shape,
   type Spot,
+  type Table,
   text,
   textList,
   textOrNothing,
@@ -128,17 +129,19 @@ export function macAddress(node: Node, spot: Spot): string {
   );
 }
 
-const attachment = object({
+/** Keys of a network as a service uses it. */
+export const attachmentKeys: Table = {
   aliases: textList(),
   ipv4_address: text,
   ipv6_address: text,
   driver_opts: mapOf(anyText),
   priority: integer(),
   gw_priority: ignored("the first network of a container has its default route"),
-  interface_name: ignored("interfaces are named eth0, eth1, … in the order of the networks"),
+  interface_name: ignored("interfaces are named ov0, ov1, … in the order of the networks"),
   link_local_ips: ignored("containers have addresses of the network's subnets alone"),
   mac_address: macAddress,
-});
+};
+const attachment = object(attachmentKeys);
 
 /** `networks` of a service: names, or names with more. */
 export const attachments: Shape = (node, spot) =>

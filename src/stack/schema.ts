@@ -7,6 +7,7 @@
 import { mounts } from "./form-mounts.ts";
 import { ports } from "./form-ports.ts";
 import {
+  attachmentKeys,
   attachments,
   command,
   dependencies,
@@ -64,7 +65,7 @@ const genericResource = object({
   discrete_resource_spec: object({ kind: text, value: integer(1) }, ["kind", "value"]),
 });
 
-const deploy = object({
+const deployKeys: Table = {
   mode: word("replicated", "global", "replicated-job", "global-job"),
   replicas: integer(0),
   labels: texts,
@@ -91,7 +92,8 @@ const deploy = object({
     preferences: list(object({ spread: text }, ["spread"])),
     max_replicas_per_node: integer(0),
   }),
-});
+};
+const deploy = object(deployKeys);
 
 const healthcheck = object({
   test: healthTest,
@@ -230,7 +232,8 @@ const withoutEffect: Table = {
   volume_driver: ignored("name the driver at the volume, under the top-level volumes"),
 };
 
-const service = object({ ...programKeys, ...confines, ...surroundings, ...withoutEffect });
+const serviceKeys: Table = { ...programKeys, ...confines, ...surroundings, ...withoutEffect };
+const service = object(serviceKeys);
 
 /** `external: true`, or the name in the way of old files. */
 const external: Shape = (node, spot) => {
@@ -239,7 +242,7 @@ const external: Shape = (node, spot) => {
   return name ?? true;
 };
 
-const network = object({
+const networkKeys: Table = {
   name: text,
   external,
   driver: text,
@@ -256,9 +259,10 @@ const network = object({
       object({ subnet: text, ip_range: text, gateway: text, aux_addresses: mapOf(text) }),
     ),
   }),
-});
+};
+const network = object(networkKeys);
 
-const volume = object({
+const volumeKeys: Table = {
   name: text,
   external,
   driver: text,
@@ -266,7 +270,8 @@ const volume = object({
   labels: texts,
   spec: ignored("cluster volumes are not known here"),
   x_cluster_spec: ignored("cluster volumes are not known here"),
-});
+};
+const volume = object(volumeKeys);
 
 const payload: Table = {
   name: text,
@@ -278,7 +283,9 @@ const payload: Table = {
   template_driver: text,
 };
 
-const project = object({
+const secretKeys: Table = { ...payload, driver: text, driver_opts: mapOf(anyText) };
+
+const projectKeys: Table = {
   name: text,
   version: ignoredUnless(
     [
@@ -308,10 +315,23 @@ const project = object({
   services: mapOf(service),
   networks: mapOf(network),
   volumes: mapOf(volume),
-  secrets: mapOf(object({ ...payload, driver: text, driver_opts: mapOf(anyText) })),
+  secrets: mapOf(object(secretKeys)),
   configs: mapOf(object(payload)),
   models: ignored("there is no runner of models here"),
-});
+};
+const project = object(projectKeys);
+
+/** Every key that a file may have, by where it stands; `docs/compatibility.md` tells what becomes of each. */
+export const composeKeys: Readonly<Record<string, Table>> = {
+  "": projectKeys,
+  "services.*.": serviceKeys,
+  "services.*.deploy.": deployKeys,
+  "services.*.networks.*.": attachmentKeys,
+  "networks.*.": networkKeys,
+  "volumes.*.": volumeKeys,
+  "secrets.*.": secretKeys,
+  "configs.*.": payload,
+};
 
 function microseconds(node: Node, spot: Parameters<Shape>[1]): unknown {
   const isNumber = node.kind === "scalar" && /^\d+$/.test(node.text);

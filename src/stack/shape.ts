@@ -32,7 +32,11 @@ export interface Spot {
 }
 
 /** Reads a value. @throws ClusterError invalid-argument with the place. */
-export type Shape = (node: Node, spot: Spot) => unknown;
+export interface Shape {
+  (node: Node, spot: Spot): unknown;
+  /** Why the key has no effect here, where it has none. */
+  readonly ignored?: string;
+}
 
 /** What may stand in a map, by key. */
 export type Table = Readonly<Record<string, Shape>>;
@@ -227,10 +231,11 @@ export function either(o: {
 
 /** A key that has no effect here, which the user is told with the reason. */
 export function ignored(reason: string): Shape {
-  return (node, spot) => {
+  const warn = (node: Node, spot: Spot) => {
     spot.reading.warn(node.place, `${spot.path} is ignored: ${reason}`);
     return undefined;
   };
+  return Object.assign(warn, { ignored: reason });
 }
 
 /** As `ignored`, unless it says what holds anyway. */
