@@ -13,6 +13,7 @@ import { createJoinToken } from "../../src/common/identity/token.ts";
 import { unlockKeyBytes } from "../../src/common/identity/unlock-key.ts";
 import type { Random } from "../../src/common/random/random.ts";
 import { clusterName, nodeCertificateExpiryNsMin } from "../../src/common/spec/cluster-defaults.ts";
+import { rebalanceLabel, rebalanceValues } from "../../src/common/spec/rebalance-label.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { invalid } from "./names.ts";
@@ -49,6 +50,11 @@ export function checkClusterSpec(spec: ClusterSpec): void {
     throw invalid("minimum certificate expiry time is: 1h0m0s");
   if (spec.dispatcherHeartbeatNs < 0)
     throw invalid("heartbeat time period cannot be a negative duration");
+  const rebalance = spec.annotations?.labels[rebalanceLabel];
+  if (rebalance !== undefined && !rebalanceValues.some((value) => value === rebalance))
+    throw invalid(
+      `label ${rebalanceLabel} of the swarm: ${JSON.stringify(rebalance)} is not ${rebalanceValues.join(" or ")}`,
+    );
   if (spec.annotations?.name !== clusterName)
     throw invalid("modification of cluster name is not allowed");
 }

@@ -7,6 +7,7 @@ import { contains, formatAddress, parseAddress, parsePrefix } from "../../src/co
 import { containerLabelForms, type LabelForm } from "../../src/common/spec/container-labels.ts";
 import { drainMsMax, drainMsOf } from "../../src/common/spec/drain-time.ts";
 import { fixedAddressesIn } from "../../src/common/spec/fixed-addresses.ts";
+import { rebalanceLabel, rebalanceValues } from "../../src/common/spec/rebalance-label.ts";
 import { isDeadline, updateDeadlineLabel } from "../../src/common/spec/rollout-labels.ts";
 import {
   isCalled,
@@ -43,6 +44,7 @@ const forms: Readonly<Record<string, Form>> = {
     "what is spoken at ports, such as 80/tcp=http,443/tcp=https",
   ],
   [updateDeadlineLabel]: [isDeadline, "a time such as 10m, at most 24h"],
+  [rebalanceLabel]: one(...rebalanceValues),
   "skep.emulation": one("allow"),
   "skep.volumes": one("anywhere"),
   "skep.privileged": one("true", "false"),

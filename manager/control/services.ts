@@ -7,6 +7,7 @@ import {
   type CreateServiceRequest,
   Done,
   PullOptions,
+  Rebalance,
   type RemoveRequest,
   Service,
   ServiceChanged,
@@ -66,6 +67,12 @@ export function updateService(
 ): ServiceChanged {
   const service = tx.get("service", request.id);
   if (service === undefined) throw notFound("service", request.id);
+  if (request.rebalance) {
+    checkMovable(service);
+    const rebalance = Rebalance.create({ askedAtMs: environment.now });
+    tx.update("service", { ...service, rebalance });
+    return ServiceChanged.create({ id: service.id });
+  }
   const version = meantVersion(service, request.version);
   const changed = changedBy(tx, { service, request, version, now: environment.now });
   checkSurroundings(tx, changed.spec ?? ServiceSpec.create(), service.id);
@@ -108,6 +115,17 @@ export function removeService(tx: Tx, request: RemoveRequest): Done {
 function meantVersion({ overVersion, meta }: Service, version: number): number {
   const present = meta?.version ?? 0;
   return version > overVersion && version <= present ? present : version;
+}
+
+/** Only the tasks of replicated services may be on any node. */
+function checkMovable({ id, spec }: Service): void {
+  const mode = modeOf(spec?.mode);
+  if (mode === "replicated") return;
+  const name = spec?.annotations?.name ?? id;
+  throw new ClusterError(
+    "failed-precondition",
+    `service ${name} cannot be rebalanced: its mode is ${mode}, only replicated services have tasks that move`,
+  );
 }
 
 /** Name and mode are for life. */

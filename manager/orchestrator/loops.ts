@@ -9,6 +9,7 @@ import { HandoverLoop } from "./handover/loop.ts";
 import { JobLoop } from "./jobs/loop.ts";
 import type { Leadership, Tools } from "./leadership.ts";
 import { ReaperLoop } from "./reaper/loop.ts";
+import { RebalanceLoop } from "./rebalance/loop.ts";
 import { ReplicatedLoop } from "./replicated/loop.ts";
 import { RestartSupervisor } from "./restart/supervisor.ts";
 import { UpdateSupervisor } from "./update/supervisor.ts";
@@ -22,6 +23,7 @@ export function orchestratorLoops(leadership: Leadership, tools: Tools): Followe
     new JobLoop(leadership, tools),
     new EnforcerLoop(leadership, tools),
     new HandoverLoop(leadership, tools),
+    new RebalanceLoop(leadership, tools),
     new RestartSupervisor(leadership, tools),
     new UpdateSupervisor(leadership, tools),
     new ReaperLoop(leadership, tools),

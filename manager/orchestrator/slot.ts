@@ -100,6 +100,11 @@ export function nodeFate(node: Node | undefined): NodeFate {
   return node.spec?.availability === "drain" ? "drained" : "up";
 }
 
+/** Whether a node may get new tasks. */
+export function isOpen({ status, spec }: Node): boolean {
+  return status?.state === "ready" && (spec?.availability ?? "active") === "active";
+}
+
 /** How many tasks a replicated service wants; undefined for services of other modes. */
 export function replicasOf(service: Service | undefined): number | undefined {
   return service?.spec?.mode?.replicated?.replicas;

@@ -1,22 +1,31 @@
 /**
- * `skep service history|rollback NAME`: the specs a service had, and the way back to any of them.
+ * `skep service history|rollback|rebalance NAME`: the specs a service had, the way back to any of them, and its tasks spread
+ * over the nodes anew.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { errorText } from "../common/errors/cluster-error.ts";
 import { type ApiAnswer, type ApiHost, ask, defaultHost } from "./api.ts";
 
 const usage = `Usage: skep service history [--json] NAME
        skep service rollback [--to REVISION] NAME
+       skep service rebalance [--detach] NAME
 
 history lists the last specs of a service, the present one first: when and why it got each, the image, and the revisions of
 the secrets and configs it runs with. rollback takes the service back to one of them, or to the one before the present, by
-the service's own rollback policy; docker service ps shows how far it is.
+the service's own rollback policy; docker service ps shows how far it is. rebalance moves tasks of a replicated service to
+nodes that have fewer of them, as many at a time and in the order its updates go, and waits until that is over; tasks with
+local volumes stay. The label skep.rebalance=auto on the service, or on the swarm, does it when a node joins or returns.
 
 Flags:
   -H, --host HOST      Daemon to ask (DOCKER_HOST, else ${defaultHost})
+  -d, --detach         Do not wait until the tasks have moved
       --json           Print everything there is, as JSON
       --to REVISION    Number of the revision, as history has it
 `;
+
+/** How often the daemon is asked how far it is, milliseconds. */
+const rebalanceLookMs = 500;
 
 /** Where the words go. */
 export interface ServiceIo {
@@ -53,6 +62,7 @@ export async function runService(argv: readonly string[], io: ServiceIo): Promis
       allowPositionals: true,
       options: {
         host: { type: "string", short: "H" },
+        detach: { type: "boolean", short: "d" },
         json: { type: "boolean" },
         to: { type: "string" },
         help: { type: "boolean", short: "h" },
@@ -63,14 +73,19 @@ export async function runService(argv: readonly string[], io: ServiceIo): Promis
       out(usage);
       return 0;
     }
-    const isKnown = verb === "history" ? values.to === undefined : verb === "rollback";
-    if (!isKnown || name === "" || rest.length > 0) {
+    const isKnown = ["history", "rollback", "rebalance"].includes(verb);
+    const isOdd =
+      (values.to !== undefined && verb !== "rollback") ||
+      (values.json === true && verb !== "history") ||
+      (values.detach === true && verb !== "rebalance");
+    if (!isKnown || isOdd || name === "" || rest.length > 0) {
       fail(usage);
       return 2;
     }
     const host = values.host ?? (environment["DOCKER_HOST"] || defaultHost);
     const at = { host, environment };
     if (verb === "rollback") out(await rollBack(at, name, values.to));
+    else if (verb === "rebalance") out(await rebalance(at, name, values.detach === true));
     else {
       const rows = JSON.parse(
         good(await ask(at, { method: "GET", path: `/skep/services/${part(name)}/history` })),
@@ -93,6 +108,19 @@ async function rollBack(at: ApiHost, name: string, to: string | undefined): Prom
   const path = `/services/${service.ID}/update?version=${service.Version.Index}&${where}`;
   good(await ask(at, { method: "POST", path, body: service.Spec }));
   return `${name}: going back to ${to === undefined ? "the previous spec" : `revision ${to}`}\n`;
+}
+
+/** Asks for it, and waits until it is over. */
+async function rebalance(at: ApiHost, name: string, isDetached: boolean): Promise<string> {
+  const path = `/skep/services/${part(name)}/rebalance`;
+  good(await ask(at, { method: "POST", path }));
+  while (!isDetached) {
+    const answer = good(await ask(at, { method: "GET", path }));
+    const { CompletedAt, Moved } = JSON.parse(answer) as { CompletedAt: string; Moved: number };
+    if (CompletedAt !== "") return `${name}: ${Moved} ${Moved === 1 ? "task" : "tasks"} moved\n`;
+    await sleep(rebalanceLookMs);
+  }
+  return `${name}: being rebalanced\n`;
 }
 
 /** A table of a history. Pure. */

@@ -60,6 +60,7 @@ import { runtimeFeeds } from "./runtime-events.ts";
 import { secretRoutes } from "./secrets.ts";
 import { serviceHistoryRoutes } from "./service-history.ts";
 import { serviceLogRoutes } from "./service-logs.ts";
+import { serviceRebalanceRoutes } from "./service-rebalance.ts";
 import { serviceRoutes } from "./services.ts";
 import { listenOnSocket } from "./socket.ts";
 import { swarmRoutes } from "./swarm.ts";
@@ -170,6 +171,7 @@ export class EngineServer {
         ...networkRoutes(own),
       ]),
       ...serviceHistoryRoutes(context),
+      ...serviceRebalanceRoutes(context),
       ...taskRoutes(context),
       ...serviceLogRoutes(context),
       ...explainRoutes(context),

@@ -150,6 +150,7 @@ async function updateService(context: EngineContext, request: EngineRequest): Pr
     spec,
     rollback: rollbackFrom(request),
     rollbackTo: revisionFrom(request),
+    rebalance: false,
     registryAuthFrom: authSourceFrom(request),
     registryAuth: request.header("x-registry-auth"),
   });

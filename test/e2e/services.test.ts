@@ -363,6 +363,7 @@ describe("services", function () {
       (await running("two", 2)).map(({ node }) => node),
       ["w2", "w2"],
     );
+    equal(await skep("service", "rebalance", "two"), "two: 1 task moved\n");
   });
 
   it("read secrets and configs that only their nodes are given", async () => {

@@ -62,6 +62,7 @@ export async function update(
     spec: spec(parts),
     rollback: more.rollback ?? "none",
     rollbackTo: more.to ?? 0,
+    rebalance: false,
     registryAuthFrom: more.from ?? "spec",
     registryAuth: more.auth ?? "",
   });

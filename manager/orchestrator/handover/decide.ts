@@ -1,6 +1,6 @@
 /**
- * How a task that runs leaves its node when its service wants new tasks to start first: its successor comes up elsewhere
- * before it is told to go. Pure.
+ * How a task that runs leaves its node for a better one, or for another one when its service wants new tasks to start
+ * first: its successor comes up there before it is told to go. Pure.
  *
  * Differs from Docker's swarm on purpose, which stops the tasks of a drained node first whatever the service says. A node
  * that is to be emptied is emptied all the same: where the new task finds no room, keeps failing, or takes too long, the old
@@ -84,4 +84,32 @@ export function planHandover(input: {
   const waitMs = handover.attempts === 0 ? 0 : handover.triedMs + delayMs - now;
   if (waitMs <= 0) return { kind: "start" };
   return { kind: "wait", lookInMs: Math.min(waitMs, leftMs) };
+}
+
+/**
+ * The next step of a move to a better node, for whose sake nothing may get worse: the task that is there goes on unless its
+ * successor has come as far as it may beside it, on such a node.
+ */
+export function planMove(input: {
+  readonly leaving: Task;
+  readonly heir: Task | undefined;
+  /** How many of the service's tasks a node has, that one left out. */
+  readonly othersOn: (nodeId: string, leftOut: Task) => number;
+  /** How long it has lasted, milliseconds. */
+  readonly lastedMs: number;
+}): HandoverStep {
+  const { leaving, heir, othersOn, lastedMs } = input;
+  if (heir === undefined || hasEnded(heir) || !isWanted(heir))
+    return { kind: "give-up", why: "the new task ended before it ran" };
+  const { nodeId, status, desiredState } = heir;
+  const isBetter =
+    nodeId !== leaving.nodeId && othersOn(nodeId, heir) <= othersOn(leaving.nodeId, leaving);
+  if (nodeId !== "" && !isBetter) return { kind: "give-up", why: "there is no better node" };
+  const isFarEnough = desiredState === "ready" ? status?.state === "ready" : isRunning(heir);
+  if (isFarEnough) return { kind: "done" };
+  if (lastedMs >= handoverMsMax) return { kind: "give-up", why: "no new task ran in time" };
+  const isStuck = status?.state === "pending" && status.error !== "";
+  if (isStuck && lastedMs >= startFirstPatienceMs) return { kind: "give-up", why: status.error };
+  const roomMs = startFirstPatienceMs - lastedMs;
+  return { kind: "wait", lookInMs: roomMs > 0 ? roomMs : handoverMsMax - lastedMs };
 }

@@ -1,11 +1,11 @@
 /**
- * Empties drained nodes of services whose new tasks start first: the leader's loop around `decide.ts`.
+ * Sees tasks to other nodes: from drained ones where the service wants new tasks to start first, and where `rebalance` has
+ * made a task beside another; the leader's loop around `decide.ts`.
  *
  * The loop of replicated services leaves such tasks alone as long as they run. What this leader remembers of a handover is
  * only how long it has lasted: a new leader begins anew, and finds the new task that is there.
  */
-import { Restart, type Service, type Task } from "../../../src/common/api/generated/api.ts";
-import { newId } from "../../../src/common/ids/ids.ts";
+import type { Service, Task } from "../../../src/common/api/generated/api.ts";
 import type { Change } from "../../state/change.ts";
 import type { Follower } from "../../state/follow.ts";
 import type { Tx } from "../../state/transaction.ts";
@@ -22,13 +22,22 @@ import {
   placeOf,
   tasksAt,
 } from "../slot.ts";
-import { defaultLogDriver, newTask } from "../task-factory.ts";
+import { eachTask } from "../task-init.ts";
 import { Outdated } from "../update/outdated.ts";
-import { type Handover, planHandover, startsElsewhereFirst } from "./decide.ts";
+import {
+  type Handover,
+  type HandoverStep,
+  planHandover,
+  planMove,
+  startsElsewhereFirst,
+} from "./decide.ts";
+import { startBeside } from "./heir.ts";
 
 interface UnderWay {
   readonly place: Place;
   handover: Handover;
+  /** The task that was made for a move to a better node; undefined where the node is being emptied. */
+  readonly heirId: string | undefined;
 }
 
 /** The loop of one leadership; run it with `follow`. */
@@ -39,6 +48,8 @@ export class HandoverLoop implements Follower {
   /** Places whose tasks are leaving, by key. */
   readonly #places = new Map<string, UnderWay>();
   readonly #deadlines = new Deadlines();
+  /** Whether moves that others began were not looked for yet. */
+  #isNew = true;
 
   constructor(leadership: Leadership, tools: Tools) {
     this.#leadership = leadership;
@@ -48,6 +59,7 @@ export class HandoverLoop implements Follower {
   lookAtAll(): void {
     this.#places.clear();
     this.#deadlines.clear();
+    this.#isNew = true;
     for (const { id } of this.#leadership.store.view().each("node")) this.#nodeChanged(id);
   }
 
@@ -65,6 +77,10 @@ export class HandoverLoop implements Follower {
 
   async work(signal: AbortSignal): Promise<number> {
     const { store, term } = this.#leadership;
+    if (this.#isNew) {
+      this.#isNew = false;
+      await eachTask(store, this.#tools, (task) => this.#noteMove(task));
+    }
     const now = this.#tools.clock.monotonic();
     const due = this.#deadlines.take(now);
     try {
@@ -89,6 +105,7 @@ export class HandoverLoop implements Follower {
     if (this.#places.size > 0) this.#wake(placeKey(placeOf(task)));
     // Made to run on a node that was drained meanwhile.
     if (isRunning(task) && (old === undefined || !isRunning(old))) this.#note(task);
+    if (old === undefined) this.#noteMove(task);
   }
 
   #wake(key: string): void {
@@ -102,7 +119,19 @@ export class HandoverLoop implements Follower {
     if (this.#places.get(key)?.handover.taskId === task.id) return;
     const now = this.#tools.clock.monotonic();
     const handover = { taskId: task.id, sinceMs: now, attempts: 0, triedMs: now };
-    this.#places.set(key, { place, handover });
+    this.#places.set(key, { place, handover, heirId: undefined });
+    this.#deadlines.set(key, 0);
+  }
+
+  /** Made beside another, not by this loop: one that it made is noted already. */
+  #noteMove(heir: Task): void {
+    if (heir.besideId === "" || !isWanted(heir)) return;
+    const place = placeOf(heir);
+    const key = placeKey(place);
+    if (this.#places.has(key)) return;
+    const now = this.#tools.clock.monotonic();
+    const handover = { taskId: heir.besideId, sinceMs: now, attempts: 1, triedMs: now };
+    this.#places.set(key, { place, handover, heirId: heir.id });
     this.#deadlines.set(key, 0);
   }
 
@@ -124,33 +153,83 @@ export class HandoverLoop implements Follower {
       return;
     }
     const tasks = tasksAt(this.#leadership.store.view(), place);
-    if (!this.#isLeaving(leaving)) {
+    const isDrained = this.#isLeaving(leaving);
+    const heir = tasks.find(({ id }) => id === underWay.heirId);
+    if (!isDrained && (heir === undefined || !this.#mayMove(service, leaving, heir))) {
       this.#forget(key);
       this.#takeBack(tx, service, { place, leaving, tasks });
       return;
     }
-    const heirs = this.#heirs(service, leaving, tasks);
-    const step = planHandover({ service, handover, heirs, now });
+    const lastedMs = now - handover.sinceMs;
+    const step = isDrained
+      ? planHandover({ service, handover, heirs: this.#heirs(service, leaving, tasks), now })
+      : planMove({ leaving, heir, othersOn: this.#othersOn(service), lastedMs });
+    this.#take(tx, step, {
+      key,
+      underWay,
+      service,
+      leaving,
+      heir: isDrained ? undefined : heir,
+      now,
+    });
+  }
+
+  #take(
+    tx: Tx,
+    step: HandoverStep,
+    at: {
+      readonly key: string;
+      readonly underWay: UnderWay;
+      readonly service: Service;
+      readonly leaving: Task;
+      /** Of a move. */
+      readonly heir: Task | undefined;
+      readonly now: number;
+    },
+  ): void {
+    const { key, underWay, service, leaving, heir, now } = at;
     switch (step.kind) {
       case "wait":
         this.#deadlines.set(key, now + step.lookInMs);
         return;
-      case "start":
-        this.#startBeside(tx, service, { place, leaving });
+      case "start": {
+        const { handover } = underWay;
+        const view = this.#leadership.store.view();
+        startBeside(tx, service, { leaving, view, desiredState: "running" }, this.#tools);
         underWay.handover = { ...handover, attempts: handover.attempts + 1, triedMs: now };
         this.#deadlines.set(key, now);
         return;
+      }
       case "done":
         tx.update("task", { ...leaving, desiredState: "shutdown" });
         return;
-      case "give-up":
-        this.#tools.log.warn("task leaves its drained node before another one runs", {
-          "task.id": leaving.id,
-          "node.id": leaving.nodeId,
-          why: step.why,
-        });
-        this.#repair(tx, service, place);
+      case "give-up": {
+        const fields = { "task.id": leaving.id, "node.id": leaving.nodeId, why: step.why };
+        if (heir === undefined) {
+          this.#tools.log.warn("task leaves its drained node before another one runs", fields);
+          this.#repair(tx, service, underWay.place);
+          return;
+        }
+        this.#tools.log.info("task stays on its node", fields);
+        if (isWanted(heir)) tx.update("task", { ...heir, desiredState: "shutdown" });
+        this.#forget(key);
+      }
     }
+  }
+
+  /** Whether a move goes on: both are of the present spec, and the one that moves is well. */
+  #mayMove(service: Service, leaving: Task, heir: Task): boolean {
+    const view = this.#leadership.store.view();
+    const outdated = new Outdated(service, (id) => view.get("node", id));
+    const isWell = isWanted(leaving) && isRunning(leaving) && fateOf(view, leaving.nodeId) === "up";
+    return isWell && !outdated.has(leaving) && !outdated.has(heir);
+  }
+
+  #othersOn(service: Service): (nodeId: string, leftOut: Task) => number {
+    const tasks = this.#leadership.store.view().find("task", "service", service.id);
+    return (nodeId, leftOut) =>
+      tasks.filter((task) => task.nodeId === nodeId && task.id !== leftOut.id && isWanted(task))
+        .length;
   }
 
   #forget(key: string): void {
@@ -187,28 +266,6 @@ export class HandoverLoop implements Follower {
         !outdated.has(task) &&
         fateOf(view, task.nodeId) === "up",
     );
-  }
-
-  #startBeside(
-    tx: Tx,
-    service: Service,
-    options: { readonly place: Place; readonly leaving: Task },
-  ): void {
-    const { place, leaving } = options;
-    const { clock, random } = this.#tools;
-    // What its service was restarted goes on being counted.
-    const counted = leaving.specVersion === service.specVersion ? leaving.restart : undefined;
-    tx.require("service", service.id);
-    const task = newTask(service, {
-      id: newId(random),
-      place,
-      now: clock.now(),
-      desiredState: "running",
-      logDriver: defaultLogDriver(this.#leadership.store.view()),
-      restart: Restart.create({ ...counted, startAtMs: 0 }),
-      besideId: leaving.id,
-    });
-    tx.create("task", task);
   }
 
   #repair(tx: Tx, service: Service, place: Place): void {

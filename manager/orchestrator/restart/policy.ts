@@ -106,6 +106,11 @@ export function startsIn({ task, tasks, fateOf, heldMs, waitedMs }: StartInput):
   return Math.max(heldMs, patienceMs, 0);
 }
 
+/** Whether a task is to take over from one that is still wanted: it waits for that, however long it takes. */
+export function isHeir(task: Task, tasks: readonly Task[]): boolean {
+  return tasks.some((other) => other.id === task.besideId && isWanted(other));
+}
+
 /** How long a task is to be held back from now, milliseconds: by its own account, however the clocks of two leaders differ. */
 export function heldFor(task: Task, now: number): number {
   const { startAtMs = 0 } = task.restart ?? {};

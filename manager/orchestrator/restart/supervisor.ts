@@ -13,7 +13,10 @@ import { Deadlines } from "../deadlines.ts";
 import type { Leadership, Tools } from "../leadership.ts";
 import { fateOf, hasStopped, placeKey, placeOf, tasksAt } from "../slot.ts";
 import { goalOf } from "../task-factory.ts";
-import { heldFor, startsIn } from "./policy.ts";
+import { heldFor, isHeir, startsIn } from "./policy.ts";
+
+/** How often a task that is to take over from another is looked at, milliseconds. */
+const heirLookMs = 1_000;
 
 interface Held {
   /** When this leader first saw it, and when its delay is over, by the monotonic clock. */
@@ -79,6 +82,12 @@ export class RestartSupervisor implements Follower {
     const held = this.#held.get(id);
     const task = tx.get("task", id);
     if (held === undefined || task?.desiredState !== "ready") return;
+    if (isHeir(task, tasksAt(this.#leadership.store.view(), placeOf(task)))) {
+      // Its wait for the other to stop begins when that one is told to.
+      this.#held.set(id, { ...held, seenMs: now });
+      this.#deadlines.set(id, now + heirLookMs);
+      return;
+    }
     const waitMs = this.#startsIn(task, held, now);
     const desiredState = goalOf(task.jobIteration);
     if (waitMs === 0) tx.update("task", { ...task, desiredState });

@@ -16,7 +16,7 @@ import type {
 import { startFirstPatienceMs, updateHoldMs } from "../../../src/common/limits/orchestrator.ts";
 import { updateDeadlineMsOf } from "../../../src/common/spec/rollout-labels.ts";
 import { updateMonitorNs } from "../../../src/common/spec/service-defaults.ts";
-import { hasEnded, isRunning, isWanted, type Place } from "../slot.ts";
+import { hasEnded, isOpen, isRunning, isWanted, type Place } from "../slot.ts";
 
 /** How a rollout is to go. */
 export interface RolloutConfig {
@@ -218,7 +218,10 @@ export function updatePlace(
   const wanted = tasks.filter(isWanted);
   const present = wanted.filter((task) => !options.isOutdated(task));
   const old = wanted.filter(options.isOutdated);
-  const keep = present.find(isRunning) ?? present[present.length - 1];
+  const running = present.filter(isRunning);
+  // One that was made to take over from another does so once it runs.
+  const heir = running.find(({ besideId }) => present.some(({ id }) => id === besideId));
+  const keep = heir ?? running[0] ?? present[present.length - 1];
   if (keep !== undefined) {
     const waits = options.order === "start-first" && !isRunning(keep) && !options.fallBack;
     const twins = present.filter((task) => task !== keep);
@@ -262,8 +265,4 @@ export function wouldFitAfter(
     (reserved?.memoryBytes ?? 0) > 0 ||
     (reserved?.generic ?? []).length > 0;
   return competes && oldNodes.some((node) => node !== undefined && isOpen(node) && canHave(node));
-}
-
-function isOpen({ status, spec }: Node): boolean {
-  return status?.state === "ready" && (spec?.availability ?? "active") === "active";
 }

@@ -32,6 +32,14 @@ export const startFirstPatienceMs = 5_000;
 export const handoverMsMax = 5 * 60_000;
 /** ... and for so many new ones that end before they run: the next would, too. */
 export const handoverAttemptsMax = 3;
+/** Moves that one rebalance of a service makes at most: what is left is for the next. */
+export const rebalanceMovesMax = 100;
+/** ... and at a time, whatever the parallelism of its updates is: the cluster has other work. */
+export const rebalanceMovesAtOnceMax = 5;
+/** A node that joins or returns has come to rest, and others that come with it are there, after this. */
+export const rebalanceSettleMs = 10_000;
+/** A service whose tasks moved because of a node stays as it is for so long, however often nodes come and go. */
+export const rebalanceCoolDownMs = 5 * 60_000;
 /** An update goes on from its first places only when a new task ran this long: a command that fails at its start has by then. */
 export const updateHoldMs = 500;
 /** Runs of one job on a schedule that may go on at a time, where it allows several: what hangs must not fill the cluster. */

@@ -7,6 +7,7 @@ import {
   type Service,
   ServiceImage,
   TaskSpec,
+  UpdateServiceRequest,
   UpdateStatus,
 } from "../../../../src/common/api/generated/api.ts";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
@@ -121,6 +122,35 @@ describe("manager/control/services create", () => {
       code: "failed-precondition",
       message: "service needs ingress network, but no ingress network is present",
     });
+  });
+});
+
+describe("manager/control/services rebalance", () => {
+  const ask = (control: TestControl, id: string) =>
+    control.call(
+      ControlService.updateService,
+      UpdateServiceRequest.create({ id, rebalance: true }),
+    );
+
+  it("takes note of the request, and leaves the spec as it is", async () => {
+    const control = testControl();
+    const { id } = await create(control);
+    const before = stored(control, id);
+    await ask(control, id);
+    const { spec: after, specVersion, rebalance } = stored(control, id);
+    assert.deepEqual([after, specVersion], [before.spec, before.specVersion]);
+    assert.ok((rebalance?.askedAtMs ?? 0) > 0);
+    assert.equal(rebalance?.completedAtMs, 0);
+  });
+
+  it("refuses services whose tasks have their nodes", async () => {
+    const control = testControl();
+    const { id } = await create(control, { rest: { Mode: { Global: {} } } });
+    await assert.rejects(
+      ask(control, id),
+      /cannot be rebalanced: its mode is global, only replicated services have tasks that move/,
+    );
+    await assert.rejects(ask(control, "nobody"), /not found/);
   });
 });
 

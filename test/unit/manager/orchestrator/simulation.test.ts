@@ -9,6 +9,7 @@ import assert from "node:assert/strict";
 import { placeKey, placeOf } from "../../../../manager/orchestrator/slot.ts";
 import type { Change } from "../../../../manager/state/change.ts";
 import {
+  Rebalance,
   RestartPolicy,
   type ServiceSpec,
   type Task,
@@ -81,7 +82,7 @@ class Simulation {
     const { cluster } = this;
     const node = `n${1 + this.#random.int(nodeCount)}`;
     const id = this.#services.length === 0 ? undefined : this.#pick(this.#services);
-    switch (this.#random.int(14)) {
+    switch (this.#random.int(15)) {
       case 0:
         return cluster.setNode(node, "down");
       case 1:
@@ -103,9 +104,21 @@ class Simulation {
       case 10:
       case 11:
         return id === undefined ? undefined : this.#scale(id);
+      case 12:
+        return id === undefined ? undefined : this.#rebalance(id);
       default:
         return id === undefined ? undefined : cluster.updateService(id, this.#changed());
     }
+  }
+
+  #rebalance(id: string): Promise<void> {
+    const { store, clock } = this.cluster;
+    return store.update((tx) => {
+      const service = tx.get("service", id);
+      const rebalance = Rebalance.create({ askedAtMs: clock.now() });
+      if (service?.spec?.mode?.replicated !== undefined)
+        tx.update("service", { ...service, rebalance });
+    });
   }
 
   async #create(): Promise<void> {

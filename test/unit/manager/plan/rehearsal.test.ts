@@ -123,7 +123,8 @@ describe("manager/plan", () => {
   });
   const update = (id: string, wanted: ServiceSpec) => ({
     ...{ id, version: cluster.service(id).meta?.version ?? 0, spec: wanted },
-    ...{ rollback: "none" as const, rollbackTo: 0, registryAuth: "", registryAuthFrom: "spec" },
+    ...{ rollback: "none" as const, rollbackTo: 0, rebalance: false },
+    ...{ registryAuth: "", registryAuthFrom: "spec" },
   });
 
   async function service(name: string, parts?: Parts): Promise<string> {
