@@ -78,6 +78,11 @@ export async function punchHole(file: {
   );
 }
 
+/** Whether koffi was needed and did not load. */
+export function isWithoutLibraries(): boolean {
+  return library === null;
+}
+
 function loaded(): Library | null {
   if (library === undefined) library = load();
   return library;

@@ -1,5 +1,6 @@
 /**
- * What a node says of limits its kernel cannot enforce, in Docker's words, with what an operator does about it. Pure.
+ * What a node says of limits its kernel cannot enforce, in Docker's words, and of what else it lacks, with what an operator does
+ * about it. Pure.
  */
 import type { EnforceableLimits } from "../../../src/common/container/runtime.ts";
 
@@ -25,4 +26,12 @@ export function limitWarnings(limits: EnforceableLimits): string[] {
     ],
   ];
   return rows.flatMap(([isEnforced, text]) => (isEnforced ? [] : [text]));
+}
+
+/** Warning of a node whose packages are those of another architecture, or incomplete. */
+export function libraryWarnings(isWithout: boolean): string[] {
+  if (!isWithout) return [];
+  return [
+    'WARNING: containers here do not find services by name: koffi, by which the name server enters their networks, does not load; install Skep\'s npm packages on this machine ("npm ci"), not on one of another architecture',
+  ];
 }

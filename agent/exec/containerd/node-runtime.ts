@@ -34,8 +34,9 @@ import type { NetworkState } from "../../network/state.ts";
 import { LocalVolumes } from "../../volumes/local-volumes.ts";
 import { commitContainer } from "./commit.ts";
 import { ContainerdContainers } from "./containers.ts";
+import { isWithoutLibraries } from "./ffi.ts";
 import { LocalFiles } from "./files.ts";
-import { limitWarnings } from "./limit-warnings.ts";
+import { libraryWarnings, limitWarnings } from "./limit-warnings.ts";
 import { memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
 import { snapshotKey } from "./records.ts";
 import { probePrograms, runtimePrograms } from "./runtime-programs.ts";
@@ -294,6 +295,7 @@ export class NodeRuntime implements Runtime {
       warnings: [
         ...(isDown ? [`WARNING: no containers run here: ${state.reason}`] : []),
         ...limitWarnings(limits),
+        ...libraryWarnings(isWithoutLibraries()),
       ],
     };
   };

@@ -1,14 +1,17 @@
 /**
  * What nodes say of themselves: host, resources, engine, plugins, warnings.
  */
-import { deepEqual, equal, notEqual, ok } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
 import {
   describeNode,
   type EngineFacts,
   type HostFacts,
   readHostFacts,
 } from "../../../../../agent/exec/containerd/describe.ts";
-import { limitWarnings } from "../../../../../agent/exec/containerd/limit-warnings.ts";
+import {
+  libraryWarnings,
+  limitWarnings,
+} from "../../../../../agent/exec/containerd/limit-warnings.ts";
 import { GenericResource, NodeDescription } from "../../../../../src/common/api/generated/api.ts";
 import { noRuntimeFacts } from "../../../../../src/common/container/runtime.ts";
 
@@ -82,5 +85,10 @@ describe("agent/exec/containerd/limit-warnings", () => {
       found.map((text) => text.slice("WARNING: No ".length).split(" support")[0]),
       ["swap limit", "cpu cfs quota", "pids limit"],
     );
+  });
+
+  it("says what a node without koffi lacks", () => {
+    deepEqual(libraryWarnings(false), []);
+    match(libraryWarnings(true).join(), /do not find services by name: koffi, .*"npm ci"/);
   });
 });
