@@ -49,8 +49,6 @@ export interface NetworkPort {
 /** Told after each change, with the state it led to. */
 export type StateListener = (state: ClusterState, change: StateChange) => void;
 
-/** How long changes are collected before they are written, milliseconds: a rolling update is few writes. */
-const writePauseMs = 500;
 /** Pause after a write that failed, milliseconds. */
 const writeRetryMs = 10_000;
 
@@ -183,22 +181,24 @@ export class NetworkState implements NetworkPort {
 
   #remember({ state, change }: Changed): void {
     for (const [key, value] of entriesOf(state, change)) this.#unwritten.set(key, value);
-    this.#writing ??= this.#write().finally(() => {
-      this.#writing = undefined;
-    });
+    this.#writing ??= this.#write();
   }
 
-  /** Writes what there is to write until there is nothing, or the agent stops. */
+  /**
+   * Writes what there is to write until there is nothing, or the agent stops. At once, and together what comes meanwhile:
+   * names and rules go by the change already, and the power may fail next.
+   */
   async #write(): Promise<void> {
     const { clock } = this.#tools;
-    let pauseMs = writePauseMs;
-    while (this.#unwritten.size > 0 && !this.#stop.signal.aborted) {
-      await clock.sleep(pauseMs, this.#stop.signal).catch(() => {
+    while (this.#unwritten.size > 0) {
+      if (await this.#writeOnce()) continue;
+      await clock.sleep(writeRetryMs, this.#stop.signal).catch(() => {
         // Stopped: `rest` writes what is left.
       });
-      if (this.#stop.signal.aborted) return;
-      pauseMs = (await this.#writeOnce()) ? writePauseMs : writeRetryMs;
+      if (this.#stop.signal.aborted) break;
     }
+    // With the last look at what there is: what comes next begins another.
+    this.#writing = undefined;
   }
 
   async #writeOnce(): Promise<boolean> {
