@@ -5,6 +5,7 @@
  * The namespace lives as long as its holder, a sleeping process; when that is killed the kernel removes bridges and links,
  * so that the machine's own network never has anything of ours.
  */
+import { createHash } from "node:crypto";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { startDetached } from "./detached.ts";
 import { type PlaygroundProcess, processesOf } from "./processes.ts";
@@ -57,8 +58,9 @@ export async function startLab(id: string, logFile: string): Promise<number> {
   const script = [
     "set -e",
     "ip link set lo up",
-    `ip link add ${mainBridge} type bridge mcast_snooping 0`,
-    `ip link add ${cutBridge} type bridge mcast_snooping 0`,
+    // Without an address of its own a bridge takes that of one of its links, and another when a host goes or comes.
+    `ip link add ${mainBridge} address ${hardwareAddressOf(mainBridge)} type bridge mcast_snooping 0`,
+    `ip link add ${cutBridge} address ${hardwareAddressOf(cutBridge)} type bridge mcast_snooping 0`,
     `ip addr add ${labAddress}/24 dev ${mainBridge}`,
     `ip addr add ${address6Of(labAddress)}/64 dev ${mainBridge} nodad`,
     `ip link set ${mainBridge} up`,
@@ -85,7 +87,7 @@ export async function attach(a: Attachment): Promise<void> {
   // After a crash the kernel may not yet have removed the link of the host's former life.
   await ipIn(a.labPid, [`link del dev ${a.node}`], { force: true });
   await ipIn(a.labPid, [
-    `link add name ${a.node} type veth peer name eth0 netns ${a.hostPid}`,
+    `link add name ${a.node} type veth peer name eth0 address ${hardwareAddressOf(a.node)} netns ${a.hostPid}`,
     `link set dev ${a.node} master ${bridgeFor(a.cut)} up`,
   ]);
   await ipIn(a.hostPid, ["link set lo up", ...addressLines(a.address)]);
@@ -116,6 +118,16 @@ function addressLines(address: string): string[] {
     `route replace default via ${labAddress}`,
     `route replace default via ${address6Of(labAddress)}`,
   ];
+}
+
+/**
+ * The address of what has this name in the lab, of those that anyone may give. It is the same after every boot, as a network
+ * card keeps its own: neighbours that remember another one send into the void until they notice, over IPv6 for up to a
+ * minute.
+ */
+function hardwareAddressOf(name: string): string {
+  const digits = createHash("sha256").update(name).digest("hex").slice(0, 10);
+  return `02${digits.replace(/../g, ":$&")}`;
 }
 
 function bridgeFor(cut: boolean): string {

@@ -85,6 +85,7 @@ describe("src/playground", function () {
 
   it("takes everything on a host with it when its power is cut, and boots it anew", async () => {
     await lab.up();
+    const card = await hardwareOf(lab, "a");
     await lab.exec("a", ["sh", "-c", "touch /run/volatile; setsid sleep 7777 >/dev/null 2>&1 &"]);
     await lab.killNode("a");
     equal(lab.node("a").hostPid, undefined);
@@ -92,6 +93,8 @@ describe("src/playground", function () {
     await rejects(lab.exec("a", ["true"]), (error) => hasCode(error, "failed-precondition"));
     await lab.startNode("a");
     ok(!(await factsOf(lab.node("a").socket)).run.includes("volatile"));
+    equal(await hardwareOf(lab, "a"), card);
+    notEqual(await hardwareOf(lab, "b"), card);
     await reachesSoon(lab, "b", "a");
   });
 
@@ -230,6 +233,12 @@ async function reaches(lab: Playground, from: string, to: string): Promise<boole
     setTimeout(() => { console.log("silence"); process.exit(); }, 700);`;
   const { stdout } = await lab.exec(from, [process.execPath, "-e", script]);
   return stdout.trim() === "ECONNREFUSED";
+}
+
+/** The address of a host's network card. */
+async function hardwareOf(lab: Playground, name: string): Promise<string> {
+  const { stdout } = await lab.exec(name, ["cat", "/sys/class/net/eth0/address"]);
+  return stdout.trim();
 }
 
 /** Folders of the trees of control groups, version 1. */
