@@ -65,6 +65,7 @@ export function silentPorts(ports: readonly ListenPort[], tables: SocketTables):
 /**
  * Waits until somebody listens at each of the ports, or the time is over.
  *
+ * @param pid 0 where it is not known: nothing is waited for.
  * @returns Ports that are silent then. @throws the signal's reason.
  */
 export async function untilListened(
@@ -73,11 +74,13 @@ export async function untilListened(
   o: { readonly clock: Clock; readonly signal: AbortSignal },
   read: (pid: number) => Promise<SocketTables | undefined> = readTables,
 ): Promise<readonly ListenPort[]> {
+  if (pid <= 0) return [];
   const end = o.clock.monotonic() + limitMs;
   for (;;) {
     const tables = await read(pid);
-    // Where nothing can be known nothing is waited for.
-    const silent = tables === undefined ? [] : silentPorts(ports, tables);
+    // A process that has ended listens nowhere: that it has is about to be noticed, and ends this by the signal. Were it taken for
+    // one that listens, a release that does not start would take the place of one that serves.
+    const silent = tables === undefined ? ports : silentPorts(ports, tables);
     const leftMs = end - o.clock.monotonic();
     if (silent.length === 0 || leftMs <= 0) return silent;
     await o.clock.sleep(Math.min(listenLookMs, leftMs), o.signal);
@@ -86,7 +89,6 @@ export async function untilListened(
 
 /** Undefined when the process has ended. */
 async function readTables(pid: number): Promise<SocketTables | undefined> {
-  if (pid <= 0) return undefined;
   try {
     const [tcp, udp, tcp6, udp6] = await Promise.all([
       readFile(`/proc/${pid}/net/tcp`, "latin1"),

@@ -2,7 +2,7 @@
  * Published ports under load, over three entry nodes: thousands of connections, rolling updates and drained nodes without a
  * failed request, and connections that are open while their task is to stop. `SKEP_CONNECTIONS` makes it more.
  */
-import { deepEqual, equal, ok } from "node:assert/strict";
+import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { HostContainers } from "../support/host-containers.ts";
 import { OutsideClient } from "../support/outside.ts";
 import type { Tally, Target } from "../support/outside-client.ts";
@@ -100,6 +100,30 @@ describe(`network under load (${connections} connections)`, function () {
     );
   }
 
+  const update = ["service", "update", "--detach"];
+  const inspect = (format: string) =>
+    lab.swarm.docker("m1", ["service", "inspect", "--format", format, "web"]);
+
+  /** Waits for the end of its update. @param wanted State, order and message. */
+  async function isOver(wanted: string): Promise<void> {
+    let found = "";
+    const status =
+      "{{.UpdateStatus.State}} {{.Spec.UpdateConfig.Order}}: {{.UpdateStatus.Message}}";
+    await until(
+      async () => {
+        found = await inspect(status);
+        return found === wanted;
+      },
+      {
+        withinMs: 60_000,
+        everyMs: 200,
+        get what() {
+          return `the update is over: ${wanted}, not ${found}`;
+        },
+      },
+    );
+  }
+
   function noFailure({ failures, addresses }: Tally): void {
     deepEqual(failures, []);
     const own = [client.address, client.address6];
@@ -130,22 +154,22 @@ describe(`network under load (${connections} connections)`, function () {
     }
   });
 
-  it("fails no request in updates and a drain, though servers are slow to listen", async () => {
+  it("fails no request in updates, a broken release and a drain, though servers are slow to listen", async () => {
     const flags = ["--no-healthcheck", "--constraint", "node.role==worker"];
     await create(3, flags, "sh", "-c", "sleep 1; exec /usr/bin/perl /echo.pl");
     await answersFrom(3);
     const load = await client.begin([...targets(4), ...targets(6)], 16, 200);
     for (const order of ["stop-first", "start-first"]) {
-      const update = ["service", "update", "--detach", "--force", "--update-order", order];
-      await lab.swarm.docker("m1", [...update, "web"]);
-      const format = "{{.UpdateStatus.State}} {{.Spec.UpdateConfig.Order}}";
-      const state = () => lab.swarm.docker("m1", ["service", "inspect", "--format", format, "web"]);
-      await until(async () => (await state()) === `completed ${order}`, {
-        withinMs: 60_000,
-        everyMs: 200,
-        what: `the update ${order} is over`,
-      });
+      await lab.swarm.docker("m1", [...update, "--force", "--update-order", order, "web"]);
+      await isOver(`completed ${order}: update completed`);
     }
+    // An image without the server's program.
+    const broken = ["--image", lab.image("busybox:1"), "--update-failure-action", "rollback"];
+    const soon = ["--update-monitor", "3s", "--rollback-monitor", "1s", "--restart-delay", "1s"];
+    await lab.swarm.docker("m1", [...update, ...broken, ...soon, "web"]);
+    await isOver("rollback_completed start-first: rollback completed");
+    await lab.running("m1", "web", 3);
+    match(await inspect("{{.Spec.TaskTemplate.ContainerSpec.Image}}"), /\/echo:1(?:@|$)/);
     const before = new Date().toISOString();
     await lab.swarm.docker("m1", ["node", "update", "--availability", "drain", "w1"]);
     await until(
@@ -158,8 +182,10 @@ describe(`network under load (${connections} connections)`, function () {
     // The drain goes by the order of the service: the old task ended once the new one ran.
     ok(moves.length > 0);
     for (const { Slot, CreatedAt, Status } of moves) {
-      const old = (await tasks()).find((task) => task.Slot === Slot && task.CreatedAt < CreatedAt);
-      equal(old?.Status.State, "shutdown");
+      const earlier = (task: ServiceTask) => task.Slot === Slot && task.CreatedAt < CreatedAt;
+      // Not those of the broken release.
+      const isOld = (task: ServiceTask) => earlier(task) && task.Status.State === "shutdown";
+      const old = (await tasks()).find(isOld);
       ok(Status.Timestamp < (old?.Status.Timestamp ?? ""), `slot ${Slot} was empty meanwhile`);
     }
     noFailure(tally);

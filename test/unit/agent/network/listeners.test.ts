@@ -117,11 +117,18 @@ describe("agent/network/listeners", () => {
       deepEqual(silent, [web]);
     });
 
-    it("ends where nothing can be known", async () => {
+    it("does not take a process that has ended for one that listens", async () => {
       await begin();
       now = undefined;
+      await clock.advance(950);
+      equal(silent, undefined);
       await clock.advance(50);
-      deepEqual(silent, []);
+      deepEqual(silent, [web]);
+    });
+
+    it("does not wait for a process that is not known", async () => {
+      const o = { clock: new FakeClock(), signal: new AbortController().signal };
+      deepEqual(await untilListened(0, terms, o, async () => none), []);
     });
 
     it("ends with its signal", async () => {
