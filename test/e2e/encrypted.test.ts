@@ -203,10 +203,18 @@ describe("encrypted networks", function () {
     await lab.swarm.playground.startNode("w2", { env });
     await lab.swarm.settles("m1", ["m1 Ready Manager", "w1 Ready", "w2 Ready"]);
     await lab.create("m1", "cannot", ["--network", "net-hidden", ...on("w2")], "sleep 3600");
+    let tasks: Awaited<ReturnType<typeof lab.tasks>> = [];
     const error = await until(
-      async () =>
-        (await lab.tasks("m1", "cannot")).find(({ state }) => state.startsWith("Rejected"))?.error,
-      { withinMs: 30_000, what: "the task is rejected" },
+      async () => {
+        tasks = await lab.tasks("m1", "cannot");
+        return tasks.find(({ state }) => state.startsWith("Rejected"))?.error;
+      },
+      {
+        withinMs: 60_000,
+        get what() {
+          return `the task is rejected: ${JSON.stringify(tasks)}`;
+        },
+      },
     );
     match(error, /this node cannot encrypt: install wireguard-tools and/);
     await lab.create("m1", "can", ["--network", "net-open", ...on("w2")], "sleep 3600");
