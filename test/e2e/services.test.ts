@@ -3,12 +3,12 @@
  * scaling, lost hosts, lost daemons and removal. What runs is read from the kernel of each host.
  */
 import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ask } from "../../src/cli/api.ts";
 import { runService } from "../../src/cli/service.ts";
 import { runStack } from "../../src/cli/stack/command.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
+import { serviceTools } from "../support/service-tools.ts";
 import { stackFile } from "../support/stack-file.ts";
 import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
@@ -16,16 +16,6 @@ import { until } from "../support/wait.ts";
 const managers = ["m1", "m2", "m3"];
 const workers = ["w1", "w2"];
 const labAddress = "10.77.0.1";
-
-/** One row of `docker service ps`. */
-interface TaskRow {
-  readonly id: string;
-  readonly name: string;
-  readonly node: string;
-  readonly desired: string;
-  readonly state: string;
-  readonly error: string;
-}
 
 describe("services", function () {
   this.timeout(120_000);
@@ -68,69 +58,9 @@ describe("services", function () {
     await running(name, replicas);
   }
 
+  const tools = serviceTools(() => lab);
+  const { rows, running, updated, volumesOf, tried, processes, processesWith } = tools;
   const sleeper = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"];
-
-  async function rows(name: string): Promise<TaskRow[]> {
-    const format =
-      "{{.ID}}\t{{.Name}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}";
-    const text = await lab.docker("m2", ["service", "ps", "--no-trunc", "--format", format, name]);
-    return text.split("\n").flatMap((line) => {
-      const [id = "", task = "", node = "", desired = "", state = "", error = ""] =
-        line.split("\t");
-      const [word = ""] = state.split(" ");
-      return id === "" ? [] : [{ id, name: task, node, desired, state: word, error }];
-    });
-  }
-
-  async function running(name: string, replicas: number, withinMs = 60_000): Promise<TaskRow[]> {
-    let last: TaskRow[] = [];
-    const found = await until(
-      async () => {
-        last = await rows(name);
-        const up = last.filter(
-          ({ desired, state }) => desired === "Running" && state === "Running",
-        );
-        return up.length === replicas && up;
-      },
-      {
-        withinMs,
-        everyMs: 100,
-        get what() {
-          return `${replicas} of ${name} running: ${JSON.stringify(last)}`;
-        },
-      },
-    );
-    return found;
-  }
-
-  /** How the update of a service ended. */
-  async function updated(name: string): Promise<string> {
-    const format = "{{.UpdateStatus.State}}: {{.UpdateStatus.Message}}";
-    return until(
-      async () => {
-        const text = await lab.docker("m1", ["service", "inspect", "--format", format, name]);
-        return !/^(updating|rollback_started|):? /.test(text) && text;
-      },
-      { withinMs: 60_000, everyMs: 100, what: `the update of ${name} is over` },
-    );
-  }
-
-  /** Pids of the host's processes whose command line begins so, as its kernel has them. */
-  function processes(host: string, begin: string): number[] {
-    const { hostPid } = lab.playground.node(host);
-    if (hostPid === undefined) return [];
-    const proc = `/proc/${hostPid}/root/proc`;
-    return readdirSync(proc).flatMap((name) => {
-      if (!/^\d+$/.test(name)) return [];
-      try {
-        const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ");
-        return words.startsWith(begin) ? [Number(name)] : [];
-      } catch {
-        // It has ended meanwhile.
-        return [];
-      }
-    });
-  }
 
   // At once after their start: what the node knows of that is not on its disk yet.
   it("run again after a reboot without managers, those with secrets once there is one", async () => {
@@ -247,6 +177,23 @@ describe("services", function () {
     await create("web", 2, "--constraint", "node.role==worker");
     const [before] = (await running("web", 2)).filter(({ node }) => node === "w2");
     notEqual(before, undefined);
+    // One that has its data there, and another one that asks for it once it is known to be there.
+    const mount = ["--mount", "type=volume,source=hive,target=/hive"];
+    const here = ["--constraint", "node.hostname==w2"];
+    await create("db", 1, ...mount, ...here);
+    const inside = async (name: string, command: string) => {
+      const [task] = await running(name, 1);
+      return lab.docker("w2", ["exec", `${name}.1.${task?.id}`, "sh", "-c", command]);
+    };
+    await inside("db", "echo honey >/hive/comb");
+    const freed = ["--constraint-rm", here[1] ?? ""];
+    await lab.docker("m1", ["service", "update", "--detach", ...freed, "db"]);
+    await create("reader", 1, ...mount);
+    equal(await inside("reader", "cat /hive/comb"), "honey");
+    await until(async () => (await volumesOf("*")) === "hive", {
+      withinMs: 60_000,
+      what: "the volume is listed by managers",
+    });
     await lab.playground.killNode("w2");
     await until(
       async () => {
@@ -255,16 +202,33 @@ describe("services", function () {
       },
       { withinMs: 60_000, what: "both run on w1" },
     );
+    const waits =
+      /no suitable node \(no local volume hive on 4 nodes: it is on w2 \(the label skep\.volumes=anywhere .*; 1 node not available for new tasks\)/;
+    for (const name of ["db", "reader"]) {
+      await until(
+        async () => (await rows(name)).some((r) => r.state === "Pending" && waits.test(r.error)),
+        { withinMs: 30_000, what: `a task of ${name} waits for its volume` },
+      );
+    }
+    equal(await volumesOf("w2"), "hive");
+    await lab.refused("m1", ["volume", "rm", "hive"], /no such volume/i);
     await lab.playground.startNode("w2");
     await lab.settles("m1", [
       ...managers.map((name) => `${name} Ready Manager`),
       ...workers.map((name) => `${name} Ready`),
     ]);
+    equal(await inside("db", "cat /hive/comb"), "honey");
+    await lab.refused("w2", ["volume", "rm", "hive"], /volume is in use - \[[0-9a-f]{64}/);
+    await lab.docker("m1", ["service", "rm", "db", "reader"]);
     await until(async () => (await lab.docker("w2", ["ps", "--quiet"])) === "", {
       withinMs: 30_000,
       what: "nothing runs on w2",
     });
     equal(processes("w2", "sleep 36").length, 0);
+    await until(async () => (await lab.try("w2", ["volume", "rm", "hive"])).code === 0, {
+      withinMs: 30_000,
+      what: "the volume can be removed",
+    });
   });
 
   it("are updated slot by slot, pause when the new command fails, and are rolled back", async () => {
@@ -367,35 +331,62 @@ describe("services", function () {
   });
 
   it("read secrets and configs that only their nodes are given", async () => {
-    await lab.docker("m1", ["secret", "create", "key", "-"], "hidden honey");
+    const hidden = "hidden honey";
+    await lab.docker("m1", ["secret", "create", "key", "-"], hidden);
     await lab.docker("m1", ["config", "create", "page", "-"], "some page");
+    const template = `{{.Service.Name}} {{.Node.Hostname}} {{env "A"}} {{secret "key"}}`;
+    const driver = ["--template-driver", "golang"];
+    await lab.docker("m2", ["config", "create", ...driver, "filled", "-"], template);
     const reads = ["--secret", "key", "--config", "source=page,target=/etc/page"];
-    const label = ["--label", "skep.env.secret.KEY=key"];
-    await create("web", 1, ...reads, ...label, "--constraint", "node.hostname==w1");
+    const owned = ["--config", "source=filled,target=/srv/filled,uid=7,gid=8,mode=0460"];
+    const label = ["--label", "skep.env.secret.KEY=key", "--env", "A={{.Task.Slot}}"];
+    const where = ["--constraint", "node.hostname==w1"];
+    await create("web", 1, ...reads, ...owned, ...label, ...where);
     const [task] = await running("web", 1);
     const name = `web.1.${task?.id}`;
-    const command = "cat /run/secrets/key /etc/page; tr '\\0' '\\n' </proc/1/environ | grep KEY";
-    const text = await lab.docker("w1", ["exec", name, "sh", "-c", command]);
-    equal(text, "hidden honeysome pageKEY=hidden honey");
-    equal(await lab.docker("w1", ["exec", name, "sh", "-c", "echo $KEY"]), "hidden honey");
-    ok(!(await lab.docker("w1", ["inspect", name])).includes("hidden honey"));
+    const inside = (command: string) => lab.docker("w1", ["exec", name, "sh", "-c", command]);
+    equal(
+      await inside("cat /run/secrets/key /etc/page; tr '\\0' '\\n' </proc/1/environ | grep KEY"),
+      `${hidden}some pageKEY=${hidden}`,
+    );
+    equal(await inside("echo $KEY"), hidden);
+    const form = "stat -c '%u %g %a' /srv/filled /run/secrets/key; cat /srv/filled";
+    equal(await inside(form), `7 8 460\n0 0 444\nweb w1 1 ${hidden}`);
+    for (const what of [
+      ["service", "inspect", "web"],
+      ["secret", "inspect", "key"],
+    ])
+      ok(!(await lab.docker("m1", what)).includes(hidden));
+    ok(!(await lab.docker("w1", ["inspect", name])).includes(hidden));
+    const [pid] = processes("w1", "sh -c trap");
+    const limits = `/proc/${lab.playground.node("w1").hostPid}/root/proc/${pid}/limits`;
+    match(readFileSync(limits, "utf8"), /Max core file size +0 +0 /);
+    match(await inside("grep core /proc/self/limits"), /Max core file size +0 +0 /);
     /** Files of a host that have the secret in them: in memory, and on its disk. */
     const found = async (host: string) => {
       const disk = await lab.info(host, ".DockerRootDir");
-      const words = ["grep", "-rlFs", "hidden honey", "/run", "/dev/shm", disk];
+      const words = ["grep", "-rlFs", hidden, "/run", "/dev/shm", disk];
       return (await lab.playground.exec(host, words)).stdout.trim();
     };
     for (const host of ["m1", "w2"]) equal(await found(host), "");
     match(await found("w1"), /^(?:\/run\/skep\/skep-[^\n]+\n?)+$/);
+    const log = (host: string) => readFileSync(lab.playground.node(host).log, "utf8");
+    for (const host of [...managers, ...workers]) ok(!log(host).includes(hidden), host);
+    // The memory of every process of a worker without such a task, and, so that it counts, of the one with it.
+    deepEqual(processesWith("w2", hidden), []);
+    ok(processesWith("w1", hidden).includes("skep daemon"));
     await lab.docker("m1", ["service", "scale", "--detach", "web=0"]);
     await until(async () => (await rows("web")).every(({ state }) => state === "Shutdown"), {
       withinMs: 30_000,
       what: "the task has ended",
     });
-    equal(await found("w1"), "");
+    await until(async () => (await found("w1")) === "", {
+      withinMs: 30_000,
+      what: "the secret is gone from the node",
+    });
     await lab.docker("m1", ["service", "rm", "web"]);
     await lab.docker("m1", ["secret", "rm", "key"]);
-    await lab.docker("m1", ["config", "rm", "page"]);
+    await lab.docker("m1", ["config", "rm", "page", "filled"]);
   });
 
   /** The project's own command, on m1. */
@@ -418,9 +409,7 @@ describe("services", function () {
   it("get the changed config and secret of a stack that is deployed again, and go back to both", async () => {
     const folder = lab.scratch();
     const file = join(folder, "compose.yml");
-    writeFileSync(
-      file,
-      `version: "3.8"
+    const text = `version: "3.8"
 services:
   web:
     image: ${image}
@@ -436,17 +425,23 @@ configs:
   page: {file: ./page}
 secrets:
   key: {file: ./key}
-`,
-    );
+`;
+    // Each page comes with an image of its own.
+    const imageOf = (page: string) => (page.startsWith("second") ? "busybox:amd64" : "busybox:1");
     const deploy = async (page: string, key: string) => {
       writeFileSync(join(folder, "page"), page);
       writeFileSync(join(folder, "key"), key);
+      writeFileSync(file, text.replace("busybox:1", imageOf(page)));
       await lab.docker("m2", ["stack", "deploy", "--resolve-image", "never", "-c", file, "st"]);
     };
     const reads = async () => {
       const [task] = await running("st_web", 1);
+      const container = `st_web.1.${task?.id}`;
       const command = "cat /etc/page /run/secrets/key";
-      return lab.docker("w1", ["exec", `st_web.1.${task?.id}`, "sh", "-c", command]);
+      const read = await lab.docker("w1", ["exec", container, "sh", "-c", command]);
+      const from = await lab.docker("w1", ["inspect", "--format", "{{.Config.Image}}", container]);
+      ok(from.endsWith(`/${imageOf(read)}`), from);
+      return read;
     };
     await deploy("first page, ", "first key");
     equal(await reads(), "first page, first key");
@@ -513,17 +508,10 @@ secrets:
       ContainerSpec: { Image: image },
       Placement: { Constraints: ["node.hostname==w1"] },
     };
-    const tried = await ask(
-      { host: `unix://${lab.playground.node("m2").socket}`, environment: {} },
-      {
-        ...{ method: "POST", path: "/services/create?dryRun=true" },
-        body: { Name: "tried", TaskTemplate },
-      },
-    );
-    const [need] = JSON.parse(tried.text).Images;
-    equal(need.Node.Hostname, "w1");
-    equal(need.PullBytes, 0);
-    ok(need.TotalBytes > 100_000, tried.text);
+    const [need] = (await tried({ Name: "tried", TaskTemplate })).Images;
+    equal(need?.Node.Hostname, "w1");
+    equal(need?.PullBytes, 0);
+    ok((need?.TotalBytes ?? 0) > 100_000);
     match(await skep("ps", "st"), /st_db\.1 .* w1 +Running +Running/);
     for (let round = 0; round < 3; round++) {
       await skep("rm", "st");
@@ -551,6 +539,17 @@ secrets:
     );
     const container = `web.1.${first?.id}`;
     await lab.docker("w1", ["exec", container, "touch", "/fine"]);
+    deepEqual(
+      (await running("web", 1)).map(({ id }) => id),
+      [first?.id],
+    );
+    // A change that never becomes healthy goes by itself, and the task it was to replace runs on.
+    const never = ["--health-cmd", "false", "--health-retries", "1", "--health-start-period", "0s"];
+    const back = ["--update-failure-action", "rollback", "--update-order", "start-first"];
+    const soon = ["--update-monitor", "500ms", "--rollback-monitor", "500ms"];
+    await lab.docker("m1", ["service", "update", "--detach", ...never, ...back, ...soon, "web"]);
+    equal(await updated("web"), "rollback_completed: rollback completed");
+    ok((await rows("web")).some(({ error }) => error.includes("unhealthy container")));
     deepEqual(
       (await running("web", 1)).map(({ id }) => id),
       [first?.id],

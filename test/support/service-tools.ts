@@ -1,0 +1,133 @@
+/**
+ * What end-to-end tests of services ask of a lab: the docker command's rows of tasks, how an update ended, and, of the
+ * kernel of each host, which processes there are and what is in their memory.
+ */
+import { readdirSync, readFileSync } from "node:fs";
+import { ask } from "../../src/cli/api.ts";
+import { memoryHas } from "./process-memory.ts";
+import type { SwarmLab } from "./swarm-lab.ts";
+import { until } from "./wait.ts";
+
+/** One row of `docker service ps`. */
+export interface TaskRow {
+  readonly id: string;
+  readonly name: string;
+  readonly node: string;
+  readonly desired: string;
+  readonly state: string;
+  readonly error: string;
+}
+
+/** The part of a plan that is about images. */
+export interface Tried {
+  readonly Images: readonly {
+    readonly Node: { readonly Hostname: string };
+    readonly PullBytes: number;
+    readonly TotalBytes: number;
+  }[];
+}
+
+/** The questions. @param lab It is up by the time one is asked, with managers m1 and m2. */
+export function serviceTools(lab: () => SwarmLab) {
+  async function rows(name: string): Promise<TaskRow[]> {
+    const format =
+      "{{.ID}}\t{{.Name}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}";
+    const text = await lab().docker("m2", [
+      "service",
+      "ps",
+      "--no-trunc",
+      "--format",
+      format,
+      name,
+    ]);
+    return text.split("\n").flatMap((line) => {
+      const [id = "", task = "", node = "", desired = "", state = "", error = ""] =
+        line.split("\t");
+      const [word = ""] = state.split(" ");
+      return id === "" ? [] : [{ id, name: task, node, desired, state: word, error }];
+    });
+  }
+
+  async function running(name: string, replicas: number, withinMs = 60_000): Promise<TaskRow[]> {
+    let last: TaskRow[] = [];
+    const found = await until(
+      async () => {
+        last = await rows(name);
+        const up = last.filter(
+          ({ desired, state }) => desired === "Running" && state === "Running",
+        );
+        return up.length === replicas && up;
+      },
+      {
+        withinMs,
+        everyMs: 100,
+        get what() {
+          return `${replicas} of ${name} running: ${JSON.stringify(last)}`;
+        },
+      },
+    );
+    return found;
+  }
+
+  /** How the update of a service ended. */
+  async function updated(name: string): Promise<string> {
+    const format = "{{.UpdateStatus.State}}: {{.UpdateStatus.Message}}";
+    return until(
+      async () => {
+        const text = await lab().docker("m1", ["service", "inspect", "--format", format, name]);
+        return !/^(updating|rollback_started|):? /.test(text) && text;
+      },
+      { withinMs: 60_000, everyMs: 100, what: `the update of ${name} is over` },
+    );
+  }
+
+  return {
+    rows,
+    running,
+    updated,
+    volumesOf: (node: string) => volumesOf(lab(), node),
+    tried: (body: object) => tried(lab(), body),
+    processes: (host: string, begin: string) => processes(lab(), host, begin),
+    processesWith: (host: string, text: string) => processesWith(lab(), host, text),
+  };
+}
+
+/** Pids of the host's processes whose command line begins so, as its kernel has them. */
+function processes(lab: SwarmLab, host: string, begin: string): number[] {
+  const { hostPid } = lab.playground.node(host);
+  if (hostPid === undefined) return [];
+  const proc = `/proc/${hostPid}/root/proc`;
+  return readdirSync(proc).flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ");
+      return words.startsWith(begin) ? [Number(name)] : [];
+    } catch {
+      // It has ended meanwhile.
+      return [];
+    }
+  });
+}
+
+/** What runs on a host and has a text in its memory. */
+function processesWith(lab: SwarmLab, host: string, text: string): string[] {
+  const proc = `/proc/${lab.playground.node(host).hostPid}/root/proc`;
+  return readdirSync(proc).flatMap((name) => {
+    if (!/^\d+$/.test(name) || !memoryHas(`${proc}/${name}`, text)) return [];
+    const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0");
+    return words.some((word) => word.endsWith("skep.js")) ? "skep daemon" : words.join(" ");
+  });
+}
+
+/** Names of a node's volumes as managers know them. */
+function volumesOf(lab: SwarmLab, node: string): Promise<string> {
+  const words = ["volume", "ls", "--filter", `node=${node}`, "--format", "{{.Name}}"];
+  return lab.docker("m1", words);
+}
+
+/** What a manager would do if it were to make a service. */
+async function tried(lab: SwarmLab, body: object): Promise<Tried> {
+  const host = `unix://${lab.playground.node("m2").socket}`;
+  const request = { method: "POST", path: "/services/create?dryRun=true", body } as const;
+  return JSON.parse((await ask({ host, environment: {} }, request)).text);
+}
