@@ -18,6 +18,7 @@ import { systemClock } from "../common/clock/clock.ts";
 import { ClusterError, errorText } from "../common/errors/cluster-error.ts";
 import { cgroupParentOf, instanceOf } from "../common/ids/instance.ts";
 import { type Log, newLog } from "../common/log/log.ts";
+import { compileSoon } from "../common/memory/compile-soon.ts";
 import { giveBackMemory, ownHeap } from "../common/memory/give-back.ts";
 import { systemRandom } from "../common/random/random.ts";
 import { Registry } from "../common/registry/registry.ts";
@@ -31,6 +32,7 @@ import { type DaemonConfig, loadConfig, runtimeSocket } from "./config.ts";
 import { readDaemonFacts, skepVersion } from "./facts.ts";
 import { flagsHelp } from "./flags.ts";
 import { lockInstance } from "./instance-lock.ts";
+import { managersRegistry, prefersOffline } from "./managers-registry.ts";
 import { SwarmNode } from "./node.ts";
 
 /** How long a stop may take before the process ends all the same, milliseconds; Docker's daemon has 15 s. */
@@ -48,6 +50,7 @@ export async function runDaemon(argv: readonly string[]): Promise<void> {
     process.stdout.write(`Skep version ${skepVersion()}\n`);
     return;
   }
+  compileSoon();
   const config = loadConfig(argv);
   const log = newLog((line) => process.stderr.write(`${line}\n`), { level: config.logLevel });
   const lock = lockInstance(config);
@@ -146,9 +149,9 @@ async function assemble(config: DaemonConfig, log: Log) {
         }),
       loaded: runtime.loaded,
       drain: (container, signal) => runtime.drain(container, signal),
-      preferLocal: process.env["DOCKER_SERVICE_PREFER_OFFLINE_IMAGE"] === "1",
+      preferLocal: prefersOffline(process.env),
     }),
-    registry,
+    registry: managersRegistry(registry, prefersOffline(process.env)),
     serveTunnel: (stream) => engine.serveTunnel(stream),
   });
   const engine: EngineServer = new EngineServer({
