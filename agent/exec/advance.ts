@@ -7,7 +7,7 @@ import { type Task, type TaskState, TaskStatus } from "../../src/common/api/gene
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import { isBefore, isTerminal } from "../../src/common/task/state.ts";
 import type { Controller, TaskExit } from "./controller.ts";
-import { exitText, stateAfterFailure } from "./errors.ts";
+import { exitText } from "./errors.ts";
 
 /** Where a task stands. */
 export interface Standing {
@@ -84,7 +84,7 @@ async function prepare(controller: Controller, move: Move, tools: StepTools): Pr
     await controller.prepare(tools.signal);
   } catch (error) {
     if (tools.signal.aborted) throw tools.signal.reason;
-    return move(stateAfterFailure("preparing", error), "preparing", { error: errorText(error) });
+    return move("rejected", "preparing", { error: errorText(error) });
   }
   return move("ready", "prepared");
 }
@@ -96,7 +96,8 @@ async function start(controller: Controller, move: Move, tools: StepTools): Prom
   } catch (error) {
     if (tools.signal.aborted) throw tools.signal.reason;
     const text = `starting container failed: ${errorText(error)}`;
-    return move(stateAfterFailure("starting", error), "starting", { error: text });
+    // Not rejected, as in Docker's swarm, though a command that is not there would fail on any node.
+    return move("failed", "starting", { error: text });
   }
   return exit === undefined ? move("running", "started") : ended(exit, move);
 }

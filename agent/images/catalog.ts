@@ -63,7 +63,7 @@ export class Catalog {
   readonly #ready: () => Promise<void>;
   readonly #manifests = new Map<string, ImageManifest | ImageIndex>();
   readonly #documents = new Map<string, ImageDocument>();
-  readonly #usage = new Map<string, number>();
+  readonly #usage = new Map<string, Promise<number>>();
   #view: Promise<CatalogView> | undefined;
   #viewAtMs = 0;
 
@@ -148,20 +148,26 @@ export class Catalog {
 
   /** Bytes of one committed snapshot, by itself. */
   async layerSize(chainId: string): Promise<number> {
-    const kept = this.#usage.get(chainId);
-    if (kept !== undefined) return kept;
-    try {
-      const { size } = await this.#client.call(SnapshotsService.usage, {
-        snapshotter: snapshotterName,
-        key: chainId,
-      });
+    let usage = this.#usage.get(chainId);
+    if (usage === undefined) {
+      // Many containers are often made of an image at once: it is measured for all of them together.
+      usage = this.#measure(chainId);
       if (this.#usage.size > cachedMax) this.#usage.clear();
-      this.#usage.set(chainId, size);
-      return size;
+      this.#usage.set(chainId, usage);
+    }
+    try {
+      return await usage;
     } catch (error) {
+      if (this.#usage.get(chainId) === usage) this.#usage.delete(chainId);
       if (hasCode(error, "not-found")) return 0;
       throw error;
     }
+  }
+
+  /** @throws ClusterError not-found when it is not unpacked. */
+  async #measure(chainId: string): Promise<number> {
+    const request = { snapshotter: snapshotterName, key: chainId };
+    return (await this.#client.call(SnapshotsService.usage, request)).size;
   }
 
   /** A manifest or index that is in the content store. */

@@ -73,15 +73,25 @@ export class LocalVolumes implements Volumes {
     return volume;
   }
 
+  check({ name, driver, options }: VolumeRequest): void {
+    checkVolumeDriver(driver);
+    volumeMountOf(options);
+    if (name !== "") checkVolumeName(name);
+    const there = this.#volumes.get(name);
+    if (there !== undefined) checkSame(there, options);
+  }
+
   async create(request: VolumeRequest): Promise<Volume> {
-    checkVolumeDriver(request.driver);
-    volumeMountOf(request.options);
+    this.check(request);
     const anonymous = request.name === "";
     const name = anonymous ? this.#randomName() : request.name;
-    checkVolumeName(name);
     return this.#inTurn(name, async () => {
       const there = this.#volumes.get(name);
-      if (there !== undefined) return sameVolume(there, request);
+      if (there !== undefined) {
+        // Made by another since.
+        checkSame(there, request.options);
+        return there;
+      }
       const volume: Volume = {
         name,
         driver: "local",
@@ -201,13 +211,13 @@ export class LocalVolumes implements Volumes {
 }
 
 /** @throws ClusterError already-exists when it was made from other options. */
-function sameVolume(there: Volume, request: VolumeRequest): Volume {
-  const wanted = Object.entries(request.options);
+function checkSame(there: Volume, options: VolumeRequest["options"]): void {
+  const wanted = Object.entries(options);
   const same =
     wanted.length === Object.keys(there.options).length &&
     wanted.every(([key, value]) => there.options[key] === value);
   // Those who only name a volume take it as it is.
-  if (wanted.length === 0 || same) return there;
+  if (wanted.length === 0 || same) return;
   throw new ClusterError(
     "already-exists",
     `volume ${there.name} already exists with other options: remove it first, or choose another name`,

@@ -24,6 +24,8 @@ import type {
   ContainerStreams,
   RuntimeCore,
 } from "../../agent/exec/containerd/seams.ts";
+import { shareFolder, unshareFolder } from "../../agent/exec/containerd/shared-folder.ts";
+import { SizedLayers } from "../../agent/exec/containerd/sized-layers.ts";
 import { LocalStreams } from "../../agent/exec/containerd/streams.ts";
 import { LocalVolumes } from "../../agent/volumes/local-volumes.ts";
 import { systemClock } from "../../src/common/clock/clock.ts";
@@ -59,6 +61,8 @@ export class TestContainers {
   /** Runtimes that may be used, the one for new containers first. */
   programs = ["runc"];
   networks: ContainerNetworks = noNetworks;
+  readonly #layersFolder = join(this.containerd.dir, "layers");
+  readonly layers = new SizedLayers(this.#layersFolder);
   /** What its calls to containerd go through. */
   through = (client: ContainerdClient): ContainerdClient => client;
   #stop = new AbortController();
@@ -87,6 +91,7 @@ export class TestContainers {
 
   /** Starts containerd and the class, as the daemon does. */
   async start(): Promise<void> {
+    await this.#shareLayers();
     const supervisor = await this.containerd.start();
     this.#stop = new AbortController();
     const folder = join(this.containerd.dir, "containers");
@@ -103,6 +108,7 @@ export class TestContainers {
         join(this.containerd.dir, "runtime"),
         join(this.containerd.dir, "scripts"),
       ),
+      layers: this.layers,
       folder,
       secretsFolder: this.memory,
       cgroupParent: this.cgroupParent,
@@ -112,6 +118,13 @@ export class TestContainers {
     });
     this.#running = this.#containers.run(this.#stop.signal);
     await this.#containers.loaded;
+  }
+
+  /** As the daemon does before its containerd has a mount namespace of its own. */
+  async #shareLayers(): Promise<void> {
+    if (this.node.cgroups.hybridMount === undefined) return;
+    mkdirSync(this.#layersFolder, { recursive: true });
+    await shareFolder(this.#layersFolder);
   }
 
   #realParts(): Pick<ContainersOptions, "volumes" | "streams" | "files"> {
@@ -126,6 +139,7 @@ export class TestContainers {
         new LocalFiles(core, {
           client,
           images: imagesOf(images),
+          layers: this.layers,
           snapshotKey: (id) => `container-${id}`,
           rootfsOf: (id) => rootfsOf(state, core.get(id), id),
           commit: async () => Promise.reject(new Error("there are no real images here")),
@@ -149,6 +163,7 @@ export class TestContainers {
   async remove(): Promise<void> {
     for (const { id } of this.it.list()) await this.it.remove(id, { force: true, volumes: true });
     await this.stop();
+    await unshareFolder(this.#layersFolder);
     await this.containerd.remove();
     rmSync(this.memory, { recursive: true, force: true });
   }

@@ -24,6 +24,8 @@ export class FakeVolumes implements Volumes {
     return volume;
   }
 
+  check(): void {}
+
   async create(request: VolumeRequest): Promise<Volume> {
     const name = request.name || "f".repeat(64);
     const volume = this.#volumes.get(name) ?? {

@@ -23,6 +23,7 @@ type Kind =
   | "namespace"
   | "link"
   | "mount"
+  | "loop"
   | "nft"
   | "iptables"
   | "cgroup"
@@ -40,6 +41,7 @@ const readers: Readonly<Record<Kind, () => string[]>> = {
   namespace: namespaces,
   link: () => namesIn("/sys/class/net"),
   mount: mounts,
+  loop: () => loopFilesBelow("/"),
   nft: () => output("nft", ["-s", "list", "ruleset"]),
   iptables: () => [...rules("iptables-save"), ...rules("ip6tables-save")],
   cgroup: () =>
@@ -56,10 +58,10 @@ const readers: Readonly<Record<Kind, () => string[]>> = {
 };
 
 /** Processes and namespaces of others may end at any time; of the rest nothing may be gone afterwards. */
-const mayGo: ReadonlySet<string> = new Set(["process", "namespace", "temporary"]);
+const mayGo: ReadonlySet<string> = new Set(["process", "namespace", "temporary", "loop"]);
 
 /** On a shared machine these change all the time without our doing. */
-const othersTouch: ReadonlySet<string> = new Set(["namespace", "temporary"]);
+const othersTouch: ReadonlySet<string> = new Set(["namespace", "temporary", "loop"]);
 
 /** The machine as it is now. Takes about a tenth of a second. */
 export function machineState(): MachineState {
@@ -83,20 +85,30 @@ export function difference(before: MachineState, after: MachineState): string[] 
   return lines;
 }
 
-/** The differences that are still there after `waitMs`: the kernel takes namespaces and links down behind our back. */
+/**
+ * The differences that are still there after `waitMs`: the kernel takes namespaces and links down behind our back.
+ *
+ * @param options.ours Parents of this run's control groups: on a shared machine those below others are not its own.
+ */
 export async function leftBehind(
   before: MachineState,
-  options: { waitMs: number },
+  options: { waitMs: number; ours?: readonly string[] },
 ): Promise<string[]> {
+  const { ours } = options;
   let lines: string[] = [];
   await until(
     () => {
-      lines = difference(before, machineState());
+      lines = difference(before, machineState()).filter((line) => !isOfOthers(line, ours));
       return lines.length === 0;
     },
     { withinMs: options.waitMs, everyMs: 250, what: "the machine is as before" },
   ).catch(() => undefined); // The lines say what is left; that the wait ran out is no further news.
   return lines;
+}
+
+function isOfOthers(line: string, ours: readonly string[] | undefined): boolean {
+  if (!shared || ours === undefined || !line.startsWith("cgroup: ")) return false;
+  return !ours.some((parent) => line.includes(parent));
 }
 
 function processes(): string[] {
@@ -164,6 +176,14 @@ function mounts(): string[] {
       const [type, source] = line.slice(line.indexOf(" - ") + 3).split(" ");
       return `${point} ${type} ${source} ${root}`;
     });
+}
+
+/** Files below a folder that are behind loop devices. */
+export function loopFilesBelow(folder: string): string[] {
+  return namesIn("/sys/block")
+    .filter((name) => name.startsWith("loop"))
+    .map((name) => text(`/sys/block/${name}/loop/backing_file`).trim())
+    .filter((path) => path.startsWith(folder));
 }
 
 function rules(command: string): string[] {

@@ -13,11 +13,13 @@ import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { layerUnpackMs } from "../../../src/common/limits/runtime.ts";
 import { type Descriptor, descriptor, mediaTypes } from "../../../src/common/registry/manifest.ts";
 import type { NodeImages } from "../../images/node-images.ts";
+import type { SizedLayers } from "./sized-layers.ts";
 
 /** What commits are made with. */
 export interface CommitTools {
   readonly client: ContainerdClient;
   readonly images: NodeImages;
+  readonly layers: SizedLayers;
   /** Key of the container's own file system. */
   readonly snapshotKey: (containerId: string) => string;
 }
@@ -58,15 +60,16 @@ export function committedConfig(own: ContainerConfig, below: ImageConfig): Image
 }
 
 async function makeLayer(
-  { client, snapshotKey, images }: CommitTools,
-  { id }: Container,
+  { client, snapshotKey, images, layers }: CommitTools,
+  { id, config: { storageBytes } }: Container,
   lease: string,
 ): Promise<{ layer: Descriptor; diffId: string }> {
   const snapshotter = snapshotterName;
   const key = snapshotKey(id);
   const below = `${lease}-below`;
   const { info } = await client.call(SnapshotsService.stat, { snapshotter, key });
-  const { mounts: right } = await client.call(SnapshotsService.mounts, { snapshotter, key });
+  const { mounts } = await client.call(SnapshotsService.mounts, { snapshotter, key });
+  const right = await layers.boundedIn({ id, storageBytes }, mounts);
   const { mounts: left } = await client.call(
     SnapshotsService.view,
     { snapshotter, key: below, parent: info?.parent ?? "" },

@@ -8,7 +8,6 @@ import {
   type ConfigReference,
   type ContainerSpec,
   type FileTarget,
-  type Mount,
   type Secret,
   type SecretReference,
   type Task,
@@ -17,16 +16,24 @@ import {
 import type {
   ContainerConfig,
   ContainerFile,
+  DeviceMapping,
   NetworkJoin,
   PortBinding,
 } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { macAddressIn } from "../../../src/common/spec/mac-address.ts";
 import { payloadKey } from "../../../src/common/spec/payload-revision.ts";
+import { isDeviceName } from "../../../src/common/spec/resource-names.ts";
 import { isCalled, secretVariablesIn } from "../../../src/common/spec/secret-variables.ts";
+import { fillIn, placeholderValues } from "../../../src/common/task/filled.ts";
 import { devicesOf, extrasOf, isPrivileged } from "../../../src/common/task/node-access.ts";
+import { shownPlace } from "../../../src/common/task/place.ts";
+import {
+  expand,
+  type PlaceholderFunction,
+  type PlaceholderValues,
+} from "../../../src/common/task/placeholders.ts";
 import type { TaskDependencies } from "../executor.ts";
-import { expand, type PlaceholderFunction, type PlaceholderValues } from "./placeholders.ts";
 import { variableFrom } from "./secret-env.ts";
 
 /** The node as placeholders see it. */
@@ -49,7 +56,7 @@ export interface TaskPlace {
 export function taskName(task: Task): string {
   const service = task.serviceAnnotations?.name ?? "";
   if (service === "") return task.annotations?.name || task.id;
-  return `${service}.${task.slot > 0 ? task.slot : task.nodeId}.${task.id}`;
+  return `${service}.${shownPlace(task)}.${task.id}`;
 }
 
 /**
@@ -64,9 +71,9 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
       "the task has no container spec: only containers run here",
     );
   }
-  const values = placeholderValues(task, place.node);
-  const fill = (text: string) => expand(text, { values, functions: {} });
-  const env = [...spec.env.map((line) => filledEnv(line, fill)), ...genericEnv(task)];
+  const values = placeholderValues(task, place.node, taskName(task));
+  const filled = fillIn(spec, values);
+  const env = [...filled.env, ...genericEnv(task)];
   return {
     ...unsaid,
     ...extraParts(task, place.node),
@@ -78,7 +85,7 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     workingDir: spec.dir,
     user: spec.user,
     groups: spec.groups,
-    hostname: fill(spec.hostname),
+    hostname: filled.hostname,
     tty: spec.tty,
     openStdin: spec.openStdin,
     labels: labelsOf(task, spec),
@@ -89,7 +96,7 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     init: spec.init,
     readOnly: spec.readOnly,
     privileged: isPrivileged(task, place.node),
-    devices: devicesOf(task, place.node),
+    devices: [...devicesOf(task, place.node), ...givenDevices(task)],
     capabilityAdd: spec.capabilityAdd,
     capabilityDrop: spec.capabilityDrop,
     privileges: spec.privileges,
@@ -97,7 +104,7 @@ export function containerConfigFromTask(task: Task, place: TaskPlace): Container
     sysctls: spec.sysctls,
     oomScoreAdj: spec.oomScoreAdj,
     resources: task.spec?.resources,
-    mounts: spec.mounts.map((mount) => filledMount(mount, fill)),
+    mounts: filled.mounts,
     files: filesOf(spec, { values, env, dependencies: place.dependencies }),
     ...secretEnvOf(task, { values, env, dependencies: place.dependencies }),
     dns: spec.dns?.nameservers ?? [],
@@ -187,51 +194,10 @@ const unsaid = {
   shown: "",
 } as const;
 
-function placeholderValues(task: Task, node: TaskNode): PlaceholderValues {
-  const service = task.serviceAnnotations;
-  return {
-    Service: { ID: task.serviceId, Name: service?.name ?? "", Labels: service?.labels ?? {} },
-    Node: {
-      ID: node.id,
-      Hostname: node.hostname,
-      Platform: { Architecture: node.architecture, OS: node.os },
-    },
-    Task: {
-      ID: task.id,
-      Name: taskName(task),
-      Slot: task.slot > 0 ? `${task.slot}` : task.nodeId,
-    },
-  };
-}
-
 /** What a program was given in confidence is in its memory: no copy of that goes to a disk. */
 function withoutCoreDumps(ulimits: readonly Ulimit[]): Ulimit[] {
   const others = ulimits.filter(({ name }) => !/^(?:rlimit_)?core$/i.test(name));
   return [...others, Ulimit.create({ name: "core", soft: 0, hard: 0 })];
-}
-
-/** Values only: names are the user's own. */
-function filledEnv(line: string, fill: (text: string) => string): string {
-  const at = line.indexOf("=");
-  return at < 0 ? line : line.slice(0, at + 1) + fill(line.slice(at + 1));
-}
-
-function filledMount(mount: Mount, fill: (text: string) => string): Mount {
-  const { volume } = mount;
-  const filled = { ...mount, source: fill(mount.source), target: fill(mount.target) };
-  if (volume === undefined) return filled;
-  const driver = volume.driver && {
-    ...volume.driver,
-    options: mapValues(volume.driver.options, fill),
-  };
-  return { ...filled, volume: { ...volume, labels: mapValues(volume.labels, fill), driver } };
-}
-
-function mapValues(
-  map: Readonly<Record<string, string>>,
-  change: (text: string) => string,
-): Record<string, string> {
-  return Object.fromEntries(Object.entries(map).map(([key, value]) => [key, change(value)]));
 }
 
 /** `DOCKER_RESOURCE_GPU=uuid1,uuid2` for named resources, `DOCKER_RESOURCE_SSD=2` for counted ones. */
@@ -242,6 +208,12 @@ function genericEnv({ assignedGeneric }: Task): string[] {
     values.set(key, [...(values.get(key) ?? []), named === "" ? `${count}` : named]);
   }
   return [...values].map(([kind, list]) => `DOCKER_RESOURCE_${kind}=${list.join(",")}`);
+}
+
+/** Devices among the named resources it was given: whoever declared them for this node has allowed them. */
+function givenDevices({ assignedGeneric }: Task): DeviceMapping[] {
+  const paths = assignedGeneric.map(({ named }) => named).filter(isDeviceName);
+  return paths.map((path) => ({ pathOnHost: path, pathInContainer: path, permissions: "rwm" }));
 }
 
 function labelsOf(task: Task, spec: ContainerSpec): Record<string, string> {

@@ -36,6 +36,7 @@ import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { containerKillMs, stopTimeoutDefaultS } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import type { Random } from "../../../src/common/random/random.ts";
+import { setBlockWeights } from "./block-weights.ts";
 import { checkName } from "./container-name.ts";
 import { Creator } from "./creator.ts";
 import type { Entry } from "./entry.ts";
@@ -48,6 +49,7 @@ import { resourcesOf } from "./resources.ts";
 import { Runner, requireRunning } from "./runner.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerFiles, ContainerNetworks, ContainerStreams, RuntimeCore } from "./seams.ts";
+import type { SizedLayers } from "./sized-layers.ts";
 import { SpecBuilder } from "./spec-builder.ts";
 import { ContainerTable } from "./table.ts";
 
@@ -63,6 +65,7 @@ export interface ContainersOptions {
   readonly networks: ContainerNetworks;
   readonly node: NodeFacts;
   readonly programs: RuntimePrograms;
+  readonly layers: SizedLayers;
   /** Holds one folder per container. */
   readonly folder: string;
   /** In memory; undefined where the node has no such place. */
@@ -165,6 +168,8 @@ export class ContainerdContainers implements Containers {
     await Promise.all(this.#table.list().map((entry) => entry.settled()));
     await this.#records.flush();
     await this.#streams.close();
+    for (const { id, isRunning } of this.#table.list())
+      if (!isRunning) await this.#o.layers.rest(id);
   }
 
   /** Resolves when the containers of earlier lives of the daemon are known. */
@@ -405,6 +410,8 @@ export class ContainerdContainers implements Containers {
           resources: { typeUrl: resourcesType, value: Buffer.from(JSON.stringify(resources)) },
         });
       }
+      if (entry.isRunning)
+        setBlockWeights(this.#o.node.cgroups, this.#specs.cgroupOf(entry.facts), next);
       entry.setFacts({ ...entry.facts, config: next });
       await this.#records.saveFacts(entry);
     });
@@ -423,7 +430,9 @@ export class ContainerdContainers implements Containers {
   }
 
   logs(reference: string, options: LogOptions): AsyncIterable<LogRecord> {
-    return this.#streams.logs(this.find(reference), options);
+    const entry = this.#table.find(reference);
+    const records = this.#streams.logs(entry.container, options);
+    return entry.isRunning ? records : afterwards(entry, records);
   }
 
   async createExec(reference: string, config: ExecConfig): Promise<string> {
@@ -468,15 +477,22 @@ export class ContainerdContainers implements Containers {
     return this.#streams.top(entry.container, psArguments);
   }
 
+  /** One whose files are those of a container that runs, or that none holds any more. */
+  async #settled(reference: string): Promise<Container> {
+    const entry = this.#table.find(reference);
+    if (!entry.isRunning) await entry.settled();
+    return entry.container;
+  }
+
   async statPath(reference: string, path: string): Promise<PathStat> {
-    return this.#files.statPath(this.find(reference), path);
+    return this.#files.statPath(await this.#settled(reference), path);
   }
 
   async getArchive(
     reference: string,
     path: string,
   ): Promise<{ stat: PathStat; tar: AsyncIterable<Uint8Array> }> {
-    return this.#files.getArchive(this.find(reference), path);
+    return this.#files.getArchive(await this.#settled(reference), path);
   }
 
   async putArchive(
@@ -485,19 +501,19 @@ export class ContainerdContainers implements Containers {
     tar: AsyncIterable<Uint8Array>,
     o: { noOverwriteDirNonDir: boolean; copyUidGid: boolean },
   ): Promise<void> {
-    await this.#files.putArchive(this.find(reference), path, tar, o);
+    await this.#files.putArchive(await this.#settled(reference), path, tar, o);
   }
 
   async changes(reference: string): Promise<readonly FileChange[]> {
-    return this.#files.changes(this.find(reference));
+    return this.#files.changes(await this.#settled(reference));
   }
 
   async exportTar(reference: string): Promise<AsyncIterable<Uint8Array>> {
-    return this.#files.exportTar(this.find(reference));
+    return this.#files.exportTar(await this.#settled(reference));
   }
 
   async commit(reference: string, options: CommitOptions): Promise<string> {
-    const container = this.find(reference);
+    const container = await this.#settled(reference);
     const pauses = options.pause && container.state.phase === "running";
     if (pauses) await this.pause(container.id);
     try {
@@ -549,6 +565,12 @@ export class ContainerdContainers implements Containers {
       },
     };
   }
+}
+
+/** The log of a container that has ended: its last lines may still be on their way. */
+async function* afterwards(entry: Entry, records: AsyncIterable<LogRecord>) {
+  await entry.settled();
+  yield* records;
 }
 
 /** @throws ClusterError failed-precondition in Docker's words. */

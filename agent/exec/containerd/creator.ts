@@ -30,6 +30,7 @@ import { ignoreAbsent, snapshotKey } from "./records.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerFiles, ContainerNetworks, ContainerStreams, ProcessUser } from "./seams.ts";
 import { signalNumber } from "./signals.ts";
+import type { SizedLayers } from "./sized-layers.ts";
 import { hostnameOf, type SpecBuilder } from "./spec-builder.ts";
 import type { ContainerTable } from "./table.ts";
 
@@ -44,6 +45,7 @@ export interface CreatorOptions {
   readonly table: ContainerTable;
   readonly records: Records;
   readonly specs: SpecBuilder;
+  readonly layers: SizedLayers;
   readonly folderOf: (id: string) => string;
   readonly programs: RuntimePrograms;
   /** Bounds how many are written down at once, so that the first can start while the others wait for the disk. */
@@ -200,12 +202,14 @@ export class Creator {
     config: ContainerConfig,
     o: { image: Image; planned: PlannedMount[]; known: ProcessUser | undefined },
   ): Promise<{ entry: Entry; finished: boolean }> {
-    const { specs, records, folderOf } = this.#o;
+    const { specs, records, layers, folderOf } = this.#o;
     const { id } = facts;
     const { image, planned, known } = o;
+    const sized = { id, storageBytes: config.storageBytes };
     mkdirSync(folderOf(id), { recursive: true, mode: 0o711 });
     makeBindSources(config);
     await this.#makeVolumes(facts, planned);
+    await layers.make(sized);
     specs.writeSecrets(id, config);
     const mounts = await this.#mountPoints(id, planned);
     const whole = { ...facts, planned, mounts, logPath: "" };
@@ -215,7 +219,7 @@ export class Creator {
     const entry = new Entry(whole, life, specJson);
     const finished = known !== undefined && !planned.some(isCopiedUp);
     await records.create(entry, { finished });
-    entry.rootfs = await this.#prepare(id, image);
+    entry.rootfs = await layers.boundedIn(sized, await this.#prepare(id, image));
     return { entry, finished };
   }
 
@@ -291,7 +295,8 @@ export class Creator {
    * @param volumes Those that go with it.
    */
   async discard(id: string, volumes: readonly PlannedMount[]): Promise<void> {
-    const { client, records, specs, folderOf } = this.#o;
+    const { client, records, specs, layers, folderOf } = this.#o;
+    await layers.remove(id);
     await client
       .call(SnapshotsService.remove, {
         snapshotter: snapshotterName,

@@ -35,6 +35,7 @@ import {
 } from "./container-view.ts";
 import { layersOf } from "./layers.ts";
 import type { ContainerFiles, RuntimeCore } from "./seams.ts";
+import type { SizedContainer, SizedLayers } from "./sized-layers.ts";
 
 const execute = promisify(execFile);
 
@@ -42,6 +43,7 @@ const execute = promisify(execFile);
 export interface FilesOptions {
   readonly client: ContainerdClient;
   readonly images: Images;
+  readonly layers: SizedLayers;
   /** Key of the snapshot of a container. */
   readonly snapshotKey: (containerId: string) => string;
   /** Folder where the shim has mounted the root file system of a running container, as seen from here. */
@@ -162,10 +164,14 @@ export class LocalFiles implements ContainerFiles {
   }
 
   async sizes(container: Container): Promise<{ ownBytes: number; rootBytes: number }> {
-    const { size } = await this.#o.client.call(SnapshotsService.usage, {
-      snapshotter: snapshotterName,
-      key: this.#o.snapshotKey(container.id),
-    });
+    const used = await this.#o.layers.usedBy(sizedOf(container), await this.#snapshot(container));
+    const { size } =
+      used !== undefined
+        ? { size: used }
+        : await this.#o.client.call(SnapshotsService.usage, {
+            snapshotter: snapshotterName,
+            key: this.#o.snapshotKey(container.id),
+          });
     // An image that was removed by force is not known any more: then its size is not either.
     const image = await this.#o.images.find(container.imageId).catch(() => undefined);
     return { ownBytes: size, rootBytes: size + (image?.sizeBytes ?? 0) };
@@ -182,12 +188,20 @@ export class LocalFiles implements ContainerFiles {
   }
 
   async #mounts(container: Container): Promise<readonly Mount[]> {
+    return this.#o.layers.boundedIn(sizedOf(container), await this.#snapshot(container));
+  }
+
+  async #snapshot(container: Container): Promise<readonly Mount[]> {
     const { mounts } = await this.#o.client.call(SnapshotsService.mounts, {
       snapshotter: snapshotterName,
       key: this.#o.snapshotKey(container.id),
     });
     return mounts;
   }
+}
+
+function sizedOf({ id, config }: Container): SizedContainer {
+  return { id, storageBytes: config.storageBytes };
 }
 
 /** Whether it has a process, and with it its file system mounted. */

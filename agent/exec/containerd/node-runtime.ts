@@ -41,6 +41,7 @@ import { memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
 import { snapshotKey } from "./records.ts";
 import { probePrograms, runtimePrograms } from "./runtime-programs.ts";
 import { shareFolder, unshareFolder } from "./shared-folder.ts";
+import { SizedLayers } from "./sized-layers.ts";
 import { LocalStreams } from "./streams.ts";
 import { Supervisor } from "./supervisor.ts";
 
@@ -86,6 +87,8 @@ export class NodeRuntime implements Runtime {
   readonly #secretsFolder: string | undefined;
   /** Holds the files that keep network namespaces. */
   readonly #namespaces: string;
+  /** Holds the layers of containers that have a size. */
+  readonly #layers: string;
   readonly #network: NodeNetwork;
   #programs: readonly RuntimeProgram[] = [];
   #probed: Promise<void> | undefined;
@@ -113,6 +116,8 @@ export class NodeRuntime implements Runtime {
     const local = localNetworks(options, join(this.#stateFolder, "places"));
     this.networks = local;
     this.#namespaces = join(execRoot, "netns");
+    this.#layers = join(dataRoot, "layers");
+    const layers = new SizedLayers(this.#layers);
     this.#network = new NodeNetwork({
       folder: this.#namespaces,
       instance,
@@ -134,10 +139,11 @@ export class NodeRuntime implements Runtime {
         new LocalFiles(core, {
           client,
           images: this.images,
+          layers,
           snapshotKey,
           rootfsOf: (id) => rootfsOf(join(dataRoot, "containerd/state"), core.get(id), id),
           commit: (container, options) =>
-            commitContainer({ client, images, snapshotKey }, container, options),
+            commitContainer({ client, images, layers, snapshotKey }, container, options),
         }),
       networks: this.#network,
       node: this.#node,
@@ -146,6 +152,7 @@ export class NodeRuntime implements Runtime {
         this.#stateFolder,
         join(dataRoot, "runtimes"),
       ),
+      layers,
       folder,
       secretsFolder: this.#secretsFolder,
       cgroupParent: options.cgroupParent,
@@ -214,7 +221,8 @@ export class NodeRuntime implements Runtime {
   async run(signal: AbortSignal): Promise<void> {
     const over = new AbortController();
     const volumes = join(this.#o.dataRoot, "volumes");
-    const shared = this.#node.cgroups.hybridMount === undefined ? [] : [volumes, this.#namespaces];
+    const apart = [volumes, this.#namespaces, this.#layers];
+    const shared = this.#node.cgroups.hybridMount === undefined ? [] : apart;
     for (const folder of shared) await this.#share(folder);
     const networkOver = new AbortController();
     const connecting = this.#network.run(networkOver.signal);

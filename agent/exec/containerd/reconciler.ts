@@ -28,6 +28,7 @@ import { startsWithDaemon } from "./restart-policy.ts";
 import type { Runner } from "./runner.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerStreams } from "./seams.ts";
+import type { SizedLayers } from "./sized-layers.ts";
 import type { SpecBuilder } from "./spec-builder.ts";
 import type { ContainerTable } from "./table.ts";
 
@@ -41,6 +42,7 @@ export interface ReconcilerOptions {
   readonly runner: Runner;
   readonly specs: SpecBuilder;
   readonly streams: ContainerStreams;
+  readonly layers: SizedLayers;
   readonly cgroups: CgroupFacts;
   readonly cgroupParent: string;
   /** Holds one folder per container, named by its id. */
@@ -265,7 +267,7 @@ export class Reconciler {
 
   /** Removes file systems, folders and cgroups that belong to no container. */
   async #sweep(): Promise<void> {
-    const { client, table, creator, folder, secretsFolder, programs, log } = this.#o;
+    const { client, table, creator, layers, folder, secretsFolder, programs, log } = this.#o;
     const { cgroups, cgroupParent } = this.#o;
     const known = new Set(table.list().map((entry) => entry.id));
     const left = new Set<string>();
@@ -277,7 +279,7 @@ export class Reconciler {
         if (id !== undefined && !known.has(id)) left.add(id);
       }
     }
-    for (const id of [...namesIn(folder), ...namesIn(secretsFolder)]) {
+    for (const id of [...namesIn(folder), ...namesIn(secretsFolder), ...layers.ids()]) {
       if (!known.has(id)) left.add(id);
     }
     for (const id of left) {

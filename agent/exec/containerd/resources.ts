@@ -55,34 +55,59 @@ export function resourcesOf(
       "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.",
     );
   }
-  const blockIO = blockIoOf(wish);
+  const hasBlockIo = has("blkio", "io");
+  if (!hasBlockIo) warnings.push(...blockIoWarnings(wish));
+  const blockIO = hasBlockIo ? blockIoOf(wish, cgroups.version) : undefined;
   return {
     resources: {
       ...(memory !== undefined &&
         has("memory") && { memory: cgroups.swapLimit ? memory : withoutSwap(memory) }),
       ...(cpu !== undefined && has("cpu") && { cpu }),
       ...(pids !== 0 && has("pids") && { pids: { limit: pids < 0 ? -1 : pids } }),
-      ...(blockIO !== undefined && has("blkio", "io") && { blockIO }),
+      ...(blockIO !== undefined && { blockIO }),
     },
     warnings,
   };
 }
 
-function blockIoOf({ extraLimits, blkioDevices = [] }: LimitWish): OciResources["blockIO"] {
-  const weight = extraLimits?.blkioWeight ?? 0;
-  if (weight <= 0 && blkioDevices.length === 0) return undefined;
+function blockIoOf(
+  { extraLimits, blkioDevices = [] }: LimitWish,
+  version: CgroupFacts["version"],
+): OciResources["blockIO"] {
+  // Those of version 1 are written by `block-weights.ts`.
+  const weight = version === 1 ? 0 : (extraLimits?.blkioWeight ?? 0);
   const of = (what: BlockDeviceLimit["what"]) => blkioDevices.filter((one) => one.what === what);
   const throttles = (what: BlockDeviceLimit["what"]) =>
     of(what).map(({ path, value }) => ({ ...blockDevice(path), rate: value }));
   const weights = of("weight").map(({ path, value }) => ({ ...blockDevice(path), weight: value }));
-  return {
+  const blockIO = {
     ...(weight > 0 && { weight }),
-    ...(weights.length > 0 && { weightDevice: weights }),
+    ...(weights.length > 0 && version === 2 && { weightDevice: weights }),
     ...some("throttleReadBpsDevice", throttles("read-bps")),
     ...some("throttleWriteBpsDevice", throttles("write-bps")),
     ...some("throttleReadIOPSDevice", throttles("read-iops")),
     ...some("throttleWriteIOPSDevice", throttles("write-iops")),
   };
+  return Object.keys(blockIO).length === 0 ? undefined : blockIO;
+}
+
+/** In Docker's words, one for each kind of limit that is not held to. */
+function blockIoWarnings({ extraLimits, blkioDevices = [] }: LimitWish): string[] {
+  const warning = (what: string, discarded: string) =>
+    `Your kernel does not support ${what} or the cgroup is not mounted. ${discarded} discarded.`;
+  const kinds = [
+    ["weight", "Block I/O weight_device", "Weight-device"],
+    ["read-bps", "BPS Block I/O read limit", "Block I/O BPS read limit"],
+    ["write-bps", "BPS Block I/O write limit", "Block I/O BPS write limit"],
+    ["read-iops", "IOPS Block read limit", "Block I/O IOPS read limit"],
+    ["write-iops", "IOPS Block write limit", "Block I/O IOPS write limit"],
+  ] as const;
+  return [
+    ...((extraLimits?.blkioWeight ?? 0) > 0 ? [warning("Block I/O weight", "Weight")] : []),
+    ...kinds
+      .filter(([kind]) => blkioDevices.some(({ what }) => what === kind))
+      .map(([, what, discarded]) => warning(what, discarded)),
+  ];
 }
 
 function some<K extends string, T>(

@@ -13,6 +13,7 @@ import {
 import { ClusterError, errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { containerdRetriesMax } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { setBlockWeights } from "./block-weights.ts";
 import { oomKills } from "./cgroups.ts";
 import type { Entry } from "./entry.ts";
 import type { Gate } from "./gate.ts";
@@ -23,7 +24,9 @@ import { ignoreAbsent, type Records, saysGone, snapshotKey } from "./records.ts"
 import { restartPause } from "./restart-policy.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerNetworks, ContainerStreams, JoinedNetworks } from "./seams.ts";
+import { signalInside } from "./signal-inside.ts";
 import { signalNumber } from "./signals.ts";
+import type { SizedLayers } from "./sized-layers.ts";
 import { networkOf, type SpecBuilder } from "./spec-builder.ts";
 import { startFailure } from "./start-failure.ts";
 
@@ -39,6 +42,7 @@ export interface RunnerOptions {
   readonly networks: ContainerNetworks;
   readonly records: Records;
   readonly specs: SpecBuilder;
+  readonly layers: SizedLayers;
   readonly programs: RuntimePrograms;
   readonly node: NodeFacts;
   /** Bounds how many start at once. */
@@ -105,6 +109,7 @@ export class Runner {
     } catch (thrown) {
       await this.#o.streams.stopped(entry.id);
       await this.#leave(entry);
+      await this.#o.layers.rest(entry.id);
       if (signal.aborted) throw thrown;
       const { exitCode, error } = startFailure(thrown);
       const finishedAtMs = this.#o.clock.now();
@@ -177,7 +182,10 @@ export class Runner {
       });
       entry.rootfs = mounts;
     }
-    return entry.rootfs;
+    const { id, facts } = entry;
+    // What is mounted for it may not be any more since it ran.
+    const sized = { id, storageBytes: facts.config.storageBytes };
+    return this.#o.layers.boundedIn(sized, entry.rootfs);
   }
 
   /** Creates and starts the task, over a death of containerd in between too. @returns The pid. */
@@ -200,6 +208,7 @@ export class Runner {
           options: programs.optionsOf(entry.facts.runtime, specs.memoryForVariables(entry.facts)),
         });
         keepMemoryToItself(entry, pid);
+        setBlockWeights(this.#o.node.cgroups, specs.cgroupOf(entry.facts), entry.facts.config);
         await client.call(TasksService.start, { containerId: entry.id });
         return pid;
       } catch (error) {
@@ -279,16 +288,34 @@ export class Runner {
     // Before all that a busy disk, containerd or the network can hold up.
     if (isOfTask(entry)) this.#o.specs.removeReadSecrets(entry.id);
     entry.setLife({ lastExit: exit });
+    let told: Promise<void> | undefined;
+    if (wasToldToStop(entry)) {
+      // Its successor waits for its end, not for what is left of it.
+      this.#noteOom(entry);
+      told = this.#leave(entry).then(() => this.#enterEnd(entry, exit));
+      // Most often they are given up at once, and one write says all.
+      await Promise.race([told, nextTurn()]);
+    }
     if (!entry.removing) {
-      this.#o.records.saveLife(entry);
+      if (entry.isRunning) this.#o.records.saveLife(entry);
       await this.#o.records.flush();
     }
-    // The event may come late; the cgroup goes with the task.
-    if (oomKills(this.#o.node.cgroups, this.#o.specs.cgroupOf(entry.facts)) > 0) entry.oom = true;
-    await this.#deleteTask(entry);
-    // With it went what its program knew of them.
+    if (told === undefined) this.#noteOom(entry);
+    const deleted = this.#deleteTask(entry);
+    // Where its end is told, a later look comes back to its task, but not to its secrets and its log.
+    await (told === undefined ? deleted : deleted.catch(() => undefined));
     this.forgetSecrets(entry);
-    await this.#ended(entry, exit);
+    if (told === undefined) await this.#ended(entry, exit);
+    else {
+      await this.#o.streams.stopped(entry.id);
+      await told;
+    }
+    if (entry.state.phase !== "restarting") await this.#o.layers.rest(entry.id);
+  }
+
+  /** The event may come late; the cgroup goes with the task. */
+  #noteOom(entry: Entry): void {
+    if (oomKills(this.#o.node.cgroups, this.#o.specs.cgroupOf(entry.facts)) > 0) entry.oom = true;
   }
 
   async #deleteTask(entry: Entry): Promise<void> {
@@ -305,9 +332,15 @@ export class Runner {
   }
 
   async #ended(entry: Entry, exit: TaskExit): Promise<void> {
-    const { streams, records, emit, clock } = this.#o;
-    await streams.stopped(entry.id);
+    await this.#o.streams.stopped(entry.id);
     await this.#leave(entry);
+    this.#enterEnd(entry, exit);
+    if (entry.state.phase !== "restarting") this.forgetSecrets(entry);
+  }
+
+  /** Says that it has ended, and what comes of that. */
+  #enterEnd(entry: Entry, exit: TaskExit): void {
+    const { records, emit, clock } = this.#o;
     const { state, facts, life } = entry;
     const pauseMs = this.#o.stopping.aborted
       ? undefined
@@ -333,7 +366,6 @@ export class Runner {
       this.#restartLater(entry, pauseMs);
       return;
     }
-    this.forgetSecrets(entry);
     this.#removeIfWanted(entry);
   }
 
@@ -430,13 +462,15 @@ export class Runner {
       records.saveLife(entry);
     }
     const wasPaused = entry.state.phase === "paused";
-    await this.#o.ready();
-    await client
-      .call(TasksService.kill, { containerId: entry.id, signal: number })
-      .catch((error) => {
-        // It ended on its own meanwhile.
-        if (!saysGone(error)) throw error;
-      });
+    if (!signalInside(entry.state.pid, entry.id, number)) {
+      await this.#o.ready();
+      await client
+        .call(TasksService.kill, { containerId: entry.id, signal: number })
+        .catch((error) => {
+          // It ended on its own meanwhile.
+          if (!saysGone(error)) throw error;
+        });
+    }
     emit(entry, "kill", { signal: String(number) });
     // A frozen process takes no signal; runc lets it go by itself when it is killed.
     if (wasPaused && ends) {
@@ -510,6 +544,19 @@ export class Runner {
 
 function isOfTask({ facts }: Entry): boolean {
   return facts.config.task !== undefined;
+}
+
+/**
+ * Whether it is of a task that was told to stop. Who asks for that does not wait for its log, as those do who wait for an end
+ * by itself; in a PID namespace of others its children live on until its task is deleted.
+ */
+function wasToldToStop(entry: Entry): boolean {
+  return isOfTask(entry) && entry.life.stopped && entry.facts.config.pidMode === "";
+}
+
+/** A turn of the event loop. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function ignoreGone(error: unknown): undefined {

@@ -146,6 +146,8 @@ export interface ContainerConfig {
   readonly devices: readonly DeviceMapping[];
   readonly deviceRules?: readonly DeviceRule[];
   readonly blkioDevices?: readonly BlockDeviceLimit[];
+  /** How much it may write to its own layer, bytes; as much as there is room for when undefined or 0. */
+  readonly storageBytes?: number;
   /** For the program that runs the container; not shown inside. */
   readonly annotations?: Readonly<Record<string, string>>;
   readonly mounts: readonly Mount[];

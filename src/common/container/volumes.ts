@@ -40,6 +40,8 @@ export interface VolumeEvent {
 export interface Volumes {
   list(): readonly Volume[];
   find(name: string): Volume;
+  /** Makes nothing. @throws ClusterError as `create` would for the same. */
+  check(request: VolumeRequest): void;
   /** The one that is there when name, driver and options are the same. */
   create(request: VolumeRequest): Promise<Volume>;
   remove(name: string, o: { force: boolean }): Promise<void>;

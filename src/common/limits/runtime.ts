@@ -41,6 +41,8 @@ export const contentMessagesUnderWayMax = 8;
 export const imageLeaseMs = 24 * 60 * 60 * 1000;
 /** Unpacking one layer: gigabytes onto the card of a small board. */
 export const layerUnpackMs = 60 * 60 * 1000;
+/** Making or mounting a container's own file system: tables of terabytes on the card of a small board. */
+export const layerCommandMs = 2 * 60 * 1000;
 /** How old what is known of the images may be; after changes of our own it is asked anew at once. */
 export const imagesCatalogMs = 2_000;
 /** Layers of one image that are downloaded at once, as Docker. */

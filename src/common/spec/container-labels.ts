@@ -5,6 +5,8 @@
  * nodes follow them; what reaches beyond the container also needs the node's leave.
  */
 
+import { storageSizeFrom, storageSizeLabel, storageSizeWords } from "./storage-size.ts";
+
 /** What may be done with devices of these numbers, made by whomever; undefined stands for all numbers. */
 export interface DeviceRule {
   /** `a` for both kinds. */
@@ -49,6 +51,8 @@ export interface ContainerLabels {
   readonly domainName: string;
   readonly annotations: Readonly<Record<string, string>>;
   readonly deviceRules: readonly DeviceRule[];
+  /** How much it may write to its own layer, bytes. */
+  readonly storageBytes: number;
   readonly postStart: readonly ContainerHook[];
   readonly preStop: readonly ContainerHook[];
   readonly pull: "always" | "missing" | "never";
@@ -97,6 +101,7 @@ export const containerLabelForms: Readonly<Record<string, LabelForm>> = {
     (value) => deviceRulesFrom(value) !== undefined,
     "rules such as c 1:3 mr,b 7:* rwm",
   ],
+  [storageSizeLabel]: [(value) => storageSizeFrom(value) !== undefined, storageSizeWords],
   "skep.post-start": [(value) => hooksFrom(value) !== undefined, hookWords],
   "skep.pre-stop": [(value) => hooksFrom(value) !== undefined, hookWords],
   "skep.pull": oneOf("always", "missing", "never"),
@@ -141,6 +146,7 @@ export function containerLabelsOf(labels: Readonly<Record<string, string>>): Con
     domainName: said("skep.domainname"),
     annotations: annotationsFrom(said("skep.annotations")) ?? {},
     deviceRules: deviceRulesFrom(said("skep.device-cgroup-rules")) ?? [],
+    storageBytes: storageSizeFrom(said(storageSizeLabel)) ?? 0,
     postStart: hooksFrom(said("skep.post-start")) ?? [],
     preStop: hooksFrom(said("skep.pre-stop")) ?? [],
     pull: pull === "missing" || pull === "never" ? pull : "always",

@@ -125,11 +125,17 @@ export function genericFromJson(list: readonly JsonObject[]): readonly GenericRe
 export function wordFromJson<W extends string>(
   json: JsonObject,
   name: string,
-  choice: { readonly words: readonly W[]; readonly fallback: W; readonly message: string },
+  choice: {
+    readonly words: readonly W[];
+    readonly fallback: W;
+    readonly message: string;
+    readonly isBare?: boolean;
+  },
 ): W {
   const text = json.string(name);
   if (text === "") return choice.fallback;
   const word = choice.words.find((w) => w === text.toLowerCase());
-  if (word === undefined) throw json.invalid(`${choice.message} ${JSON.stringify(text)}`);
+  if (word === undefined)
+    throw json.invalid(`${choice.message} ${choice.isBare ? text : JSON.stringify(text)}`);
   return word;
 }

@@ -4,7 +4,7 @@
 import { HealthConfig, type Platform } from "../../common/api/generated/api.ts";
 import type { ContainerConfig, NetworkJoin } from "../../common/container/types.ts";
 import { ClusterError } from "../../common/errors/cluster-error.ts";
-import { exposedPort, joinFromJson, portsFromJson } from "./endpoint.ts";
+import { exposedPort, joinFromJson, macAddressOf, portsFromJson } from "./endpoint.ts";
 import { hostPartFromJson, type NodeLimits } from "./host-config.ts";
 import type { JsonObject } from "./reader.ts";
 
@@ -187,7 +187,7 @@ function joinsFromJson(
   if (main === "none" || main === "host" || main.startsWith("container:")) return [];
   const settings = body.objectOrEmpty("NetworkingConfig").objectOrEmpty("EndpointsConfig");
   const mode = host.string("NetworkMode");
-  const mac = body.string("MacAddress").toLowerCase();
+  const mac = macAddressOf(body);
   return networks.flatMap((network) => {
     const keys = network === main ? [mode, main, main === "default" ? "bridge" : main] : [network];
     const said = keys.map((key) => settings.object(key)).find((one) => one !== undefined);

@@ -8,6 +8,7 @@ import type { HealthConfig, Mount } from "../../common/api/generated/api.ts";
 import type { ImageConfig } from "../../common/container/images.ts";
 import type { Container, ContainerConfig, MountPoint } from "../../common/container/types.ts";
 import { type Json, timeToJson } from "./common.ts";
+import { deviceLimitsToJson } from "./device-limits.ts";
 import { type ContainerNetworking, networkSettingsToJson, portBindingsToJson } from "./endpoint.ts";
 import { hostResourcesToJson } from "./host-resources.ts";
 import { mountToJson } from "./mount.ts";
@@ -220,7 +221,7 @@ function hostConfigOf(container: Container): Json {
     PublishAllPorts: config.publishAll,
     ReadonlyRootfs: config.readOnly,
     SecurityOpt: null,
-    StorageOpt: undefined,
+    StorageOpt: config.storageBytes ? { size: `${config.storageBytes}` } : undefined,
     Tmpfs: undefined,
     UTSMode: config.utsMode,
     UsernsMode: "",
@@ -229,11 +230,7 @@ function hostConfigOf(container: Container): Json {
     Runtime: container.runtime,
     Isolation: "",
     CgroupParent: config.cgroupParent,
-    BlkioWeightDevice: null,
-    BlkioDeviceReadBps: null,
-    BlkioDeviceWriteBps: null,
-    BlkioDeviceReadIOps: null,
-    BlkioDeviceWriteIOps: null,
+    ...deviceLimitsToJson(config),
     CpuRealtimePeriod: 0,
     CpuRealtimeRuntime: 0,
     Devices: config.devices.map((device) => ({
@@ -241,7 +238,6 @@ function hostConfigOf(container: Container): Json {
       PathInContainer: device.pathInContainer,
       CgroupPermissions: device.permissions,
     })),
-    DeviceCgroupRules: null,
     DeviceRequests: null,
     Ulimits: config.ulimits.map((u) => ({ Name: u.name, Hard: u.hard, Soft: u.soft })),
     CpuCount: 0,

@@ -10,6 +10,7 @@ import type {
 } from "../../common/container/types.ts";
 import { ClusterError } from "../../common/errors/cluster-error.ts";
 import { parseAddress } from "../../common/spec/cidr.ts";
+import { isMacAddress } from "../../common/spec/mac-address.ts";
 import type { Json } from "./common.ts";
 import type { JsonObject } from "./reader.ts";
 
@@ -34,9 +35,18 @@ export function joinFromJson(network: string, json: JsonObject): NetworkJoin {
     network,
     aliases: json.strings("Aliases"),
     addresses,
-    macAddress: json.string("MacAddress").toLowerCase(),
+    macAddress: macAddressOf(json),
     driverOptions: json.stringMap("DriverOpts"),
   };
+}
+
+/** Empty where nothing is said. @throws ClusterError `invalid-argument` */
+export function macAddressOf(json: JsonObject): string {
+  const text = json.string("MacAddress");
+  if (text === "" || isMacAddress(text)) return text.toLowerCase();
+  throw json.invalid(
+    `invalid MAC address: MacAddress ${JSON.stringify(text)} is none of one device; give one such as 02:42:ac:11:00:02`,
+  );
 }
 
 /** Links name containers one by one; what they did is done by networks of the user's. */

@@ -6,7 +6,9 @@
 import { Driver, Ulimit } from "../../common/api/generated/api.ts";
 import type { ContainerConfig, DeviceMapping } from "../../common/container/types.ts";
 import { ClusterError } from "../../common/errors/cluster-error.ts";
+import { storageOptionFault, storageSizeFrom } from "../../common/spec/storage-size.ts";
 import { parseBind, tmpfsFromText } from "./binds.ts";
+import { blockDevicesFromJson, deviceRulesFromJson } from "./device-limits.ts";
 import { hostResourcesFromJson, restartPolicyFromJson } from "./host-resources.ts";
 import { mountFromJson } from "./mount.ts";
 import type { JsonObject } from "./reader.ts";
@@ -82,6 +84,9 @@ export function hostPartFromJson(
     oomScoreAdj,
     ...hostResourcesFromJson(json, o.limits.cpus),
     devices: json.objects("Devices").map(deviceFromJson),
+    deviceRules: deviceRulesFromJson(json),
+    blkioDevices: blockDevicesFromJson(json),
+    ...storageFromJson(json),
     mounts: mountsFromJson(json, o.volumePaths),
     volumesFrom: json.strings("VolumesFrom").map(checkVolumesFrom),
     shmSizeBytes,
@@ -102,13 +107,7 @@ export function hostPartFromJson(
 
 /** Fields this daemon has no use for, with what is to be said of them. */
 const unsupported: readonly (readonly [string, string])[] = [
-  ["DeviceCgroupRules", "name the devices themselves (--device), or use --privileged"],
   ["Links", "use a network of your own, in which containers find each other by name"],
-  ["BlkioWeightDevice", "use --blkio-weight"],
-  ["BlkioDeviceReadBps", "there is no limit per device"],
-  ["BlkioDeviceWriteBps", "there is no limit per device"],
-  ["BlkioDeviceReadIOps", "there is no limit per device"],
-  ["BlkioDeviceWriteIOps", "there is no limit per device"],
 ];
 
 function refuseUnsupported(json: JsonObject, limits: NodeLimits): void {
@@ -122,10 +121,6 @@ function refuseUnsupported(json: JsonObject, limits: NodeLimits): void {
       `could not select device driver ${JSON.stringify(first?.string("Driver") ?? "")} with capabilities: [${wanted.map((set) => `[${set.join(" ")}]`).join(" ")}]`,
     );
   }
-  if (json.sizeOf("StorageOpt") > 0)
-    throw json.invalid(
-      "--storage-opt is supported only for overlay over xfs with 'pquota' mount option",
-    );
   for (const name of ["CpuRealtimePeriod", "CpuRealtimeRuntime"]) {
     if (json.integer(name) !== 0)
       throw json.invalid("Your kernel does not support CPU real-time scheduler");
@@ -148,6 +143,15 @@ function refuseUnsupported(json: JsonObject, limits: NodeLimits): void {
 
 function refused(field: string, remedy: string): ClusterError {
   return new ClusterError("unimplemented", `${field} is not supported: ${remedy}`);
+}
+
+/** `--storage-opt size=…`, of which the node makes a file system for the container's layer. */
+function storageFromJson(json: JsonObject): Pick<ContainerConfig, "storageBytes"> {
+  const options = json.stringMap("StorageOpt");
+  const fault = storageOptionFault(options);
+  if (fault !== undefined) throw json.invalid(`HostConfig.StorageOpt: ${fault}`);
+  const storageBytes = storageSizeFrom(options["size"] ?? "");
+  return storageBytes === undefined ? {} : { storageBytes };
 }
 
 function mountsFromJson(json: JsonObject, volumePaths: string[]) {

@@ -157,6 +157,7 @@ function updateFromJson(json: JsonObject | undefined): UpdateConfig | undefined 
       words: UpdateFailureActionValues,
       fallback: "pause",
       message: "unrecognized update failure action",
+      isBare: true,
     }),
     monitorNs: monitorNs === 0 ? undefined : monitorNs,
     maxFailureRatio: json.number("MaxFailureRatio"),
@@ -164,6 +165,7 @@ function updateFromJson(json: JsonObject | undefined): UpdateConfig | undefined 
       words: UpdateOrderValues,
       fallback: "stop-first",
       message: "unrecognized update order",
+      isBare: true,
     }),
   });
 }
@@ -230,8 +232,11 @@ export function portToJson(port: PortConfig): Json {
 }
 
 function endpointToJson(endpoint: Endpoint | undefined): Json {
+  // As in Docker's swarm, where nothing is allocated for a service without ports and networks.
+  const isBare = endpoint?.ports.length === 0 && endpoint.virtualIps.length === 0;
+  const spec = isBare && endpoint.spec?.mode === "vip" ? undefined : endpoint?.spec;
   return {
-    Spec: endpoint?.spec === undefined ? {} : endpointSpecToJson(endpoint.spec),
+    Spec: spec === undefined ? {} : endpointSpecToJson(spec),
     Ports: listOrNothing((endpoint?.ports ?? []).map(portToJson)),
     VirtualIPs: listOrNothing(
       (endpoint?.virtualIps ?? []).map((ip) => ({

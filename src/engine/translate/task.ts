@@ -2,6 +2,7 @@
  * Tasks as the API shows them. Pure; read-only, users never write tasks.
  */
 import type { Network, Task, TaskStatus } from "../../common/api/generated/api.ts";
+import { shownPlace, shownSlot } from "../../common/task/place.ts";
 import {
   annotationsToJson,
   genericToJson,
@@ -24,9 +25,9 @@ export function taskToJson(task: Task, networkById: (id: string) => Network | un
     ...annotationsToJson(task.annotations),
     Spec: taskSpecToJson(task.spec, false),
     ServiceID: textOrNothing(task.serviceId),
-    Slot: numberOrNothing(task.slot),
+    Slot: numberOrNothing(shownSlot(task) ?? 0),
     NodeID: textOrNothing(task.nodeId),
-    Status: statusToJson(task.status),
+    Status: statusToJson(shownStatus(task)),
     DesiredState: task.desiredState,
     NetworksAttachments: listOrNothing(
       task.networks.map((attachment) => ({
@@ -50,8 +51,13 @@ export function taskToJson(task: Task, networkById: (id: string) => Network | un
 /** `service.slot.id`, with the node id in place of the slot for global services. */
 export function taskName(task: Task): string {
   if (task.annotations !== undefined && task.annotations.name !== "") return task.annotations.name;
-  const place = task.slot === 0 ? task.nodeId : String(task.slot);
-  return `${task.serviceAnnotations?.name ?? ""}.${place}.${task.id}`;
+  return `${task.serviceAnnotations?.name ?? ""}.${shownPlace(task)}.${task.id}`;
+}
+
+/** What the agent says of the task, unless the managers have rejected it meanwhile. */
+function shownStatus({ status, rejection }: Task): TaskStatus | undefined {
+  if (rejection === undefined) return status;
+  return { ...rejection, container: status?.container };
 }
 
 function statusToJson(status: TaskStatus | undefined): Json {

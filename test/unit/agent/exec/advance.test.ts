@@ -104,7 +104,7 @@ const rows: readonly Row[] = [
     from: "starting",
     wanted: "running",
     outcome: new ClusterError("invalid-argument", "x: not found in $PATH"),
-    gives: "start -> rejected: starting: starting container failed: x: not found in $PATH",
+    gives: "start -> failed: starting: starting container failed: x: not found in $PATH",
   },
   {
     from: "starting",
@@ -124,6 +124,12 @@ const rows: readonly Row[] = [
     wanted: "running",
     outcome: exit({ exitCode: 137, error: "unhealthy container" }),
     gives: "wait -> failed: started: task: non-zero exit (137): unhealthy container",
+  },
+  {
+    from: "running",
+    wanted: "running",
+    outcome: exit({ exitCode: 0, error: "unhealthy container" }),
+    gives: "wait -> failed: started: task: non-zero exit (0): unhealthy container",
   },
   { from: "running", wanted: "running", outcome: exit({ lost: true }), gives: "wait -> lost" },
   { from: "assigned", wanted: "shutdown", gives: "shutdown -> shutdown: shutdown: " },

@@ -112,6 +112,24 @@ describe("agent/volumes/local-volumes", () => {
     deepEqual(labels, { "com.docker.volume.anonymous": "" });
   });
 
+  it("says beforehand what it would not make, and makes nothing", async () => {
+    const { length } = volumes.list();
+    volumes.check(wish("data", { options: nfs }));
+    for (const [bad, words] of [
+      [wish("data", { driver: "odd" }), /plugin "odd" not found/],
+      [wish("data", { options: { size: "1g" } }), /option "size"/],
+      [wish("a/b"), /invalid characters/],
+    ] as const)
+      throws(() => volumes.check(bad), words);
+    await volumes.create(wish("data"));
+    volumes.check(wish("data"));
+    throws(
+      () => volumes.check(wish("data", { options: nfs })),
+      (error) => hasCode(error, "already-exists"),
+    );
+    equal(volumes.list().length, length + 1);
+  });
+
   it("takes the one that is there, unless it was made from other options", async () => {
     const first = await volumes.create(wish("data", { options: nfs }));
     equal(await volumes.create(wish("data", { options: { ...nfs } })), first);

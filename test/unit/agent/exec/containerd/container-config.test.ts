@@ -110,6 +110,7 @@ describe("agent/exec/containerd/container-config", () => {
   it("names a container after service, slot and task, global ones after their node", () => {
     equal(configOf({}).name, "web.3.task1");
     equal(configOf({}, { slot: 0 }).name, "web.node1.task1");
+    equal(configOf({}, { slot: 3, jobIteration: 0 }).name, "web.2.task1");
     equal(taskName(Task.create({ id: "t" })), "t");
   });
 
@@ -233,6 +234,18 @@ describe("agent/exec/containerd/container-config", () => {
       "A=1",
       "DOCKER_RESOURCE_GPU=u1,u2",
       "DOCKER_RESOURCE_SSD=2",
+    ]);
+  });
+
+  it("has the devices among the named resources the task was given", () => {
+    const assignedGeneric = [
+      GenericResource.create({ kind: "gpu", named: "/dev/dri/renderD128" }),
+      GenericResource.create({ kind: "gpu", named: "/dev/../etc/shadow" }),
+      GenericResource.create({ kind: "gpu", named: "u2" }),
+    ];
+    const path = "/dev/dri/renderD128";
+    deepEqual(configOf({}, { assignedGeneric }).devices, [
+      { pathOnHost: path, pathInContainer: path, permissions: "rwm" },
     ]);
   });
 

@@ -2,6 +2,7 @@
  * The OCI spec of a container with what goes into it: capabilities, seccomp filter, limits, signals.
  */
 import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
+import { setBlockWeights } from "../../../../../agent/exec/containerd/block-weights.ts";
 import {
   allCapabilities,
   capabilitiesOf,
@@ -19,6 +20,16 @@ import { signalNumber } from "../../../../../agent/exec/containerd/signals.ts";
 import { ResourceRequirements } from "../../../../../src/common/api/generated/api.ts";
 import type { ContainerConfig } from "../../../../../src/common/container/types.ts";
 
+const noLimits = {
+  cpuShares: 0,
+  cpuPeriodUs: 0,
+  cpuQuotaUs: 0,
+  cpusetCpus: "",
+  cpusetMems: "",
+  blkioWeight: 0,
+  memoryReservationBytes: 0,
+  oomKillDisable: false,
+};
 const own = {
   network: undefined,
   pid: undefined,
@@ -97,6 +108,50 @@ describe("agent/exec/containerd/oci-spec", () => {
       );
     throws(() => wanted("/dev/null"), /\/dev\/null is no block device/);
     throws(() => wanted("/dev/not/there"), /\/dev\/not\/there is not there/);
+  });
+
+  it("says in Docker's words which limits of input and output it cannot hold to", () => {
+    const what = ["weight", "read-bps", "write-bps", "read-iops", "write-iops"] as const;
+    const { resources, warnings } = resourcesOf(
+      {
+        resources: undefined,
+        extraLimits: undefined,
+        blkioDevices: what.map((one) => ({ path: "/dev/sda", what: one, value: 50 })),
+      },
+      { controllers: new Set(["memory"]), swapLimit: true, version: 1 },
+    );
+    deepEqual(resources, {});
+    match(warnings[0] ?? "", /does not support Block I\/O weight_device or .* Weight-device disc/);
+    match(warnings[1] ?? "", /does not support BPS Block I\/O read limit or the cgroup is not/);
+    equal(warnings.length, what.length);
+  });
+
+  it("writes weights itself under version 1, to the file that this kernel has", () => {
+    const files = (there: string) => {
+      const written: string[] = [];
+      const exists = (path: string) => path === `/blkio/a/${there}`;
+      const write = (path: string, text: string) => written.push(`${path} ${text}`);
+      return { written, files: { exists, write } };
+    };
+    const config = {
+      extraLimits: { ...noLimits, blkioWeight: 300 },
+      blkioDevices: [],
+    };
+    const one = { version: 1, mountOf: new Map([["blkio", "/blkio"]]) } as const;
+    const bfq = files("blkio.bfq.weight");
+    setBlockWeights(one, "/a", config, bfq.files);
+    deepEqual(bfq.written, ["/blkio/a/blkio.bfq.weight 300"]);
+    const none = files("blkio.none");
+    throws(
+      () => setBlockWeights(one, "/a", config, none.files),
+      /CONFIG_BFQ_GROUP_IOSCHED\): leave/,
+    );
+    const two = { version: 2, mountOf: new Map([["io", "/blkio"]]) } as const;
+    setBlockWeights(two, "/a", config, none.files);
+    const wish = { ...config, resources: undefined };
+    const kinds = { controllers: new Set(["blkio", "io"]), swapLimit: true };
+    deepEqual(resourcesOf(wish, { ...kinds, version: 1 }).resources, {});
+    deepEqual(resourcesOf(wish, { ...kinds, version: 2 }).resources, { blockIO: { weight: 300 } });
   });
 
   it("leaves a program that is not root without active capabilities", () => {

@@ -3,6 +3,7 @@
  */
 import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { containerConfigFromJson } from "../../../../../src/engine/translate/container-config.ts";
+import { deviceLimitsToJson } from "../../../../../src/engine/translate/device-limits.ts";
 import { JsonObject } from "../../../../../src/engine/translate/reader.ts";
 
 const limits = { cpus: 4, runtimes: ["runc", "crun"] };
@@ -101,6 +102,7 @@ describe("src/engine/translate/container-config", () => {
       [{ Links: ["a:b"] }, /Links is not supported: use a network of your own/],
       [{ IPAMConfig: { IPv4Address: "fd00::1" } }, /invalid IPv4 address: fd00::1/],
       [{ IPAMConfig: { LinkLocalIPs: ["169.254.0.1"] } }, /LinkLocalIPs is not supported/],
+      [{ MacAddress: "02-42" }, /invalid MAC address: MacAddress "02-42" is none of one device/],
       [{ MacAddress: "02:42:0a:00:00:01" }, /must match the endpoint-specific MAC address/],
     ];
     for (const [front, message] of refused) {
@@ -152,7 +154,38 @@ describe("src/engine/translate/container-config", () => {
     equal(resources?.swapBytes, 32 * 2 ** 20);
     equal(resources?.memorySwappiness, undefined);
     equal(extraLimits?.cpuShares, 512);
+    equal(hostOf({ StorageOpt: { size: "64M" } }).storageBytes, 64 * 2 ** 20);
     equal(hostOf({ Memory: 0, MemorySwap: 0, PidsLimit: null }).resources, undefined);
+  });
+
+  it("reads rules for devices, and limits of one block device each", () => {
+    const { deviceRules, blkioDevices } = hostOf({
+      DeviceCgroupRules: ["c 1:3 mr", "b 7:* rwm"],
+      BlkioWeightDevice: [{ Path: "/dev/sda", Weight: 300 }],
+      BlkioDeviceReadBps: [{ Path: "/dev/sda", Rate: 1048576 }],
+      BlkioDeviceWriteIOps: [
+        { Path: "/dev/sdb", Rate: 7 },
+        { Path: "/dev/sdc", Rate: 0 },
+      ],
+    });
+    deepEqual(deviceRules, [
+      { type: "c", major: 1, minor: 3, access: "mr" },
+      { type: "b", major: 7, minor: undefined, access: "rwm" },
+    ]);
+    deepEqual(blkioDevices, [
+      { path: "/dev/sda", what: "weight", value: 300 },
+      { path: "/dev/sda", what: "read-bps", value: 1048576 },
+      { path: "/dev/sdb", what: "write-iops", value: 7 },
+    ]);
+    const config = { ...configOf({ Image: "x" }).config, deviceRules, blkioDevices };
+    deepEqual(deviceLimitsToJson(config), {
+      DeviceCgroupRules: ["c 1:3 mr", "b 7:* rwm"],
+      BlkioWeightDevice: [{ Path: "/dev/sda", Weight: 300 }],
+      BlkioDeviceReadBps: [{ Path: "/dev/sda", Rate: 1048576 }],
+      BlkioDeviceWriteBps: null,
+      BlkioDeviceReadIOps: null,
+      BlkioDeviceWriteIOps: [{ Path: "/dev/sdb", Rate: 7 }],
+    });
   });
 
   it("reads security options in both spellings", () => {
@@ -216,6 +249,16 @@ describe("src/engine/translate/container-config", () => {
         { DeviceRequests: [{ Driver: "", Capabilities: [["gpu"]] }] },
         /could not select device driver "" with capabilities: \[\[gpu\]\]/,
       ],
+      [{ StorageOpt: { size: "1k" } }, /HostConfig.StorageOpt: size "1k" is not a size from 4m/],
+      [{ StorageOpt: { "dm.x": "1" } }, /StorageOpt: unknown option "dm.x": only size is known/],
+      [{ DeviceCgroupRules: ["x 1:3 r"] }, /invalid device cgroup rule format: 'x 1:3 r'; give/],
+      [{ DeviceCgroupRules: ["c 1:3 r,c 1:4 r"] }, /invalid device cgroup rule format/],
+      [
+        { BlkioWeightDevice: [{ Path: "/dev/sda", Weight: 5 }] },
+        /BlkioWeightDevice\[0\]\.Weight 5 of \/dev\/sda: range of blkio weight is from 10 to 1000/,
+      ],
+      [{ BlkioDeviceReadBps: [{ Path: "sda", Rate: 1 }] }, /ReadBps\[0\]\.Path "sda" must be/],
+      [{ BlkioDeviceReadBps: [{ Path: "/dev/sda", Rate: -1 }] }, /Rate must be a whole number/],
       [{ Links: ["a:b"] }, /HostConfig.Links is not supported: use a network/],
       [
         { NetworkMode: "container:x", Dns: ["1.1.1.1"] },

@@ -95,12 +95,9 @@ describe("src/engine/translate/service", () => {
       ],
       [
         { ...simple(), UpdateConfig: { FailureAction: "retry" } },
-        /unrecognized update failure action "retry"/,
+        /unrecognized update failure action retry$/,
       ],
-      [
-        { ...simple(), UpdateConfig: { Order: "sideways" } },
-        /unrecognized update order "sideways"/,
-      ],
+      [{ ...simple(), UpdateConfig: { Order: "sideways" } }, /unrecognized update order sideways$/],
       [
         { TaskTemplate: { ...simple().TaskTemplate, RestartPolicy: { Condition: "often" } } },
         /invalid RestartCondition: "often"/,

@@ -4,7 +4,7 @@
  * Understands what people write of Go's template language there: fields, `index`, and the functions a payload may call;
  * anything else is refused by name, as a container that gets the braces themselves helps nobody.
  */
-import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
+import { ClusterError } from "../errors/cluster-error.ts";
 
 /** Values by path: maps of maps with texts at the ends. */
 export interface PlaceholderValues {

@@ -2,10 +2,7 @@
  * The part of Go's template language that placeholders are written in.
  */
 import { equal, throws } from "node:assert/strict";
-import {
-  expand,
-  type PlaceholderContext,
-} from "../../../../../agent/exec/containerd/placeholders.ts";
+import { expand, type PlaceholderContext } from "../../../../../src/common/task/placeholders.ts";
 
 const context: PlaceholderContext = {
   values: { Task: { Slot: "3" }, Service: { Labels: { a: "1", "b.c": "2" } } },
@@ -38,7 +35,7 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ["{{.Task.Slot | upper}}", /only fields and index/],
 ];
 
-describe("agent/exec/containerd/placeholders", () => {
+describe("src/common/task/placeholders", () => {
   for (const [text, expected] of rows) {
     it(`${text} becomes ${JSON.stringify(expected)}`, () => {
       equal(expand(text, context), expected);
