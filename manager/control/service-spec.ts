@@ -11,6 +11,7 @@ import type {
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { cronLabel, cronSettingsOf } from "../../src/common/job/cron-labels.ts";
+import { macAddressIn, macAddressOption } from "../../src/common/spec/mac-address.ts";
 import { payloadReferences } from "../../src/common/spec/payload-revision.ts";
 import { hasPayload } from "../state/payload.ts";
 import type { Tx } from "../state/transaction.ts";
@@ -27,15 +28,15 @@ const modeNames: readonly ModeName[] = ["replicated", "global", "replicatedJob",
 /** Checks a spec by itself. @throws ClusterError with Docker's text. */
 export function checkServiceSpec(spec: ServiceSpec): void {
   checkDnsName(spec.annotations);
-  checkTaskSpec(spec.task);
+  checkTaskSpec(spec.task, spec.annotations);
   const mode = modeOf(spec.mode);
   if (mode === undefined) throw invalid("Unrecognized service mode");
   if (isJob(mode)) {
     if (spec.update !== undefined) throw invalid("Jobs may not have an update config");
     if (spec.rollback !== undefined) throw invalid("Jobs may not have a rollback config");
   } else {
-    checkUpdate(spec.update);
-    checkUpdate(spec.rollback);
+    checkUpdate(spec.update, "update");
+    checkUpdate(spec.rollback, "rollback");
   }
   const isCron = cronSettingsOf(spec.annotations?.labels) !== undefined;
   if (isCron && !isJob(mode))
@@ -43,6 +44,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
       `label ${cronLabel} needs a job: make the service with --mode replicated-job or global-job`,
     );
   checkEndpoint(spec.endpoint);
+  checkOneAddress(spec);
   checkDataPathLabels(spec);
 }
 
@@ -57,12 +59,13 @@ export function isJob(mode: ModeName | undefined): boolean {
   return mode === "replicatedJob" || mode === "globalJob";
 }
 
-function checkUpdate(config: UpdateConfig | undefined): void {
+/** Docker's swarm checks that of updates alone, and finds the rest out when it rolls back. */
+function checkUpdate(config: UpdateConfig | undefined, what: "update" | "rollback"): void {
   if (config === undefined) return;
-  if (config.delayNs < 0) throw invalid("TaskSpec: update-delay cannot be negative");
-  if ((config.monitorNs ?? 0) < 0) throw invalid("TaskSpec: update-monitor cannot be negative");
+  if (config.delayNs < 0) throw invalid(`TaskSpec: ${what}-delay cannot be negative`);
+  if ((config.monitorNs ?? 0) < 0) throw invalid(`TaskSpec: ${what}-monitor cannot be negative`);
   if (!(config.maxFailureRatio >= 0 && config.maxFailureRatio <= 1))
-    throw invalid("TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1");
+    throw invalid(`TaskSpec: ${what}-maxfailureratio cannot be less than 0 or bigger than 1`);
 }
 
 function checkEndpoint(endpoint: EndpointSpec | undefined): void {
@@ -75,6 +78,20 @@ function checkEndpoint(endpoint: EndpointSpec | undefined): void {
     if (taken.has(keyOf(port))) throw invalid("EndpointSpec: duplicate published ports provided");
     taken.add(keyOf(port));
   }
+}
+
+/** What is the address of one device cannot be that of the devices of several tasks. */
+function checkOneAddress({ task, mode }: ServiceSpec): void {
+  const at = task?.networks.findIndex(({ driverOptions }) => macAddressIn(driverOptions) !== "");
+  if (at === undefined || at < 0) return;
+  const tasks =
+    mode?.replicated?.replicas ??
+    mode?.replicatedJob?.maxConcurrent ??
+    (mode?.global !== undefined || mode?.globalJob !== undefined ? undefined : 1);
+  if (tasks !== undefined && tasks <= 1) return;
+  throw invalid(
+    `Networks[${at}].DriverOpts ${macAddressOption}: several tasks cannot have one MAC address; run one replica, or leave the option out`,
+  );
 }
 
 function keyOf(port: PortConfig): string {

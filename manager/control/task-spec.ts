@@ -3,18 +3,25 @@
  *
  * Texts are those of Docker's manager, which users and scripts look for.
  */
-import type {
-  ContainerSpec,
-  HealthConfig,
-  Mount,
-  Placement,
-  ResourceRequirements,
-  Resources,
-  RestartPolicy,
-  TaskSpec,
+import {
+  type Annotations,
+  type ContainerSpec,
+  type GenericResource,
+  type HealthConfig,
+  type Mount,
+  type NetworkAttachmentConfig,
+  type Placement,
+  type ResourceRequirements,
+  type Resources,
+  type RestartPolicy,
+  Task,
+  type TaskSpec,
 } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { isImageReference } from "../../src/common/spec/image-reference.ts";
+import { isMacAddress, macAddressOption } from "../../src/common/spec/mac-address.ts";
+import { isResourceName, resourceNameWords } from "../../src/common/spec/resource-names.ts";
+import { fillIn, placeholderValues } from "../../src/common/task/filled.ts";
 import { parseConstraints } from "../constraint/parse.ts";
 import { invalid } from "./names.ts";
 
@@ -25,18 +32,23 @@ const memoryBytesMin = 4 * 1024 * 1024;
 /** Checks cannot run more often. */
 const healthDurationNsMin = 1e6;
 
-/** @throws ClusterError `invalid-argument`, for constraints `unknown`, with Docker's text. */
-export function checkTaskSpec(spec: TaskSpec | undefined): void {
+/**
+ * @param of Of the service, whose labels placeholders may name.
+ * @throws ClusterError `invalid-argument`, for constraints `unknown`, with Docker's text.
+ */
+export function checkTaskSpec(spec: TaskSpec | undefined, of: Annotations | undefined): void {
   checkRequirements(spec?.resources);
   checkRestart(spec?.restart);
   checkPlacement(spec?.placement);
   checkReferences(spec?.container);
+  checkMacAddresses(spec?.networks ?? []);
   if (spec?.container === undefined) {
     if (spec?.attachment === undefined && spec?.plugin === undefined)
       throw invalid("TaskSpec: missing runtime");
     throw new ClusterError("unimplemented", "RuntimeSpec: unimplemented runtime in service spec");
   }
   checkContainer(spec.container);
+  checkPlaceholders(spec.container, of);
 }
 
 function checkRequirements(requirements: ResourceRequirements | undefined): void {
@@ -54,15 +66,23 @@ function checkResources(resources: Resources | undefined): void {
     throw invalid(`invalid cpu value ${nanoCpus / 1e9}: Must be at least ${nanoCpusMin / 1e9}`);
   if (memoryBytes !== 0 && memoryBytes < memoryBytesMin)
     throw invalid(`invalid memory value ${memoryBytes}: Must be at least 4MiB`);
+  const named = new Set<string>();
   for (const generic of resources.generic) {
-    if (generic.kind === "") throw invalid("generic resource: a kind must be given");
-    if (generic.named !== "")
-      throw invalid(
-        `generic resource ${generic.kind}: a value cannot be asked for by name; ask for a count`,
-      );
-    if (generic.count <= 0)
-      throw invalid(`generic resource ${generic.kind}: the count must be at least 1`);
+    checkGeneric(generic);
+    if (generic.named === "") continue;
+    const key = `${generic.kind}=${generic.named}`;
+    if (named.has(key)) throw invalid(`generic resource ${key} is asked for twice; name it once`);
+    named.add(key);
   }
+}
+
+function checkGeneric({ kind, named, count }: GenericResource): void {
+  if (kind === "") throw invalid("generic resource: a kind must be given");
+  if (named !== "") {
+    if (isResourceName(named)) return;
+    throw invalid(`generic resource ${kind}: ${JSON.stringify(named)} is not ${resourceNameWords}`);
+  }
+  if (count <= 0) throw invalid(`generic resource ${kind}: the count must be at least 1`);
 }
 
 function checkRestart(policy: RestartPolicy | undefined): void {
@@ -72,6 +92,17 @@ function checkRestart(policy: RestartPolicy | undefined): void {
 
 function checkPlacement(placement: Placement | undefined): void {
   if (placement !== undefined) parseConstraints(placement.constraints);
+}
+
+/** Addresses of devices go as an option of the network's driver, of which nodes take those alone that can be. */
+function checkMacAddresses(networks: readonly NetworkAttachmentConfig[]): void {
+  for (const [i, { driverOptions }] of networks.entries()) {
+    const text = driverOptions[macAddressOption];
+    if (text !== undefined && !isMacAddress(text))
+      throw invalid(
+        `invalid MAC address: Networks[${i}].DriverOpts ${macAddressOption}=${text} is none of one device; give one such as 02:42:ac:11:00:02`,
+      );
+  }
 }
 
 function checkReferences(container: ContainerSpec | undefined): void {
@@ -139,6 +170,12 @@ function checkContainer(container: ContainerSpec): void {
   checkHealth(container.health);
   if ((container.stopGracePeriodNs ?? 0) < 0)
     throw invalid("ContainerSpec: stop-grace-period cannot be negative");
+}
+
+/** Whether placeholders mean something: any task on any node would do. */
+function checkPlaceholders(container: ContainerSpec, of: Annotations | undefined): void {
+  const node = { id: "id", hostname: "host", architecture: "amd64", os: "linux" };
+  fillIn(container, placeholderValues(Task.create({ serviceAnnotations: of }), node, "task"));
 }
 
 function checkMounts(mounts: readonly Mount[]): void {

@@ -12,6 +12,7 @@ import {
   ServiceAliases,
   type Task,
 } from "../../src/common/api/generated/api.ts";
+import { shownPlace } from "../../src/common/task/place.ts";
 import { isBefore, isTerminal } from "../../src/common/task/state.ts";
 
 /** Labels of services that the data path goes by. */
@@ -103,8 +104,7 @@ function isShared({ ownDriver, addresses }: NetworkAttachment): boolean {
 function nameOf(task: Task): string {
   const given = task.annotations?.name ?? "";
   if (given !== "") return given;
-  const place = task.slot === 0 ? task.nodeId : String(task.slot);
-  return `${task.serviceAnnotations?.name ?? ""}.${place}.${task.id}`;
+  return `${task.serviceAnnotations?.name ?? ""}.${shownPlace(task)}.${task.id}`;
 }
 
 /** Whether two peers, services or endpoints are the same to those who are told of them. */

@@ -54,6 +54,17 @@ export class Deadlines {
     return due;
   }
 
+  /** Takes out what is due, hands it to `work`, and puts it back as due when that fails. */
+  async drain(nowMs: number, work: (due: readonly string[]) => Promise<void>): Promise<void> {
+    const due = this.take(nowMs);
+    try {
+      await work(due);
+    } catch (error) {
+      for (const key of due) this.set(key, nowMs);
+      throw error;
+    }
+  }
+
   #pop(): void {
     const last = this.#heap.pop();
     if (last === undefined || this.#heap.length === 0) return;

@@ -44,6 +44,21 @@ export function placeKey({ serviceId, slot, nodeId }: Place): string {
   return slot === 0 ? `${serviceId}/${nodeId}` : `${serviceId}.${slot}`;
 }
 
+/** The tasks of a place. */
+export interface PlaceTasks {
+  readonly place: Place;
+  readonly tasks: Task[];
+}
+
+/** Adds a task to those of its place; `places` is by key. */
+export function putAtPlace(places: Map<string, PlaceTasks>, task: Task): void {
+  const place = placeOf(task);
+  const key = placeKey(place);
+  const known = places.get(key);
+  if (known === undefined) places.set(key, { place, tasks: [task] });
+  else known.tasks.push(task);
+}
+
 /** All tasks of a place, the dead ones too, oldest first. */
 export function tasksAt(view: View, { serviceId, slot, nodeId }: Place): Task[] {
   const tasks =

@@ -1,7 +1,8 @@
 /**
  * Generic resources of one node: how many of a kind are free, and which of the named ones. Pure.
  *
- * A node offers a kind either as a number (`SSD=4`) or as names (`GPU=uuid1`, `GPU=uuid2`); a service asks for a number.
+ * A node offers a kind either as a number (`SSD=4`) or as names (`GPU=uuid1`, `GPU=uuid2`); a service asks for a number, or for
+ * some by their names.
  * What a task was given is in the task itself, so that the state of a node follows from its tasks.
  */
 import { GenericResource } from "../../src/common/api/generated/api.ts";
@@ -38,10 +39,16 @@ export class GenericPool {
   /** What a task that wants this would be given; undefined when there is not enough. Nothing is taken yet. */
   choose(wanted: readonly GenericResource[]): GenericResource[] | undefined {
     const given: GenericResource[] = [];
+    for (const { kind, named } of wanted) {
+      if (named === "") continue;
+      if ((this.#kinds.get(kind)?.named.get(named) ?? 0) <= 0) return undefined;
+      given.push(GenericResource.create({ kind, named }));
+    }
     for (const [kind, count] of totals(wanted)) {
       const pool = this.#kinds.get(kind);
       if (pool === undefined) return undefined;
-      const names = freeNames(pool, count);
+      const taken = new Set(given.filter((one) => one.kind === kind).map(({ named }) => named));
+      const names = freeNames(pool, count, taken);
       if (names.length === count) {
         given.push(...names.map((named) => GenericResource.create({ kind, named })));
       } else if (pool.count >= count) {
@@ -62,11 +69,12 @@ export class GenericPool {
   }
 }
 
-function freeNames(pool: Kind, count: number): string[] {
+/** @param taken Names that are spoken for already. */
+function freeNames(pool: Kind, count: number, taken: ReadonlySet<string>): string[] {
   const names: string[] = [];
   for (const [name, free] of pool.named) {
     if (names.length === count) break;
-    if (free > 0) names.push(name);
+    if (free > 0 && !taken.has(name)) names.push(name);
   }
   return names;
 }

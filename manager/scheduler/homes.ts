@@ -36,8 +36,18 @@ export function homesOf(
   // A task that is for one node already goes there or nowhere.
   if (names.length === 0 || task.nodeId !== "" || labels[volumesLabel] === "anywhere")
     return undefined;
+  const nodeIds = volumeNodesOf(task, names, { view, placed });
+  return nodeIds.size === 0 ? undefined : { names, nodeIds };
+}
+
+/** The nodes that have one of the volumes for the place of a task; none where it would be the first to have it. */
+export function volumeNodesOf(
+  task: Task,
+  names: readonly string[],
+  { view, placed = () => [] }: { readonly view: View; readonly placed?: () => Iterable<Task> },
+): ReadonlySet<string> {
   const own = lastNodeOf(task, names, view);
-  if (own !== undefined) return { names, nodeIds: new Set([own]) };
+  if (own !== undefined) return new Set([own]);
   const nodeIds = new Set<string>();
   for (const { id, description } of view.each("node")) {
     const has = description?.localVolumes ?? [];
@@ -53,7 +63,7 @@ export function homesOf(
     } else if (other.slot !== task.slot && isWanted(other)) taken.add(other.nodeId);
   }
   for (const id of taken) nodeIds.delete(id);
-  return nodeIds.size === 0 ? undefined : { names, nodeIds };
+  return nodeIds;
 }
 
 /** Tasks of all services that mount one of the volumes. */

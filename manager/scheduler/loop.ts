@@ -24,9 +24,9 @@ import { ownNodes, Waiting, type WaitingGroup } from "./waiting.ts";
 import { batchesMax, Writes } from "./writes.ts";
 
 /** Changes of one command come together: a decision waits until none came for this long, milliseconds. */
-const settleMs = 50;
+const settleMs = 10;
 /** ... but at most for this long. */
-const settleMaxMs = 1_000;
+const settleMaxMs = 200;
 /** Longest piece of work before others have a turn, milliseconds; the commit of a batch may add a few. */
 const sliceMs = 4;
 /** Tasks between two looks at the clock. */
@@ -344,8 +344,11 @@ export class SchedulerLoop {
   /** Whether the registry is still to say what the image of a new or changed service is for. */
   #awaitsImage(group: WaitingGroup, task: Task): boolean {
     const service = this.#store.view().get("service", group.serviceId);
-    const end = group.since + (this.#nodes.isUniform ? uniformImageWaitMs : imageWaitMs);
+    const { isUniform } = this.#nodes;
+    const end = group.since + (isUniform ? uniformImageWaitMs : imageWaitMs);
     if (!isImageOpen(service, task) || this.#tools.clock.monotonic() >= end) return false;
+    // Asked once more, by a forced update: what ran there before does so again.
+    if (isUniform && service?.image?.reference === task.spec?.container?.image) return false;
     this.#lookAgain(end);
     return true;
   }

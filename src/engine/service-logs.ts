@@ -63,6 +63,13 @@ interface TaskRecord extends FramedRecord {
   readonly task: Task;
 }
 
+/** Of containers anything that is no number means all, of services nothing but that word, as in Docker. */
+function tailOfService(request: EngineRequest): number | undefined {
+  const text = request.query.get("tail") ?? "";
+  if (text === "" || text === "all" || /^-?\d+$/.test(text)) return tailOf(request);
+  throw new ClusterError("invalid-argument", 'tail value must be a positive integer or "all"');
+}
+
 async function logs(
   context: EngineContext,
   request: EngineRequest,
@@ -75,7 +82,7 @@ async function logs(
     details: flag(request, "details"),
     sinceNs: nanosecondsFrom("since", request.query.get("since") ?? ""),
     untilNs: nanosecondsFrom("until", request.query.get("until") ?? ""),
-    tail: tailOf(request),
+    tail: tailOfService(request),
     signal: request.signal,
   };
   if (!wish.stdout && !wish.stderr) {

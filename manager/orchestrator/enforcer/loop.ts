@@ -1,10 +1,11 @@
 /**
  * Takes tasks from nodes that changed so that they are no place for them any more: the leader's loop around `decide.ts`.
  *
- * Such a task is shut down as on a drained node, and its successor starts once it has stopped. Differs from Docker's swarm,
- * which calls the task rejected at once: here a status is what an agent has seen.
+ * Such a task is shut down as on a drained node, and its successor starts once it has stopped. It is shown as rejected from
+ * now on, as in Docker's swarm, where it counts as ended at once and both may run for a while: here its status stays what
+ * the agent sees, and the rejection stands beside it.
  */
-import type { Task } from "../../../src/common/api/generated/api.ts";
+import { type Task, TaskStatus } from "../../../src/common/api/generated/api.ts";
 import { type NodeMatcher, nodeMatcher } from "../../constraint/match.ts";
 import { parseConstraints } from "../../constraint/parse.ts";
 import type { Change } from "../../state/change.ts";
@@ -13,7 +14,7 @@ import type { Tx } from "../../state/transaction.ts";
 import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import { mattersTo } from "../node-match.ts";
 import { RunTimes, repairAt } from "../restart/repair.ts";
-import { fateOf, type Place, placeOf } from "../slot.ts";
+import { fateOf, isWanted, type Place, placeOf } from "../slot.ts";
 import { findMisplaced, type Misplaced } from "./decide.ts";
 
 /** Parsed constraints that are remembered; then all are forgotten. */
@@ -59,7 +60,8 @@ export class EnforcerLoop implements Follower {
     // What is on a node that is lost or drained goes in any case.
     if (fateOf(view, nodeId) !== "up") return;
     const node = view.get("node", nodeId);
-    if (node === undefined) return;
+    // A paused node keeps what it has, as in Docker's swarm, until it is active again.
+    if (node === undefined || node.spec?.availability === "pause") return;
     const misplaced = findMisplaced({
       node,
       tasks: view.find("task", "node", nodeId).filter(({ serviceId }) => serviceId !== ""),
@@ -73,7 +75,7 @@ export class EnforcerLoop implements Follower {
     }
   }
 
-  #move(tx: Tx, { task }: Misplaced): void {
+  #move(tx: Tx, { task, why }: Misplaced): void {
     const { store } = this.#leadership;
     const service = tx.get("service", task.serviceId);
     const view = store.view();
@@ -84,6 +86,10 @@ export class EnforcerLoop implements Follower {
     const run = jobIteration === undefined ? {} : { jobIteration };
     const runTimes = new RunTimes();
     repairAt({ tx, view, service, place, runTimes, fateOf: fate, ...run }, this.#tools);
+    const stopped = tx.get("task", task.id);
+    if (stopped === undefined || isWanted(stopped)) return;
+    const rejection = rejected(stopped, why, this.#tools.clock.now());
+    tx.update("task", { ...stopped, rejection });
   }
 
   #matcherOf(constraints: readonly string[]): NodeMatcher {
@@ -96,4 +102,10 @@ export class EnforcerLoop implements Follower {
     }
     return matcher;
   }
+}
+
+/** What is shown of a task from now on, in the words of Docker's enforcer. */
+function rejected({ status }: Task, error: string, now: number): TaskStatus {
+  const message = "task rejected by constraint enforcer";
+  return TaskStatus.create({ ...status, state: "rejected", message, error, timestampMs: now });
 }

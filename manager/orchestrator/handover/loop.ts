@@ -82,13 +82,9 @@ export class HandoverLoop implements Follower {
       await eachTask(store, this.#tools, (task) => this.#noteMove(task));
     }
     const now = this.#tools.clock.monotonic();
-    const due = this.#deadlines.take(now);
-    try {
-      await store.batch(due, (tx, key) => this.#goOn(tx, key, now), { term, signal });
-    } catch (error) {
-      for (const key of due) this.#deadlines.set(key, 0);
-      throw error;
-    }
+    await this.#deadlines.drain(now, (due) =>
+      store.batch(due, (tx, key) => this.#goOn(tx, key, now), { term, signal }),
+    );
     return Math.max(0, this.#deadlines.nextMs() - this.#tools.clock.monotonic());
   }
 

@@ -29,7 +29,6 @@ import { type Leadership, nap, slices, type Tools } from "../leadership.ts";
 import { mattersTo, NodeMatchers } from "../node-match.ts";
 import { RunTimes, repairAt } from "../restart/repair.ts";
 import {
-  byAge,
   fateOf,
   hasEnded,
   hasStopped,
@@ -37,22 +36,15 @@ import {
   isJob,
   isWanted,
   type Place,
-  placeKey,
-  placeOf,
+  type PlaceTasks,
+  putAtPlace,
   tasksAt,
 } from "../slot.ts";
 import { defaultLogDriver, newTask } from "../task-factory.ts";
-import {
-  type Outcome,
-  type PlaceSummary,
-  type RunSteps,
-  reconcileGlobalJob,
-  reconcileReplicatedJob,
-  summaryOf,
-} from "./reconcile.ts";
+import { type Outcome, type RunSteps, reconcileRun } from "./reconcile.ts";
 
 /** The tasks of one run, by place. */
-type Places = Map<string, { readonly place: Place; readonly tasks: Task[] }>;
+type Places = Map<string, PlaceTasks>;
 
 /** The loop of one leadership; run it with `follow`. */
 export class JobLoop implements Follower {
@@ -157,28 +149,18 @@ export class JobLoop implements Follower {
         places = new Map();
         runs.set(task.jobIteration, places);
       }
-      const place = placeOf(task);
-      const key = placeKey(place);
-      const known = places.get(key);
-      if (known === undefined) places.set(key, { place, tasks: [task] });
-      else known.tasks.push(task);
+      putAtPlace(places, task);
     }
     return runs;
   }
 
   #stepsOf(service: Service, run: Run, tasksOf: Places): RunSteps {
-    const view = this.#leadership.store.view();
-    const options = {
+    return reconcileRun(service, run, {
+      places: tasksOf.values(),
+      view: this.#leadership.store.view(),
+      isMatch: this.#matchers.of(service),
       now: this.#tools.clock.now(),
-      fateOf: (task: Task) => fateOf(view, task.nodeId),
-    };
-    const places: PlaceSummary[] = [];
-    for (const { place, tasks } of tasksOf.values())
-      places.push(summaryOf(service, place, tasks.sort(byAge), options));
-    if (service.spec?.mode?.replicatedJob !== undefined)
-      return reconcileReplicatedJob(service, places);
-    const [nodes, isMatch] = [view.list("node"), this.#matchers.of(service)];
-    return reconcileGlobalJob({ service, run, places, nodes, isMatch });
+    });
   }
 
   async #goOn(

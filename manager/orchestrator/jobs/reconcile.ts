@@ -8,8 +8,19 @@
  */
 import type { Node, Service, Task } from "../../../src/common/api/generated/api.ts";
 import type { Run } from "../../../src/common/job/runs.ts";
+import type { View } from "../../state/view.ts";
 import { isFinished } from "../restart/policy.ts";
-import { hasEnded, isComplete, isWanted, type NodeFate, nodeFate, type Place } from "../slot.ts";
+import {
+  byAge,
+  fateOf,
+  hasEnded,
+  isComplete,
+  isWanted,
+  type NodeFate,
+  nodeFate,
+  type Place,
+  type PlaceTasks,
+} from "../slot.ts";
 
 /** How far a run has come. */
 export type Outcome =
@@ -40,6 +51,29 @@ export interface RunSteps {
   /** Tasks that are to be shut down, without another one in their place. */
   readonly stop: readonly Task[];
   readonly outcome: Outcome;
+}
+
+/** Compares a run with what it wants. @param o.places Those that have had tasks of the run */
+export function reconcileRun(
+  service: Service,
+  run: Run,
+  o: {
+    readonly places: Iterable<PlaceTasks>;
+    readonly view: View;
+    /** Whether a node meets the constraints. */
+    readonly isMatch: (node: Node) => boolean;
+    /** Milliseconds since the epoch. */
+    readonly now: number;
+  },
+): RunSteps {
+  const { view, isMatch, now } = o;
+  const options = { now, fateOf: (task: Task) => fateOf(view, task.nodeId) };
+  const places: PlaceSummary[] = [];
+  for (const { place, tasks } of o.places)
+    places.push(summaryOf(service, place, tasks.toSorted(byAge), options));
+  if (service.spec?.mode?.replicatedJob !== undefined)
+    return reconcileReplicatedJob(service, places);
+  return reconcileGlobalJob({ service, run, places, nodes: view.list("node"), isMatch });
 }
 
 /** What a place looks like. @param tasks All of the run in the place, oldest first. */

@@ -35,6 +35,8 @@ interface Run {
   /** Moves that may still be made; undefined before the first look. */
   left: number | undefined;
   moved: number;
+  /** Whether any move was begun. */
+  isTried: boolean;
   /** By the monotonic clock: the pause between moves is the one of the service's updates. */
   notBeforeMs: number;
   /** Ids of the tasks that move, by their successors'. */
@@ -49,7 +51,7 @@ export class RebalanceLoop implements Follower {
   readonly #runs = new Map<string, Run>();
   /** When to look at a service, by the monotonic clock. */
   readonly #deadlines = new Deadlines();
-  /** When the last run of a service that began by itself was over. */
+  /** When the last run in which tasks were to move was over. */
   readonly #coolSinceMs = new Map<string, number>();
   readonly #matchers = new NodeMatchers();
 
@@ -89,13 +91,9 @@ export class RebalanceLoop implements Follower {
 
   async work(signal: AbortSignal): Promise<number> {
     const { clock } = this.#tools;
-    const due = this.#deadlines.take(clock.monotonic());
-    try {
+    await this.#deadlines.drain(clock.monotonic(), async (due) => {
       for (const id of due) await this.#goOn(id, signal);
-    } catch (error) {
-      for (const id of due) this.#deadlines.set(id, 0);
-      throw error;
-    }
+    });
     return Math.max(0, this.#deadlines.nextMs() - clock.monotonic());
   }
 
@@ -138,6 +136,7 @@ export class RebalanceLoop implements Follower {
     if (service === undefined || run === undefined) return;
     const { clock } = this.#tools;
     const now = clock.monotonic();
+    if (run.left === undefined) this.#takeOn(run, service);
     this.#count(run, service, now);
     if (run.underWay.size > 0) return;
     const state = service.updateStatus?.state;
@@ -160,6 +159,16 @@ export class RebalanceLoop implements Follower {
     await store.batch(some, (tx, move) => this.#move(tx, service, { move, run }), { term, signal });
     // Those that came to nothing already are over at once.
     this.#deadlines.set(id, clock.monotonic());
+  }
+
+  /** Moves that others began, such as the leader before, are over before more are planned: their tasks count twice. */
+  #takeOn(run: Run, { id }: Service): void {
+    const view = this.#leadership.store.view();
+    for (const heir of view.find("task", "service", id)) {
+      if (heir.besideId === "" || !isWanted(heir) || hasEnded(heir)) continue;
+      const leaving = view.get("task", heir.besideId);
+      if (leaving !== undefined && !hasEnded(leaving)) run.underWay.set(heir.id, leaving.id);
+    }
   }
 
   /** Takes note of moves that are over. */
@@ -205,6 +214,7 @@ export class RebalanceLoop implements Follower {
     if (!isWanted(leaving) || !isRunning(leaving)) return;
     const desiredState = service.spec?.update?.order === "start-first" ? "running" : "ready";
     const parts = { leaving, view: this.#leadership.store.view(), desiredState } as const;
+    run.isTried = true;
     run.underWay.set(startBeside(tx, service, parts, this.#tools), leaving.id);
   }
 
@@ -224,14 +234,15 @@ export class RebalanceLoop implements Follower {
       { term, signal },
     );
     this.#runs.delete(service.id);
-    this.#coolSinceMs.set(service.id, clock.monotonic());
+    if (run.isTried) this.#coolSinceMs.set(service.id, clock.monotonic());
     if (run.moved > 0)
       log.info("service rebalanced", { "service.id": service.id, moved: run.moved });
   }
 }
 
 function newRun(): Run {
-  return { left: undefined, moved: 0, notBeforeMs: Number.NEGATIVE_INFINITY, underWay: new Map() };
+  const notBeforeMs = Number.NEGATIVE_INFINITY;
+  return { left: undefined, moved: 0, isTried: false, notBeforeMs, underWay: new Map() };
 }
 
 /** Whether somebody waits for it. */

@@ -67,13 +67,9 @@ export class RestartSupervisor implements Follower {
   async work(signal: AbortSignal): Promise<number> {
     const { store, term } = this.#leadership;
     const now = this.#tools.clock.monotonic();
-    const due = this.#deadlines.take(now);
-    try {
-      await store.batch(due, (tx, id) => this.#start(tx, id, now), { term, signal });
-    } catch (error) {
-      for (const id of due) this.#wake(id);
-      throw error;
-    }
+    await this.#deadlines.drain(now, (due) =>
+      store.batch(due, (tx, id) => this.#start(tx, id, now), { term, signal }),
+    );
     return Math.max(0, this.#deadlines.nextMs() - this.#tools.clock.monotonic());
   }
 

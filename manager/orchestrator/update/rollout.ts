@@ -86,7 +86,8 @@ function judge(
   const isStarting = made.some((task) => isWanted(task) && !isRunning(task));
   // A paused node would get no other task for the one it has.
   if (place.slot === 0 && outdated.isPaused(place.nodeId)) return false;
-  const isDue = held.length > 1 || held.some((task) => outdated.has(task)) || isStarting;
+  const isOutdated = held.some((task) => outdated.has(task));
+  const isDue = isOutdated || withoutHeirs(held).length > 1 || isStarting;
   if (isDue) rollout.waiting.set(placeKey(place), place);
   return isDue || made.length > 0;
 }
@@ -100,6 +101,11 @@ function madeBy({ specVersion, updateStatus }: Service, tasks: readonly Task[]):
       task.restart === undefined &&
       (task.meta?.createdAtMs ?? 0) >= updateStatus.startedAtMs,
   );
+}
+
+/** Without the tasks that are to take over from another one that is wanted until then: `handover` sees to these. */
+function withoutHeirs(tasks: readonly Task[]): Task[] {
+  return tasks.filter(({ besideId }) => !tasks.some(({ id }) => id === besideId));
 }
 
 /** How long ago the task's state was reported, milliseconds. */

@@ -375,7 +375,8 @@ export class UpdateSupervisor implements Follower {
       if (isBack) log.warn("update rolled back", task);
       else {
         const state = isRollback ? "rollback-paused" : "paused";
-        await this.#setStatus(service, { state, message: `${what} paused ${reason}` }, signal);
+        // Of a rollback, too: Docker's swarm says so, and the state tells which.
+        await this.#setStatus(service, { state, message: `update paused ${reason}` }, signal);
         log.warn(`${what} paused`, task);
       }
     }

@@ -160,6 +160,14 @@ describe("src/engine/service-logs", () => {
     assert(asked.every(({ stderr, tail }) => !stderr && tail === 1));
   });
 
+  it("takes a number or all for the tail, and refuses what is neither", async () => {
+    log(await place(1, farId), record(1, "old"), record(2, "new"));
+    assert.equal((await lines("/services/web/logs?stdout=1&tail=all")).length, 2);
+    const refused = await near.send("GET", "/services/web/logs?stdout=1&tail=x");
+    assert.equal(refused.status, 400);
+    assert.match(JSON.stringify(refused), /tail value must be a positive integer or/);
+  });
+
   it("gives the log of one task", async () => {
     const task = await place(1, farId);
     log(task, record(1, "mine"));

@@ -24,6 +24,19 @@ const gpu = (Value: number) => ({
     Reservations: { GenericResources: [{ DiscreteResourceSpec: { Kind: "gpu", Value } }] },
   },
 });
+const gpuNamed = (...names: readonly string[]) => ({
+  Resources: {
+    Reservations: {
+      GenericResources: names.map((Value) => ({ NamedResourceSpec: { Kind: "gpu", Value } })),
+    },
+  },
+});
+const mac = (address: string, rest: object = {}): Parts => ({
+  task: {
+    Networks: [{ Target: "n1", DriverOpts: { "com.docker.network.endpoint.macaddress": address } }],
+  },
+  rest,
+});
 /** What is refused, and what the user is told. */
 const refusals: readonly (readonly [Parts, RegExp])[] = [
   [{ name: "" }, /^meta: name must be provided$/],
@@ -38,6 +51,12 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
   [{ task: memory }, /^invalid memory value 1048576: Must be at least 4MiB$/],
   [{ task: cpu }, /^invalid cpu value 0\.0001: Must be at least 0\.001$/],
   [{ task: gpu(0) }, /^generic resource gpu: the count must be at least 1$/],
+  [{ task: gpuNamed("u1", "u1") }, /^generic resource gpu=u1 is asked for twice; name it once$/],
+  [
+    { task: gpuNamed("u 1") },
+    /^generic resource gpu: "u 1" is not a name that a node can declare with --node-generic-resource/,
+  ],
+  [{ task: gpuNamed("7") }, /^generic resource gpu: "7" is not a name that a node can declare/],
   [{ task: { RestartPolicy: { Delay: -1 } } }, /^TaskSpec: restart-delay cannot be negative$/],
   [{ task: { RestartPolicy: { Window: -1 } } }, /^TaskSpec: restart-window cannot be negative$/],
   [
@@ -47,6 +66,19 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
   [
     { container: { Mounts: [{ Target: "/a" }, { Target: "/a" }] } },
     /^ContainerSpec: duplicate mount point: \/a$/,
+  ],
+  [
+    { container: { Hostname: "{{.Odd}}" } },
+    /^expanding hostname failed: placeholder {{\.Odd}} cannot be filled in: there is no \.Odd$/,
+  ],
+  [
+    { container: { Env: ["A", "B={{.Task.Name}}", "C={{.Odd}}"] } },
+    /^expanding env failed: expanding env "C={{\.Odd}}": placeholder {{\.Odd}} cannot/,
+  ],
+  [{ container: { Env: ["A={{"] } }, /^expanding env failed: .* it is not closed by }}$/],
+  [
+    { container: { Mounts: [{ Source: "{{.Service.Labels.absent}}", Target: "/a" }] } },
+    /^expanding mounts failed: placeholder /,
   ],
   [
     { container: { Healthcheck: { Interval: 999_999 } } },
@@ -76,11 +108,11 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
   [{ task: { Placement: { Constraints: ["a b==c"] } } }, /^key 'a b' is invalid$/],
   [{ task: { Placement: { Constraints: ["node.role==a#b"] } } }, /^value 'a#b' is invalid$/],
   [{ rest: { UpdateConfig: { Delay: -1 } } }, /^TaskSpec: update-delay cannot be negative$/],
-  [{ rest: { RollbackConfig: { Delay: -1 } } }, /^TaskSpec: update-delay cannot be negative$/],
+  [{ rest: { RollbackConfig: { Delay: -1 } } }, /^TaskSpec: rollback-delay cannot be negative$/],
   [{ rest: { UpdateConfig: { Monitor: -1 } } }, /^TaskSpec: update-monitor cannot be negative$/],
   [
     { rest: { RollbackConfig: { MaxFailureRatio: -0.1 } } },
-    /^TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1$/,
+    /^TaskSpec: rollback-maxfailureratio cannot be less than 0 or bigger than 1$/,
   ],
   [
     { rest: { UpdateConfig: { MaxFailureRatio: 1.5 } } },
@@ -161,6 +193,17 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
     { task: { Networks: [{ Target: "n1" }, { Target: "n1" }] } },
     /^network back is given more than once; name each network once$/,
   ],
+  [
+    mac("02:42:ac:11:00"),
+    /^invalid MAC address: Networks\[0\]\.DriverOpts \S+=02:42:ac:11:00 is none of one device; give one such as 02:42/,
+  ],
+  [mac("01:00:5e:00:00:01"), /^invalid MAC address: .*=01:00:5e:00:00:01 is none of one device/],
+  [mac(""), /^invalid MAC address: /],
+  [
+    mac("02:42:ac:11:00:02", { Mode: { Replicated: { Replicas: 2 } } }),
+    /^Networks\[0\]\.DriverOpts \S+: several tasks cannot have one MAC address; run one replica/,
+  ],
+  [mac("02:42:ac:11:00:02", { Mode: { Global: {} } }), /: several tasks cannot have one MAC/],
   [labelled({ "skep.port.source": "true" }), /^label skep\.port\.source: "true" is not nat$/],
   [labelled({ "skep.affinity": "cookie" }), /^label skep\.affinity: "cookie" is not source$/],
   [

@@ -32,6 +32,19 @@ describe("manager/orchestrator/deadlines", () => {
     assert.equal(deadlines.nextMs(), Number.POSITIVE_INFINITY);
   });
 
+  it("has what failed due again, and what did not come to it", async () => {
+    const deadlines = new Deadlines();
+    for (const [key, at] of Object.entries({ a: 10, b: 20, c: 30 })) deadlines.set(key, at);
+    const fails = deadlines.drain(25, () => Promise.reject(new Error("no leader")));
+    await assert.rejects(fails, /no leader/);
+    const done: string[] = [];
+    await deadlines.drain(25, async (due) => {
+      done.push(...due);
+    });
+    assert.deepEqual(done.sort(), ["a", "b"]);
+    assert.equal(deadlines.nextMs(), 30);
+  });
+
   it("forgets what was deleted", () => {
     const deadlines = new Deadlines();
     deadlines.set("a", 10);

@@ -4,13 +4,18 @@
 import assert from "node:assert/strict";
 import { SchedulerLoop } from "../../../../manager/scheduler/loop.ts";
 import type { Store } from "../../../../manager/state/store.ts";
-import type { Node, Service, Task } from "../../../../src/common/api/generated/api.ts";
+import {
+  type Node,
+  type Service,
+  ServiceSpec,
+  type Task,
+} from "../../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../../src/common/clock/clock.ts";
 import { ClusterError } from "../../../../src/common/errors/cluster-error.ts";
 import { silentLog } from "../../../../src/common/log/log.ts";
 import { type LocalLog, localStore } from "../../../support/local-log.ts";
 import { settled } from "../../../support/message-queue.ts";
-import { aNode, aService, aTask } from "../../../support/scheduler.ts";
+import { aNode, aService, aTask, aTaskSpec } from "../../../support/scheduler.ts";
 
 describe("manager/scheduler/loop", () => {
   let clock: FakeClock;
@@ -94,19 +99,19 @@ describe("manager/scheduler/loop", () => {
     assert.ok((status?.timestampMs ?? 0) > 1_700_000_000_000);
   });
 
-  it("lets changes settle for 50 ms, and not longer than a second", async () => {
+  it("lets changes settle for 10 ms, and not longer than 200 ms", async () => {
     await add({ nodes: [aNode({ id: "a" })], services: [web] });
     await start();
     const come = (n: number) => add({ tasks: [aTask({ id: `t${n}`, service: web, slot: n })] });
     await come(1);
-    await pass(40);
+    await pass(8);
     assert.deepEqual(assigned(), []);
-    await pass(20);
+    await pass(10);
     assert.deepEqual(assigned(), ["t1>a"]);
-    for (let n = 2; n <= 30; n++) {
+    for (let n = 2; n <= 40; n++) {
       await come(n);
-      await pass(40);
-      if (n === 25) assert.equal(assigned().length, 1);
+      await pass(8);
+      if (n === 20) assert.equal(assigned().length, 1);
     }
     assert.ok(assigned().length > 20, `${assigned().length} are assigned`);
   });
@@ -243,6 +248,26 @@ describe("manager/scheduler/loop", () => {
     await pass(700);
     assert.deepEqual(assigned(), []);
     await pass(500);
+    assert.deepEqual(assigned(), ["t1>a"]);
+    await add({
+      nodes: [aNode({ id: "pi", platforms: ["linux/arm/v7"] })],
+      tasks: [aTask({ id: "t2", service, slot: 2 })],
+    });
+    await pass(5_000);
+    assert.deepEqual(assigned(), ["t1>a"]);
+  });
+
+  it("does not wait again for a forced update where all nodes run the same images", async () => {
+    const before = aService("silent");
+    const { spec } = before;
+    const task = { ...aTaskSpec({}), forceUpdate: 1 };
+    const service = { ...before, spec: ServiceSpec.create({ ...spec, task }) };
+    await add({
+      nodes: [aNode({ id: "a" })],
+      services: [service],
+      tasks: [aTask({ id: "t1", service, slot: 1 })],
+    });
+    await start();
     assert.deepEqual(assigned(), ["t1>a"]);
     await add({
       nodes: [aNode({ id: "pi", platforms: ["linux/arm/v7"] })],

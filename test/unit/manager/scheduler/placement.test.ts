@@ -3,7 +3,7 @@
  *
  * A line is a node (`node a cpus=4 zone=east`), tasks that run on it (`tasks web a 2 cpus=1`), tasks that failed there lately
  * (`failed web a 5`), or tasks to be placed (`place web 3 cpus=1`), one after another on what the lines before left. Under a
- * `place` stands, indented, what comes of it: tasks per node, and why the rest has none.
+ * `place` stands, indented, what comes of it: tasks per node with what they were given, and why the rest has none.
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { GroupDecision } from "../../../../manager/scheduler/decide.ts";
 import { groupOf } from "../../../../manager/scheduler/group.ts";
 import { NodeSet } from "../../../../manager/scheduler/node-set.ts";
+import type { GenericResource } from "../../../../src/common/api/generated/api.ts";
 import { aNode, aService, aTask, type WorkParts } from "../../../support/scheduler.ts";
 
 // Text files are not copied to build/, and tests run from the top of the repository.
@@ -25,7 +26,7 @@ class Stage {
   #tasks = 0;
 
   node(id: string, options: Options): void {
-    const own = new Set(["cpus", "memory", "platforms", "availability", "state"]);
+    const own = new Set(["cpus", "memory", "platforms", "availability", "state", "generic"]);
     const labels = Object.fromEntries([...options].filter(([key]) => !own.has(key)));
     const availability = options.get("availability") === "drain" ? "drain" : "active";
     const platforms = options.get("platforms")?.split(",");
@@ -35,6 +36,7 @@ class Stage {
         cpus: Number(options.get("cpus") ?? 4),
         memoryMb: Number(options.get("memory") ?? 4_096),
         labels,
+        generic: genericOf(options),
         availability,
         state: options.get("state") === "down" ? "down" : "ready",
         ...(platforms === undefined ? {} : { platforms }),
@@ -71,15 +73,35 @@ class Stage {
     const group = groupOf(first, { service, image, networkDrivers: [], volumes: [] });
     const decision = new GroupDecision(group, this.#nodes, now);
     const counts = new Map<string, number>();
+    const given = new Map<string, string[]>();
     let left = 0;
     for (const task of tasks) {
-      const nodeId = decision.place(task)?.next.nodeId;
-      if (nodeId === undefined) left++;
-      else counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
+      const next = decision.place(task)?.next;
+      if (next === undefined) {
+        left++;
+        continue;
+      }
+      const { nodeId, assignedGeneric } = next;
+      counts.set(nodeId, (counts.get(nodeId) ?? 0) + 1);
+      const words = assignedGeneric.map(({ kind, named, count }) => `${kind}:${named || count}`);
+      given.set(nodeId, [...(given.get(nodeId) ?? []), ...words]);
     }
-    const lines = [...counts].sort().map(([id, tasksOn]) => `${id} ${tasksOn}`);
+    const lines = [...counts].sort().map(([id, tasksOn]) => {
+      const words = given.get(id) ?? [];
+      return words.length === 0 ? `${id} ${tasksOn}` : `${id} ${tasksOn} ${words.join(",")}`;
+    });
     return left === 0 ? lines : [...lines, `${left} left: ${decision.explain()}`];
   }
+}
+
+/** `GPU:u1,SSD:2`: one by its name, two by number. */
+function genericOf(options: Options): GenericResource[] {
+  const items = options.get("generic")?.split(",") ?? [];
+  return items.map((item) => {
+    const [kind = "", value = ""] = item.split(":");
+    const count = Number(value);
+    return Number.isNaN(count) ? { kind, named: value, count: 0 } : { kind, named: "", count };
+  });
 }
 
 function workOf(options: Options): WorkParts & { platforms?: readonly string[] } {
@@ -91,6 +113,7 @@ function workOf(options: Options): WorkParts & { platforms?: readonly string[] }
     maxReplicas: Number(options.get("max") ?? 0),
     constraints: list("constraints") ?? [],
     spread: list("spread") ?? [],
+    generic: genericOf(options),
     ...(platforms === undefined ? {} : { platforms }),
   };
 }

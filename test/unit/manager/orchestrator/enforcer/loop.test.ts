@@ -10,6 +10,7 @@ import {
   Resources,
   TaskSpec,
 } from "../../../../../src/common/api/generated/api.ts";
+import { taskToJson } from "../../../../../src/engine/translate/task.ts";
 import { FakeCluster } from "../../../../support/fake-cluster.ts";
 
 describe("manager/orchestrator/enforcer/loop", () => {
@@ -38,6 +39,12 @@ describe("manager/orchestrator/enforcer/loop", () => {
         ...node.spec,
         annotations: { name: "", labels },
       },
+    }));
+
+  const availability = (id: string, wanted: "active" | "pause") =>
+    change(id, (node) => ({
+      ...node,
+      spec: { desiredRole: "worker", annotations: undefined, ...node.spec, availability: wanted },
     }));
 
   const shrink = (id: string, cpus: number) =>
@@ -87,6 +94,50 @@ describe("manager/orchestrator/enforcer/loop", () => {
     assert.equal(most, 3);
     assert.deepEqual(nodes("other"), ["n1", "n2", "n3"]);
     assert.equal(cluster.tasks("other").length, 3);
+  });
+
+  it("has them shown as rejected at once, while their status stays what the agent sees", async () => {
+    await cluster.createService("web", 1, { constraints: ["node.labels.disk==ssd"] });
+    await cluster.pass(500);
+    const [id = ""] = nodes();
+    cluster.command = () => ({ stopsAfterMs: 1_000 });
+    await label(id, { disk: "rust" });
+    await cluster.pass(100);
+    const there = () => cluster.tasks("web").find((task) => task.nodeId === id);
+    const shown = () => {
+      const task = there();
+      assert.ok(task !== undefined);
+      const { Status, DesiredState } = taskToJson(task, () => undefined);
+      const { State, Message, Err } = Status as Readonly<Record<string, string>>;
+      return [DesiredState, State, Message, Err];
+    };
+    const rejected = [
+      "shutdown",
+      "rejected",
+      "task rejected by constraint enforcer",
+      "assigned node no longer meets constraints",
+    ];
+    assert.equal(there()?.status?.state, "running");
+    assert.deepEqual(shown(), rejected);
+    await cluster.pass(1_500);
+    assert.equal(there()?.status?.state, "shutdown");
+    assert.deepEqual(shown(), rejected);
+    assert.deepEqual(
+      cluster.tasks("web").filter(({ rejection }) => rejection !== undefined),
+      [there()],
+    );
+  });
+
+  it("leaves tasks on a paused node until it is active again", async () => {
+    await cluster.createService("web", 3, { constraints: ["node.labels.disk==ssd"] });
+    await cluster.pass(500);
+    await availability("n2", "pause");
+    await label("n2", { disk: "rust" });
+    await cluster.pass(1_000);
+    assert.deepEqual(nodes(), ["n1", "n2", "n3"]);
+    await availability("n2", "active");
+    await cluster.pass(1_000);
+    assert.ok(!nodes().includes("n2") && nodes().length === 3);
   });
 
   it("finds what changed while no leader was there", async () => {

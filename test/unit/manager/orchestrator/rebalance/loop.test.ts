@@ -134,6 +134,21 @@ describe("manager/orchestrator/rebalance/loop", () => {
     assert.notEqual(rebalance()?.completedAtMs, 0);
   });
 
+  it("waits for the moves that the leader before began", async () => {
+    await start({ update: { parallelism: 2, order: "start-first" } });
+    cluster.command = (task) => (task.besideId === "" ? {} : { isStuck: true });
+    await ask();
+    await cluster.pass(500);
+    cluster.elect();
+    await cluster.pass(500);
+    cluster.command = () => ({});
+    await cluster.pass(5_000);
+    assert.equal(nodes(), even);
+    assert.deepEqual([runningMin, wantedMax], [6, 8]);
+    assert.equal(cluster.tasks("web").filter(({ besideId }) => besideId !== "").length, 2);
+    assert.equal(rebalance()?.moved, 2);
+  });
+
   it("does it by itself where the label says so, once the node has come to rest", async () => {
     await start({ labels: { "skep.rebalance": "auto" } });
     await cluster.pass(8_000);
@@ -154,6 +169,18 @@ describe("manager/orchestrator/rebalance/loop", () => {
     assert.equal(nodes(), before);
     await cluster.leap(5 * 60_000);
     await cluster.pass(2_000);
+    assert.equal(nodes(), even);
+  });
+
+  it("does not wait for the next node where nothing had to move", async () => {
+    await start({ labels: { "skep.rebalance": "auto" } });
+    await cluster.setNode("n3", "down");
+    await cluster.pass(2_000);
+    cluster.elect();
+    await cluster.pass(15_000);
+    assert.equal(nodes(), before);
+    await cluster.setNode("n3", "ready");
+    await cluster.pass(15_000);
     assert.equal(nodes(), even);
   });
 

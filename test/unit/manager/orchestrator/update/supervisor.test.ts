@@ -208,7 +208,10 @@ describe("manager/orchestrator/update/supervisor", () => {
     await cluster.updateService("web", withImage("bad"));
     await cluster.pass(15_000);
     assert.equal(status()?.state, "rollback-paused");
-    assert.match(status()?.message ?? "", /^rollback paused due to failure/);
+    assert.match(
+      status()?.message ?? "",
+      /^update paused due to failure or early termination of task /,
+    );
   });
 
   it("goes on with an update that another leader began", async () => {
