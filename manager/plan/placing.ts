@@ -30,6 +30,7 @@ import { newTask } from "../orchestrator/task-factory.ts";
 import { configOf } from "../orchestrator/update/plan.ts";
 import type { GroupDecision } from "../scheduler/decide.ts";
 import type { Tx } from "../state/transaction.ts";
+import { Conflicts } from "./conflicts.ts";
 import type { Room } from "./room.ts";
 import type { Replacement, Steps } from "./steps.ts";
 
@@ -46,7 +47,10 @@ export interface Stage {
 }
 
 /** What is said of the service in any case. */
-type Found = Pick<ServicePlan, "tasks" | "more" | "refusals" | "refusing" | "absence">;
+type Found = Pick<
+  ServicePlan,
+  "tasks" | "more" | "refusals" | "refusing" | "conflicts" | "absence"
+>;
 
 /** Plays a service that is removed. */
 export function playRemoval({ stop }: Steps, { room }: Stage): Found {
@@ -57,6 +61,7 @@ export function playRemoval({ stop }: Steps, { room }: Stage): Found {
     more: Math.max(0, stop.length - plannedTasksMax),
     refusals: [],
     refusing: 0,
+    conflicts: [],
     absence: { running, away: running, lost: 0 },
   };
 }
@@ -72,6 +77,7 @@ class Game {
   readonly #steps: Steps;
   readonly #stage: Stage;
   readonly #tasks: TaskPlan[] = [];
+  readonly #conflicts: Conflicts;
   /** The decision on the tasks to come; undefined after something else changed the room. */
   #decision: GroupDecision | undefined;
   /** Where local volumes are is a matter of the place, and of the tasks beside it. */
@@ -86,6 +92,7 @@ class Game {
     this.#service = service;
     this.#steps = steps;
     this.#stage = stage;
+    this.#conflicts = new Conflicts(service, stage);
     this.#hasVolumes = localVolumesOf(service.spec?.task).length > 0;
     this.#encrypted = (service.spec?.task?.networks ?? []).flatMap(({ target }) => {
       const spec = stage.tx.get("network", target)?.spec;
@@ -112,7 +119,8 @@ class Game {
     const all = stop.length + start.length + replace.length;
     const tasks = this.#tasks.slice(0, plannedTasksMax);
     const absence = { running, away: Math.min(this.#away, running), lost: this.#lost };
-    return { tasks, more: all - tasks.length, refusals, refusing, absence };
+    const conflicts = this.#conflicts.list();
+    return { tasks, more: all - tasks.length, refusals, refusing, conflicts, absence };
   }
 
   #running(): number {
@@ -147,7 +155,7 @@ class Game {
     if (waiting.length > 0) this.#leave();
     for (const { replacement, task } of waiting) {
       const next = typeof task === "string" ? undefined : this.#put(task);
-      const error = next === undefined ? this.#why(task) : "";
+      const error = next === undefined ? this.#waits(task) : "";
       this.#note("replace", { ...replacement, next, error });
       if (next === undefined && replacement.old.some(isRunning)) this.#lost++;
     }
@@ -169,6 +177,7 @@ class Game {
         if (next === undefined) {
           for (const one of old) this.#stage.room.restore(one);
           this.#decision = undefined;
+          this.#conflicts.waits(task);
           this.#note("replace", { ...replacement, next, error });
           continue;
         }
@@ -184,7 +193,7 @@ class Game {
   #begin(place: Place): void {
     const task = this.#made(place);
     const next = typeof task === "string" ? undefined : this.#putOrLeave(task);
-    const error = next === undefined ? this.#why(task) : "";
+    const error = next === undefined ? this.#waits(task) : "";
     this.#note("start", { place, old: [], next, error });
   }
 
@@ -204,6 +213,7 @@ class Game {
     const placement =
       task.nodeId === "" ? this.#decision.place(task) : this.#decision.confirm(task);
     if (placement === undefined) return undefined;
+    this.#conflicts.placed(task, placement.next.nodeId);
     room.noteCharged(placement.next);
     if (this.#hasVolumes) tx.create("task", placement.next);
     return placement.next;
@@ -221,6 +231,12 @@ class Game {
   #leave(): void {
     for (const task of this.#leaving) this.#end(task);
     this.#leaving = [];
+  }
+
+  /** A task stays without a node. @returns why */
+  #waits(task: Task | string): string {
+    if (typeof task !== "string") this.#conflicts.waits(task);
+    return this.#why(task);
   }
 
   #why(task: Task | string): string {
@@ -256,6 +272,7 @@ class Game {
     this.#tasks.push({
       action,
       slot: place.slot,
+      nodeId: place.nodeId,
       taskId: last?.id ?? "",
       from: last?.nodeId ?? "",
       to,
@@ -301,7 +318,8 @@ class Game {
 }
 
 function stopped({ id, slot, nodeId }: Task): TaskPlan {
-  return { action: "stop", slot, taskId: id, from: nodeId, to: "", error: "" };
+  const place = { slot, nodeId: slot === 0 ? nodeId : "" };
+  return { action: "stop", ...place, taskId: id, from: nodeId, to: "", error: "" };
 }
 
 function isEncrypted(spec: NetworkSpec | undefined): boolean {

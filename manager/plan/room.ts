@@ -20,6 +20,7 @@ import { allocateNetwork, needsNetwork, poolsOf } from "../allocator/network.ts"
 import { nap, slices } from "../orchestrator/leadership.ts";
 import { GroupDecision } from "../scheduler/decide.ts";
 import { groupOf } from "../scheduler/group.ts";
+import { isCharged } from "../scheduler/node-info.ts";
 import { NodeSet } from "../scheduler/node-set.ts";
 import { ImageBook, surroundingsOf } from "../scheduler/surroundings.ts";
 import type { Store } from "../state/store.ts";
@@ -33,6 +34,8 @@ export class Room {
   readonly #now: number;
   readonly #book = new AllocationBook();
   readonly #charged = new Map<string, Task>();
+  /** Of these, which are on a node. */
+  readonly #onNodes = new Map<string, Set<string>>();
   /** Why networks and services wait, by id. */
   readonly #waits = new Map<string, string>();
 
@@ -79,7 +82,15 @@ export class Room {
     this.nodes.taskChanged({ old: this.#charged.get(next.id), next }, this.#now, (reference) => {
       return this.images.facts(reference).digest;
     });
-    this.#charged.set(next.id, next);
+    this.noteCharged(next);
+  }
+
+  /** Tasks that have a share of the node, or are to have one. */
+  tasksOn(nodeId: string): Task[] {
+    return [...(this.#onNodes.get(nodeId) ?? [])].flatMap((id) => {
+      const task = this.#charged.get(id);
+      return task !== undefined && isCharged(task) ? task : [];
+    });
   }
 
   /** A task has ended and is gone, with all it had. */
@@ -87,6 +98,7 @@ export class Room {
     const old = this.#charged.get(id);
     if (old !== undefined) this.nodes.taskChanged({ old, next: undefined }, this.#now, () => "");
     this.#charged.delete(id);
+    this.#onNodes.get(old?.nodeId ?? "")?.delete(id);
     this.#book.setTask(id, undefined);
   }
 
@@ -154,6 +166,11 @@ export class Room {
   /** A task that was given a node is charged there already. */
   noteCharged(task: Task): void {
     this.#charged.set(task.id, task);
+    const { id, nodeId } = task;
+    if (nodeId === "") return;
+    const there = this.#onNodes.get(nodeId);
+    if (there === undefined) this.#onNodes.set(nodeId, new Set([id]));
+    else there.add(id);
   }
 
   #waitsFor(id: string, reason: string): string {

@@ -4,12 +4,7 @@
 import type { Service, Task } from "../../src/common/api/generated/api.ts";
 import { liveRuns, type Run } from "../../src/common/job/runs.ts";
 import { reconcileNode } from "../orchestrator/global/reconcile.ts";
-import {
-  summaryOf as jobSummaryOf,
-  type PlaceSummary,
-  reconcileGlobalJob,
-  reconcileReplicatedJob,
-} from "../orchestrator/jobs/reconcile.ts";
+import { reconcileRun } from "../orchestrator/jobs/reconcile.ts";
 import { NodeMatchers } from "../orchestrator/node-match.ts";
 import { reconcile, summaryOf } from "../orchestrator/replicated/reconcile.ts";
 import {
@@ -20,8 +15,9 @@ import {
   isJob,
   isWanted,
   type Place,
+  type PlaceTasks,
   placeKey,
-  placeOf,
+  putAtPlace,
 } from "../orchestrator/slot.ts";
 import { Outdated } from "../orchestrator/update/outdated.ts";
 import type { View } from "../state/view.ts";
@@ -43,11 +39,6 @@ export interface Steps {
   readonly kept: number;
   /** Of the tasks that are started, for those of jobs. */
   readonly jobIteration: number | undefined;
-}
-
-interface PlaceTasks {
-  readonly place: Place;
-  readonly tasks: Task[];
 }
 
 /**
@@ -156,25 +147,13 @@ function runSteps(
 ): readonly Place[] {
   const { view, now } = o;
   const own = o.tasks.filter(({ jobIteration }) => jobIteration === run.iteration);
-  const options = { now, fateOf: (task: Task) => fateOf(view, task.nodeId) };
-  const places: PlaceSummary[] = [...byPlace(own).values()].map(({ place, tasks }) =>
-    jobSummaryOf(service, place, tasks, options),
-  );
-  if (service.spec?.mode?.globalJob === undefined)
-    return reconcileReplicatedJob(service, places).fill;
   const isMatch = new NodeMatchers().of(service);
-  return reconcileGlobalJob({ service, run, places, nodes: view.list("node"), isMatch }).fill;
+  return reconcileRun(service, run, { places: byPlace(own).values(), view, isMatch, now }).fill;
 }
 
 function byPlace(tasks: readonly Task[]): Map<string, PlaceTasks> {
   const places = new Map<string, PlaceTasks>();
-  for (const task of tasks) {
-    const place = placeOf(task);
-    const key = placeKey(place);
-    const one = places.get(key);
-    if (one === undefined) places.set(key, { place, tasks: [task] });
-    else one.tasks.push(task);
-  }
+  for (const task of tasks) putAtPlace(places, task);
   for (const one of places.values()) one.tasks.sort(byAge);
   return places;
 }

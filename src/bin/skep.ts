@@ -11,6 +11,12 @@ interface Command {
   readonly run: (argv: string[]) => Promise<number>;
 }
 
+const io = {
+  environment: process.env,
+  out: (text: string) => process.stdout.write(text),
+  fail: (text: string) => process.stderr.write(text),
+};
+
 const commands: Readonly<Record<string, Command>> = {
   daemon: {
     summary: "Run this machine as a node; takes dockerd's own flags",
@@ -24,22 +30,14 @@ const commands: Readonly<Record<string, Command>> = {
     summary: "Say where the traffic of a service, task or port goes, and what is in its way",
     run: async (argv) => {
       const { runExplain } = await import("../cli/explain.ts");
-      return runExplain(argv, {
-        environment: process.env,
-        out: (text) => process.stdout.write(text),
-        fail: (text) => process.stderr.write(text),
-      });
+      return runExplain(argv, io);
     },
   },
   service: {
-    summary: "List the specs a service had, and go back to one of them",
+    summary: "List the specs a service had, go back to one of them, spread its tasks anew",
     run: async (argv) => {
       const { runService } = await import("../cli/service.ts");
-      return runService(argv, {
-        environment: process.env,
-        out: (text) => process.stdout.write(text),
-        fail: (text) => process.stderr.write(text),
-      });
+      return runService(argv, io);
     },
   },
   playground: {
@@ -53,12 +51,14 @@ const commands: Readonly<Record<string, Command>> = {
     summary: "Deploy Compose files, and see what would change and what runs",
     run: async (argv) => {
       const { runStack } = await import("../cli/stack/command.ts");
-      return runStack(argv, {
-        environment: process.env,
-        folder: process.cwd(),
-        out: (text) => process.stdout.write(text),
-        fail: (text) => process.stderr.write(text),
-      });
+      return runStack(argv, { ...io, folder: process.cwd() });
+    },
+  },
+  swarm: {
+    summary: "Have services spread anew when a node joins or returns",
+    run: async (argv) => {
+      const { runSwarm } = await import("../cli/swarm.ts");
+      return runSwarm(argv, io);
     },
   },
   version: {

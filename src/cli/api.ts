@@ -114,3 +114,9 @@ export function messageOf(text: string): string {
   }
   return text.trim();
 }
+
+/** The text of an answer that is a good one. @throws Error with the daemon's words. */
+export function goodText({ status, text }: ApiAnswer): string {
+  if (status === 200) return text;
+  throw new Error(`Error response from daemon: ${messageOf(text)}`);
+}

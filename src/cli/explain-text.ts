@@ -2,6 +2,7 @@
  * An explanation as text for a person at night: the verdict, what is wrong with what helps, then the way from the name to the
  * tasks, then the nodes. Pure.
  */
+import { inColumns } from "./table.ts";
 
 /** What the API answers, as far as it is shown. */
 export interface Explanation {
@@ -170,16 +171,7 @@ const listedMax = 12;
 
 /** Rows in columns of equal width. */
 function table(rows: readonly (readonly string[])[]): string[] {
-  const widths: number[] = [];
-  for (const row of rows) {
-    // What ends a line needs no room.
-    for (const [at, cell] of row.slice(0, -1).entries()) {
-      widths[at] = Math.max(widths[at] ?? 0, cell.length);
-    }
-  }
-  return rows.map((row) =>
-    row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join("  "),
-  );
+  return inColumns(rows, "  ");
 }
 
 function indented(lines: readonly string[]): string[] {

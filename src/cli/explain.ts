@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { errorText } from "../common/errors/cluster-error.ts";
 import { defaultHost, get, messageOf } from "./api.ts";
 import { type Explanation, explanationText } from "./explain-text.ts";
+import type { CommandIo } from "./io.ts";
 
 const usage = `Usage: skep explain [flags] service NAME
        skep explain [flags] task NAME
@@ -22,15 +23,8 @@ Exit code: 0 no fault was found, 1 a fault was found, 2 it could not be found ou
 
 const kinds = ["service", "task", "port"];
 
-/** Where the words go. */
-export interface ExplainIo {
-  readonly environment: NodeJS.ProcessEnv;
-  readonly out: (text: string) => void;
-  readonly fail: (text: string) => void;
-}
-
 /** Runs the command; resolves with its exit code. Never rejects. */
-export async function runExplain(argv: readonly string[], io: ExplainIo): Promise<number> {
+export async function runExplain(argv: readonly string[], io: CommandIo): Promise<number> {
   const { environment, out, fail } = io;
   try {
     const { values, positionals } = parseArgs({

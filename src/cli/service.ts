@@ -5,7 +5,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { errorText } from "../common/errors/cluster-error.ts";
-import { type ApiAnswer, type ApiHost, ask, defaultHost } from "./api.ts";
+import { type ApiHost, ask, defaultHost, goodText } from "./api.ts";
+import type { CommandIo } from "./io.ts";
+import { tableText } from "./table.ts";
 
 const usage = `Usage: skep service history [--json] NAME
        skep service rollback [--to REVISION] NAME
@@ -15,7 +17,8 @@ history lists the last specs of a service, the present one first: when and why i
 the secrets and configs it runs with. rollback takes the service back to one of them, or to the one before the present, by
 the service's own rollback policy; docker service ps shows how far it is. rebalance moves tasks of a replicated service to
 nodes that have fewer of them, as many at a time and in the order its updates go, and waits until that is over; tasks with
-local volumes stay. The label skep.rebalance=auto on the service, or on the swarm, does it when a node joins or returns.
+local volumes stay. The label skep.rebalance=auto on the service does it when a node joins or returns; skep swarm rebalance
+auto does for all services that do not say off.
 
 Flags:
   -H, --host HOST      Daemon to ask (DOCKER_HOST, else ${defaultHost})
@@ -26,13 +29,6 @@ Flags:
 
 /** How often the daemon is asked how far it is, milliseconds. */
 const rebalanceLookMs = 500;
-
-/** Where the words go. */
-export interface ServiceIo {
-  readonly environment: NodeJS.ProcessEnv;
-  readonly out: (text: string) => void;
-  readonly fail: (text: string) => void;
-}
 
 /** One spec, as the daemon tells of it. */
 export interface HistoryRow {
@@ -54,7 +50,7 @@ interface PayloadRow {
 }
 
 /** Runs the command; resolves with its exit code. Never rejects. */
-export async function runService(argv: readonly string[], io: ServiceIo): Promise<number> {
+export async function runService(argv: readonly string[], io: CommandIo): Promise<number> {
   const { environment, out, fail } = io;
   try {
     const { values, positionals } = parseArgs({
@@ -88,7 +84,7 @@ export async function runService(argv: readonly string[], io: ServiceIo): Promis
     else if (verb === "rebalance") out(await rebalance(at, name, values.detach === true));
     else {
       const rows = JSON.parse(
-        good(await ask(at, { method: "GET", path: `/skep/services/${part(name)}/history` })),
+        goodText(await ask(at, { method: "GET", path: `/skep/services/${part(name)}/history` })),
       ) as HistoryRow[];
       out(values.json === true ? `${JSON.stringify(rows, null, 2)}\n` : historyText(rows));
     }
@@ -102,20 +98,20 @@ export async function runService(argv: readonly string[], io: ServiceIo): Promis
 async function rollBack(at: ApiHost, name: string, to: string | undefined): Promise<string> {
   if (to !== undefined && !/^[1-9]\d*$/.test(to))
     throw new Error(`--to ${to}: give the number of a revision, as skep service history has it`);
-  const answer = good(await ask(at, { method: "GET", path: `/services/${part(name)}` }));
+  const answer = goodText(await ask(at, { method: "GET", path: `/services/${part(name)}` }));
   const service = JSON.parse(answer) as { ID: string; Version: { Index: number }; Spec: object };
   const where = to === undefined ? "rollback=previous" : `rollbackTo=${to}`;
   const path = `/services/${service.ID}/update?version=${service.Version.Index}&${where}`;
-  good(await ask(at, { method: "POST", path, body: service.Spec }));
+  goodText(await ask(at, { method: "POST", path, body: service.Spec }));
   return `${name}: going back to ${to === undefined ? "the previous spec" : `revision ${to}`}\n`;
 }
 
 /** Asks for it, and waits until it is over. */
 async function rebalance(at: ApiHost, name: string, isDetached: boolean): Promise<string> {
   const path = `/skep/services/${part(name)}/rebalance`;
-  good(await ask(at, { method: "POST", path }));
+  goodText(await ask(at, { method: "POST", path }));
   while (!isDetached) {
-    const answer = good(await ask(at, { method: "GET", path }));
+    const answer = goodText(await ask(at, { method: "GET", path }));
     const { CompletedAt, Moved } = JSON.parse(answer) as { CompletedAt: string; Moved: number };
     if (CompletedAt !== "") return `${name}: ${Moved} ${Moved === 1 ? "task" : "tasks"} moved\n`;
     await sleep(rebalanceLookMs);
@@ -135,34 +131,12 @@ export function historyText(rows: readonly HistoryRow[]): string {
     [...payloads("secret", row.Secrets), ...payloads("config", row.Configs)].join(", ") || "-",
     row.Cause,
   ]);
-  const table = [
+  return tableText(
     ["REVISION", "SINCE", "IMAGE", "REPLICAS", "SECRETS AND CONFIGS", "CAUSE"],
-    ...cells,
-  ];
-  const widths = (table[0] ?? []).map((_, at) =>
-    Math.max(...table.map((row) => (row[at] ?? "").length)),
+    cells,
   );
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-      .join("   ")
-      .trimEnd();
-  return `${table.map(line).join("\n")}\n`;
 }
 
 function part(name: string): string {
   return encodeURIComponent(name);
-}
-
-/** @throws Error with the daemon's words. */
-function good({ status, text }: ApiAnswer): string {
-  if (status === 200) return text;
-  let words = text.trim();
-  try {
-    const { message }: { message?: unknown } = JSON.parse(text);
-    if (typeof message === "string") words = message;
-  } catch {
-    // Not of our daemon: shown as it is.
-  }
-  throw new Error(`Error response from daemon: ${words}`);
 }

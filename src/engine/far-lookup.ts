@@ -7,6 +7,7 @@
 import type { Task } from "../common/api/generated/api.ts";
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { isId } from "../common/ids/ids.ts";
+import { shownSlot } from "../common/task/place.ts";
 import type { ObjectView } from "./ports.ts";
 import { taskName } from "./translate/task.ts";
 
@@ -53,7 +54,12 @@ function byName(view: ObjectView, reference: string): FoundTask | undefined {
   const at = reference.lastIndexOf(".");
   if (at <= 0) return undefined;
   const tasks = [...view.byName("service", reference.slice(0, at))].flatMap(({ id }) =>
-    [...view.tasksOfService(id)].filter((task) => taskName(task) === `${reference}.${task.id}`),
+    [...view.tasksOfService(id)].filter(
+      (task) =>
+        taskName(task) === `${reference}.${task.id}` ||
+        // So the docker command calls the first task of a job.
+        (shownSlot(task) === 0 && reference.slice(at + 1) === task.nodeId),
+    ),
   );
   const [best] = tasks.sort((a, b) => rank(b) - rank(a) || createdAt(b) - createdAt(a));
   return best === undefined ? undefined : { task: best, byTask: true };

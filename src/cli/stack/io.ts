@@ -3,15 +3,13 @@
  */
 import type { Warning } from "../../stack/files.ts";
 import type { Project } from "../../stack/project.ts";
+import type { CommandIo } from "../io.ts";
 import type { StackClient } from "./client.ts";
 
 /** Where the words go. */
-export interface StackIo {
-  readonly environment: NodeJS.ProcessEnv;
+export interface StackIo extends CommandIo {
   /** Of the caller. */
   readonly folder: string;
-  readonly out: (text: string) => void;
-  readonly fail: (text: string) => void;
 }
 
 /** Options as the user gave them. */

@@ -77,6 +77,10 @@ function changesOf(
 ): readonly PlannedChange[] {
   const { present, found, differences } = o;
   const actions = new Map(found.Objects.map((one) => [`${one.Kind} ${one.Name}`, one.Action]));
+  const effects = (kind: PlannedChange["kind"], name: string, before: ApiObject | undefined) => {
+    if (before === undefined && !actions.has(`${kind} ${name}`)) return ["would be refused"];
+    return kind === "service" ? effectsOf(found, name) : [];
+  };
   const changeOf = (
     kind: PlannedChange["kind"],
     name: string,
@@ -86,7 +90,7 @@ function changesOf(
     // What would be refused is not among the objects.
     action: actions.get(`${kind} ${name}`) ?? (before === undefined ? "create" : "none"),
     differences: kind === "service" ? (differences.get(name) ?? []) : [],
-    effects: kind === "service" ? effectsOf(found, name) : [],
+    effects: effects(kind, name, before),
   });
   const named = (list: readonly ApiObject[], name: string) => list.find((one) => one.name === name);
   const wanted = new Set(specs.services.map(({ name }) => name));

@@ -57,13 +57,27 @@ export interface PlannedService {
   readonly MoreTasks: number;
   readonly Refusing: number;
   readonly Refusals: readonly { readonly Node: PlanNode; readonly Reason: string }[];
+  readonly Conflicts: readonly PlannedConflict[];
   readonly Absence: { readonly Running: number; readonly Away: number; readonly Lost: number };
+}
+
+/** A port or a volume that is in the way. */
+export interface PlannedConflict {
+  readonly Kind: "port" | "volume";
+  readonly Name: string;
+  readonly Nodes: readonly PlanNode[];
+  readonly Services: readonly string[];
+  readonly Effect: "waits" | "empty" | "rejected";
+  readonly To?: PlanNode;
+  readonly Reason?: string;
 }
 
 /** What happens in one place. */
 export interface PlannedTask {
   readonly Action: "start" | "replace" | "stop";
   readonly Slot?: number;
+  /** Of a place that is a node. */
+  readonly Node?: PlanNode;
   readonly TaskID?: string;
   readonly From?: PlanNode;
   readonly To?: PlanNode;
@@ -116,9 +130,14 @@ export async function askManagers(
     body,
   })) as ManagersPlan;
   const refusals = plan.Refused.map(
-    ({ Request, Message }) => `${requests[Request]?.what ?? "a request"}: ${Message}`,
+    ({ Request, Message }) => `${requests[Request]?.what ?? "a request"}: ${plainText(Message)}`,
   );
   return { plan, refusals };
+}
+
+/** Without how Docker's managers begin. */
+function plainText(message: string): string {
+  return message.replace(/^rpc error: code = \w+ desc = /, "");
 }
 
 /** In the order of a deployment. */

@@ -4,9 +4,9 @@
 import { ClusterError } from "../../common/errors/cluster-error.ts";
 import { projectText } from "../../stack/print.ts";
 import { namespaceLabel } from "../../stack/translate/context.ts";
+import { agoText, tableText } from "../table.ts";
 import type { ApiObject, Json } from "./client.ts";
 import { type StackRun, say } from "./io.ts";
-import { agoText, tableText } from "./table.ts";
 
 const none = (stack: string) => new ClusterError("not-found", `nothing found in stack: ${stack}`);
 

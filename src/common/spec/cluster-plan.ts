@@ -24,6 +24,8 @@ export interface TaskPlan {
   readonly action: "start" | "replace" | "stop";
   /** 0 for a place that is a node. */
   readonly slot: number;
+  /** Id of that node; empty for a slot. */
+  readonly nodeId: string;
   /** The task that is there; empty when there is none. */
   readonly taskId: string;
   /** Id of its node; empty when there is none. */
@@ -37,6 +39,23 @@ export interface TaskPlan {
 /** A node that would take no task of a service. */
 export interface NodeRefusal {
   readonly nodeId: string;
+  readonly reason: string;
+}
+
+/** Something on a node that a task needs for itself, or has elsewhere. */
+export interface ConflictPlan {
+  readonly kind: "port" | "volume";
+  /** `8080/tcp`, or the name of the volume. */
+  readonly name: string;
+  /** Where it is, and is in the way. */
+  readonly nodeIds: readonly string[];
+  /** Names of the services that have it there. */
+  readonly services: readonly string[];
+  /** Tasks wait; or start with an empty volume, or are rejected by the agent, both on the node `to`. */
+  readonly effect: "waits" | "empty" | "rejected";
+  /** Empty for `waits`. */
+  readonly to: string;
+  /** Why tasks cannot go where it is, or why they are rejected; may be empty. */
   readonly reason: string;
 }
 
@@ -67,6 +86,8 @@ export interface ServicePlan {
   /** At most `plannedRefusalsMax`; all of them are counted in `refusing`. */
   readonly refusals: readonly NodeRefusal[];
   readonly refusing: number;
+  /** At most `plannedConflictsMax`. */
+  readonly conflicts: readonly ConflictPlan[];
   readonly absence: Absence;
 }
 
@@ -83,3 +104,5 @@ export interface ClusterPlan {
 export const plannedTasksMax = 2_000;
 /** Refusing nodes that are named for one service. */
 export const plannedRefusalsMax = 100;
+/** Conflicts that are told of one service. */
+export const plannedConflictsMax = 100;

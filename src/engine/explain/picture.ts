@@ -13,6 +13,7 @@ import type {
 } from "../../common/api/generated/api.ts";
 import { explainNodesMax } from "../../common/limits/limits.ts";
 import { formatAddress, parseAddress } from "../../common/spec/cidr.ts";
+import { shownSlot } from "../../common/task/place.ts";
 import { isTerminal, stateRank } from "../../common/task/state.ts";
 import type { ObjectView } from "../ports.ts";
 import { modeName } from "../translate/service.ts";
@@ -252,9 +253,9 @@ function isReady({ status, desiredState }: Task): boolean {
 
 /** `web.1`; of global services `web.<node's name>`. */
 function shortName(task: Task, view: ObjectView): string {
-  const { serviceAnnotations, annotations, slot, nodeId } = task;
+  const { serviceAnnotations, annotations, nodeId } = task;
   if (annotations !== undefined && annotations.name !== "") return annotations.name;
-  return `${serviceAnnotations?.name ?? ""}.${slot > 0 ? slot : nodeName(nodeId, view)}`;
+  return `${serviceAnnotations?.name ?? ""}.${shownSlot(task) ?? nodeName(nodeId, view)}`;
 }
 
 /** Of the newest one in its place that ended badly. */

@@ -1,7 +1,10 @@
 /**
- * What nodes say when a plan is made: which blobs of images they have, and which files of theirs that tasks need are not there.
+ * What nodes say when a plan is made: which blobs of images they have, which files of theirs that tasks need are not there, and
+ * which volumes they would not give them.
  */
 import { access } from "node:fs/promises";
+import type { Volumes } from "../../common/container/volumes.ts";
+import { errorText } from "../../common/errors/cluster-error.ts";
 import type { EngineContext } from "../context.ts";
 import { json } from "../reply.ts";
 import type { EngineRequest } from "../request.ts";
@@ -15,6 +18,14 @@ export interface HeldQuestion {
   readonly digests: readonly string[];
   /** Absolute. */
   readonly paths: readonly string[];
+  readonly volumes: readonly VolumeWish[];
+}
+
+/** A named volume as a task mounts it. */
+export interface VolumeWish {
+  readonly name: string;
+  readonly driver: string;
+  readonly options: Readonly<Record<string, string>>;
 }
 
 /** Its answer. */
@@ -23,6 +34,8 @@ export interface HeldAnswer {
   readonly held: readonly string[];
   /** Of the paths, those that are not there. */
   readonly absent: readonly string[];
+  /** Per volume, why it would not be given; empty when it would. Daemons before there were plans of volumes say nothing. */
+  readonly refusals?: readonly string[];
 }
 
 /** What nodes answer managers that plan: of themselves only. */
@@ -40,8 +53,19 @@ export function heldRoutes(context: EngineContext): readonly Route[] {
 export async function held(context: EngineContext, question: HeldQuestion): Promise<HeldAnswer> {
   const absent: string[] = [];
   for (const path of question.paths) if (!(await isThere(path))) absent.push(path);
-  const { images } = context.ports.runtime;
-  return { held: question.digests.length === 0 ? [] : await images.held(question.digests), absent };
+  const { images, volumes } = context.ports.runtime;
+  const refusals = question.volumes.map((wish) => refusalOf(volumes, wish));
+  const { digests } = question;
+  return { held: digests.length === 0 ? [] : await images.held(digests), absent, refusals };
+}
+
+function refusalOf(volumes: Volumes, wish: VolumeWish): string {
+  try {
+    volumes.check({ ...wish, labels: {} });
+    return "";
+  } catch (error) {
+    return errorText(error);
+  }
 }
 
 async function isThere(path: string): Promise<boolean> {
@@ -55,5 +79,9 @@ async function isThere(path: string): Promise<boolean> {
 
 async function questionOf(request: EngineRequest): Promise<HeldQuestion> {
   const body = await request.body();
-  return { digests: body.strings("digests"), paths: body.strings("paths") };
+  const volumes = body.objects("volumes").map((one) => ({
+    ...{ name: one.string("name"), driver: one.string("driver") },
+    options: one.stringMap("options"),
+  }));
+  return { digests: body.strings("digests"), paths: body.strings("paths"), volumes };
 }

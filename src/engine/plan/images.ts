@@ -1,6 +1,6 @@
 /**
- * What the nodes of a plan would have to pull, and which of their files would be missed: registries are asked what images are made
- * of, and the nodes what they have of it.
+ * What the nodes of a plan would have to pull, which of their files would be missed, and which volumes they would not give:
+ * registries are asked what images are made of, and the nodes what they have of it.
  */
 import type { Mount, Node, Platform, TaskSpec } from "../../common/api/generated/api.ts";
 import { aborting } from "../../common/clock/aborting.ts";
@@ -14,7 +14,7 @@ import type { ClusterPlan } from "../../common/spec/cluster-plan.ts";
 import type { EngineContext } from "../context.ts";
 import { askEach, type Outcome } from "../explain/ask.ts";
 import type { ObjectView, RehearsalPort } from "../ports.ts";
-import { type HeldAnswer, type HeldQuestion, held, heldPath } from "./held.ts";
+import { type HeldAnswer, type HeldQuestion, held, heldPath, type VolumeWish } from "./held.ts";
 
 /** An image that a node needs for new tasks. */
 export interface ImageNeed {
@@ -35,10 +35,19 @@ export interface MissingPath {
   readonly path: string;
 }
 
+/** A volume that the agent of a node would not give to tasks. */
+export interface RefusedVolume {
+  readonly nodeId: string;
+  readonly serviceId: string;
+  readonly name: string;
+  readonly reason: string;
+}
+
 /** What the nodes said. */
 export interface Needs {
   readonly images: readonly ImageNeed[];
   readonly missing: readonly MissingPath[];
+  readonly volumes: readonly RefusedVolume[];
   /** Nodes that did not answer, with the reason. */
   readonly silent: ReadonlyMap<string, string>;
   /** Nodes that were not asked, as there are so many. */
@@ -97,8 +106,10 @@ interface Place {
   readonly lot: Lot;
   readonly key: string;
   readonly nodeId: string;
+  readonly serviceId: string;
   readonly service: string;
   readonly paths: readonly string[];
+  readonly volumes: readonly VolumeWish[];
 }
 
 /** Asks for what the plan's new tasks need. */
@@ -129,6 +140,7 @@ export async function needsOf(
   return {
     images: imageNeeds(places, contents, answers),
     missing: missingPaths(places, answers),
+    volumes: refusedVolumes(places, questions, answers),
     ...{ silent, unasked },
   };
 }
@@ -148,8 +160,8 @@ function placesOf(plan: ClusterPlan, view: ObjectView): Place[] {
       const lot = { image, auth, platforms, emulated };
       const runs = platforms.map((one) => `${platformText(one)}${one.emulated ? "*" : ""}`);
       const key = JSON.stringify([image, runs, emulated]);
-      const place = { lot, key, nodeId, service: name, paths: pathsOf(task, labels ?? {}) };
-      places.set(`${id} ${nodeId}`, place);
+      const needs = { paths: pathsOf(task, labels ?? {}), volumes: volumesOf(task) };
+      places.set(`${id} ${nodeId}`, { lot, key, nodeId, serviceId: id, service: name, ...needs });
     }
   }
   return [...places.values()];
@@ -183,6 +195,15 @@ function pathsOf(
 
 function isNeeded({ type, source, bind }: Mount): boolean {
   return type === "bind" && bind?.createMountpoint !== true && !source.includes("{{");
+}
+
+function volumesOf({ container }: TaskSpec): readonly VolumeWish[] {
+  return (container?.mounts ?? []).flatMap(({ type, source: name, volume }) => {
+    const { name: driver = "", options = {} } = volume?.driver ?? {};
+    // The node fills placeholders in: what it has is not what stands here.
+    const isPlain = !`${name} ${Object.values(options)}`.includes("{{");
+    return type === "volume" && name !== "" && isPlain ? [{ name, driver, options }] : [];
+  });
 }
 
 type FoundContents = ImageContents | { readonly unknown: string };
@@ -219,14 +240,16 @@ async function contentsOf(
 function questionFor(nodeId: string, places: readonly Place[], contents: Contents): HeldQuestion {
   const digests = new Set<string>();
   const paths = new Set<string>();
+  const volumes = new Map<string, VolumeWish>();
   for (const place of places) {
     if (place.nodeId !== nodeId) continue;
     const found = contents.get(place.key);
     if (found !== undefined && "blobs" in found)
       for (const { digest } of found.blobs) digests.add(digest);
     for (const path of place.paths) paths.add(path);
+    for (const wish of place.volumes) volumes.set(JSON.stringify(wish), wish);
   }
-  return { digests: [...digests], paths: [...paths] };
+  return { digests: [...digests], paths: [...paths], volumes: [...volumes.values()] };
 }
 
 type Answers = ReadonlyMap<string, Outcome<HeldAnswer>>;
@@ -264,6 +287,22 @@ function missingPaths(places: readonly Place[], answers: Answers): readonly Miss
     const answer = answers.get(nodeId);
     const absent = answer?.kind === "told" ? answer.answer.absent : [];
     return paths.filter((path) => absent.includes(path)).map((path) => ({ nodeId, service, path }));
+  });
+}
+
+function refusedVolumes(
+  places: readonly Place[],
+  questions: ReadonlyMap<string, HeldQuestion>,
+  answers: Answers,
+): readonly RefusedVolume[] {
+  return places.flatMap(({ nodeId, serviceId, volumes }) => {
+    const answer = answers.get(nodeId);
+    const refusals = answer?.kind === "told" ? (answer.answer.refusals ?? []) : [];
+    const asked = (questions.get(nodeId)?.volumes ?? []).map((wish) => JSON.stringify(wish));
+    return volumes.flatMap((wish) => {
+      const reason = refusals[asked.indexOf(JSON.stringify(wish))] ?? "";
+      return reason === "" ? [] : { nodeId, serviceId, name: wish.name, reason };
+    });
   });
 }
 

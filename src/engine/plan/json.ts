@@ -1,10 +1,15 @@
 /**
  * A plan as the API shows it. Pure.
  */
-import type { ClusterPlan, ServicePlan, TaskPlan } from "../../common/spec/cluster-plan.ts";
+import type {
+  ClusterPlan,
+  ConflictPlan,
+  ServicePlan,
+  TaskPlan,
+} from "../../common/spec/cluster-plan.ts";
 import type { ObjectView } from "../ports.ts";
 import type { Json } from "../translate/common.ts";
-import type { Needs } from "./images.ts";
+import type { Needs, RefusedVolume } from "./images.ts";
 
 /** A request of a plan that would be refused. */
 export interface RefusedRequest {
@@ -32,7 +37,10 @@ export function planToJson(
       ...{ Kind: kind, ID: id, Name: name, Action: action },
       ...(waits === "" ? {} : { Waits: waits }),
     })),
-    Services: plan.services.map((service) => serviceToJson(service, nodeOf)),
+    Services: plan.services.map((service) => {
+      const refused = needs.volumes.filter(({ serviceId }) => serviceId === service.id);
+      return serviceToJson(service, refused, nodeOf);
+    }),
     Images: needs.images.map(({ image, nodeId, totalBytes, pullBytes, unknown }) => ({
       Image: image,
       Node: nodeOf(nodeId),
@@ -53,7 +61,11 @@ function nodeToJson(id: string, view: ObjectView): Json {
   return { ID: id, Hostname: view.get("node", id)?.description?.hostname ?? "" };
 }
 
-function serviceToJson(service: ServicePlan, nodeOf: (id: string) => Json): Json {
+function serviceToJson(
+  service: ServicePlan,
+  refused: readonly RefusedVolume[],
+  nodeOf: (id: string) => Json,
+): Json {
   const { absence } = service;
   return {
     ID: service.id,
@@ -69,15 +81,45 @@ function serviceToJson(service: ServicePlan, nodeOf: (id: string) => Json): Json
     Refusals: service.refusals.map(({ nodeId, reason }) => ({
       ...{ Node: nodeOf(nodeId), Reason: reason },
     })),
+    Conflicts: conflictsOf(service, refused).map((one) => conflictToJson(one, nodeOf)),
     Absence: { Running: absence.running, Away: absence.away, Lost: absence.lost },
   };
 }
 
+/** Those the managers know, and those only the nodes do. */
+function conflictsOf(
+  { conflicts }: ServicePlan,
+  refused: readonly RefusedVolume[],
+): readonly ConflictPlan[] {
+  const isKnown = ({ name, nodeId }: RefusedVolume) =>
+    conflicts.some((one) => one.effect === "rejected" && one.name === name && one.to === nodeId);
+  const more = refused.filter((one) => !isKnown(one));
+  return [
+    ...conflicts,
+    ...more.map(({ nodeId, name, reason }) => ({
+      ...{ kind: "volume" as const, name, nodeIds: [nodeId], services: [] },
+      ...{ effect: "rejected" as const, to: nodeId, reason },
+    })),
+  ];
+}
+
+function conflictToJson(
+  { kind, name, nodeIds, services, effect, to, reason }: ConflictPlan,
+  nodeOf: (id: string) => Json,
+): Json {
+  return {
+    ...{ Kind: kind, Name: name, Nodes: nodeIds.map(nodeOf), Services: services, Effect: effect },
+    ...(to === "" ? {} : { To: nodeOf(to) }),
+    ...(reason === "" ? {} : { Reason: reason }),
+  };
+}
+
 function taskToJson(task: TaskPlan, nodeOf: (id: string) => Json): Json {
-  const { action, slot, taskId, from, to, error } = task;
+  const { action, slot, nodeId, taskId, from, to, error } = task;
   return {
     Action: action,
     ...(slot === 0 ? {} : { Slot: slot }),
+    ...(nodeId === "" ? {} : { Node: nodeOf(nodeId) }),
     ...(taskId === "" ? {} : { TaskID: taskId }),
     ...(from === "" ? {} : { From: nodeOf(from) }),
     ...(to === "" ? {} : { To: nodeOf(to) }),

@@ -322,6 +322,110 @@ describe("manager/plan", () => {
     ok((await index()) !== after);
   });
 
+  describe("conflicts", () => {
+    /** A node tells of volumes. */
+    async function has(id: string, ...localVolumes: string[]): Promise<void> {
+      await cluster.store.update((tx) => {
+        const one = tx.get("node", id) ?? node(id);
+        const description = NodeDescription.create({ ...one.description, localVolumes });
+        tx.update("node", { ...one, description });
+      });
+    }
+
+    /** A service with volumes, on these nodes only. */
+    function using(volumes: readonly (string | object)[], only?: string, rest = {}): Parts {
+      const Mounts = volumes.map((volume, at) => ({
+        ...{ Type: "volume", Target: `/${at}` },
+        ...(typeof volume === "string" ? { Source: volume } : volume),
+      }));
+      const Constraints = only === undefined ? [] : [`node.hostname==${only}`];
+      return { container: { Mounts }, task: { Placement: { Constraints } }, rest };
+    }
+
+    const conflicts = async (name: string, parts: Parts) => {
+      const plan = await planned(ControlService.createService, creation(name, parts));
+      const [found] = plan.services;
+      return (found?.conflicts ?? []).map(({ name: what, nodeIds, services, effect, to, reason }) =>
+        [what, nodeIds.join(" "), services.join(" "), effect, to, reason].join("|"),
+      );
+    };
+
+    it("names a volume that is where its task cannot go", async () => {
+      await has("n2", "data");
+      const pinned = using(["data"], "n1");
+      const reason = "no suitable node (scheduling constraints not satisfied on 1 node)";
+      deepEqual(await conflicts("db", pinned), [`data|n2||waits||${reason}`]);
+      const id = await service("db", pinned);
+      deepEqual(nodesNow(id), []);
+      deepEqual(await conflicts("other", using(["data"])), []);
+    });
+
+    it("says nothing of volumes when no node would do without them either", async () => {
+      await has("n2", "data");
+      deepEqual(await conflicts("db", using(["data"], "nowhere")), []);
+    });
+
+    it("names the service that has the volume where this one cannot go", async () => {
+      await service("first", using(["data"], "n1"));
+      const reason = "no suitable node (scheduling constraints not satisfied on 1 node)";
+      const expected = [`data|n1|first|waits||${reason}`];
+      deepEqual(await conflicts("second", using(["data"], "n2")), expected);
+    });
+
+    it("knows of volumes that the plan itself makes", async () => {
+      const tried = rehearsal();
+      tried.call(ControlService.createService, creation("first", using(["data"], "n1")));
+      tried.call(ControlService.createService, creation("second", using(["data"], "n2")));
+      const { services } = await tried.plan({ answers: new Map(), related: [] });
+      deepEqual(
+        services.map((one) => one.conflicts.map(({ nodeIds, services: of }) => [nodeIds, of])),
+        [[], [[["n1"], ["first"]]]],
+      );
+    });
+
+    it("says which volume starts empty, and where there is one", async () => {
+      await has("n1", "one");
+      await has("n2", "two");
+      deepEqual(await conflicts("db", using(["one", "two"])), ["two|n2||empty|n1|"]);
+      const Labels = { "skep.volumes": "anywhere" };
+      deepEqual(await conflicts("db", using(["two"], "n3", { Labels })), ["two|n2||empty|n3|"]);
+      const mode = { Global: {} };
+      deepEqual(await conflicts("agent", { ...using(["two"]), mode }), []);
+      deepEqual(await conflicts("db", { ...using(["two"]), replicas: 3 }), []);
+    });
+
+    it("says whose volume has other options on the node", async () => {
+      const nfs = (o: string) => {
+        const options = { type: "nfs", device: ":/x", o };
+        const VolumeOptions = { DriverConfig: { Name: "local", Options: options } };
+        return { Source: "files", VolumeOptions };
+      };
+      await service("first", using([nfs("addr=10.0.0.1")], "n3"));
+      const reason = "it has other options there";
+      const expected = [`files|n3|first|rejected|n3|${reason}`];
+      deepEqual(await conflicts("second", using([nfs("addr=10.0.0.2")], "n3")), expected);
+      deepEqual(await conflicts("same", using([nfs("addr=10.0.0.1")], "n3")), []);
+      deepEqual(await conflicts("elsewhere", using([nfs("addr=10.0.0.2")], "n2")), []);
+      // Each task has the placeholder filled in: nobody can tell before.
+      deepEqual(await conflicts("filled", using([nfs("addr={{.Node.Hostname}}")], "n3")), []);
+    });
+
+    it("says where host ports are taken, and by whom", async () => {
+      const Ports = [{ TargetPort: 80, PublishedPort: 8080, PublishMode: "host" }];
+      const rest = { EndpointSpec: { Ports } };
+      await service("edge", { replicas: 3, rest });
+      deepEqual(await conflicts("web", { replicas: 2, rest }), [
+        "8080/tcp|n1 n2 n3 n4|edge web|waits||",
+      ]);
+      deepEqual(await conflicts("web", { replicas: 1, rest }), []);
+      deepEqual(await conflicts("each", { mode: { Global: {} }, rest }), [
+        "8080/tcp|n1 n2 n3|edge|waits||",
+      ]);
+      const pinned = { ...using([], "n2"), rest };
+      deepEqual(await conflicts("web", pinned), ["8080/tcp|n2|edge|waits||"]);
+    });
+  });
+
   for (let seed = 8; seed <= 12; seed++)
     it(`says of a change what comes of it, seed ${seed}`, async () => {
       const random = seededRandom(seed);

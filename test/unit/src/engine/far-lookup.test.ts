@@ -65,6 +65,13 @@ describe("src/engine/far-lookup", () => {
     assert.equal(found(view(task("a", { slot: 0, container: "c1" })), `my.web.${nodeId}`), "a");
   });
 
+  it("knows the first task of a job by its slot, and as the docker command calls it", () => {
+    const jobs = [1, 2].map((slot) => ({ ...task(`${slot}`, { slot }), jobIteration: 0 }));
+    assert.equal(found(view(...jobs), "my.web.0"), "1");
+    assert.equal(found(view(...jobs), `my.web.${nodeId}`), "1");
+    assert.equal(found(view(...jobs), "my.web.1"), "2");
+  });
+
   it("takes the name of a container for what it says only", () => {
     const tasks = view(task("a", { slot: 1, container: "c1" }));
     assert.equal(found(tasks, `my.web.1.${"a".repeat(25)}`), "a");
