@@ -335,10 +335,24 @@ function resourcesOf(resources: Shown): Shown | undefined {
     reservations: filled({
       cpus: cpus(reservations),
       memory: reservations["MemoryBytes"],
-      generic_resources: parts(reservations, "GenericResources").map((one) => {
+      generic_resources: parts(reservations, "GenericResources").flatMap((one) => {
         const { Kind: kind, Value: value } = part(one, "DiscreteResourceSpec");
-        return { discrete_resource_spec: { kind, value } };
+        return kind === undefined ? [] : [{ discrete_resource_spec: { kind, value } }];
       }),
+      devices: namedDevices(reservations),
     }),
   });
+}
+
+/** Resources by name, a request for each kind. */
+function namedDevices(reservations: Shown): readonly Shown[] {
+  const named = parts(reservations, "GenericResources")
+    .map((one) => part(one, "NamedResourceSpec"))
+    .filter(({ Kind }) => Kind !== undefined);
+  const kinds = [...new Set(named.map(({ Kind }) => Kind))];
+  return kinds.map((kind) => ({
+    capabilities: ["gpu"],
+    driver: kind,
+    device_ids: named.filter(({ Kind }) => Kind === kind).map(({ Value }) => Value),
+  }));
 }

@@ -5,6 +5,7 @@
  */
 import { deviceRulesFrom } from "../common/spec/container-labels.ts";
 import { isMacAddress } from "../common/spec/mac-address.ts";
+import { storageOptionFault } from "../common/spec/storage-size.ts";
 import { type Entry, isNothing, type Node, refusal, type ScalarNode } from "./node.ts";
 import {
   anyText,
@@ -226,6 +227,14 @@ function checkedDevice<T extends { source: string; target: string; permissions: 
       `${spot.path}: the form is /dev/NAME[:/dev/NAME][:rwm]; devices by other names are not known to nodes`,
     );
   return found;
+}
+
+/** `size: 1g`. */
+export function storageOptions(node: Node, spot: Spot): Readonly<Record<string, string>> {
+  const options = texts(node, spot) as Readonly<Record<string, string>>;
+  const fault = storageOptionFault(options);
+  if (fault === undefined) return options;
+  throw refusal(node.place, `${spot.path}: ${fault}`);
 }
 
 /** `c 1:3 mr`. */

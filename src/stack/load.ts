@@ -14,6 +14,7 @@ import {
   type Entry,
   type MapNode,
   mapNode,
+  type Place,
   placeText,
   refusal,
   type Source,
@@ -108,6 +109,8 @@ interface Scope {
   readonly variable: (name: string) => string | undefined;
   /** Files on the way here, for circles. */
   readonly chain: readonly string[];
+  /** Where its files are named; not for those that the command names. */
+  readonly from?: Place;
 }
 
 class Loader {
@@ -130,7 +133,7 @@ class Loader {
     let root: MapNode | undefined;
     for (const { path, name } of sources) {
       const source = { name, folder: scope.folder };
-      for (const document of this.#documents(path, source, scope)) {
+      for (const document of this.#documents(path, source, scope, scope.from)) {
         const completed = this.#completed(document, { path, scope, before: root });
         root = root === undefined ? completed : mergeFiles(root, completed);
       }
@@ -145,7 +148,7 @@ class Loader {
     );
   }
 
-  #documents(path: string, source: Source, scope: Scope): readonly MapNode[] {
+  #documents(path: string, source: Source, scope: Scope, from?: Place): readonly MapNode[] {
     this.#filesRead++;
     if (this.#filesRead > composeFilesMax)
       throw new ClusterError(
@@ -156,9 +159,19 @@ class Loader {
       const text = `the ${JSON.stringify(name)} variable is not set; it stands for a blank string`;
       if (!this.#warnings.has(text)) this.#warnings.set(text, { place: placeText(place), text });
     };
-    return readYaml(this.#files.read(path), source).map(
+    return readYaml(this.#text(path, from), source).map(
       (node) => interpolateNode(node, { lookup: scope.variable, missing }) as MapNode,
     );
+  }
+
+  /** @throws ClusterError as the files do, with where the file is named. */
+  #text(path: string, from: Place | undefined): string {
+    try {
+      return this.#files.read(path);
+    } catch (error) {
+      if (from === undefined || !(error instanceof ClusterError)) throw error;
+      throw refusal(from, error.message);
+    }
   }
 
   #completed(
@@ -172,7 +185,7 @@ class Loader {
       open: (place, file) => {
         const other = this.#files.resolve(place.source.folder, file);
         const source = { name: shownPath(place.source, file), folder: this.#files.folderOf(other) };
-        const merged = this.#documents(other, source, scope).reduce<MapNode | undefined>(
+        const merged = this.#documents(other, source, scope, place).reduce<MapNode | undefined>(
           (base, node) => (base === undefined ? node : mergeFiles(base, node)),
           undefined,
         );
@@ -209,7 +222,7 @@ class Loader {
           outer: o.scope.variable,
         },
       );
-      const node = this.load(sources, { folder, variable, chain });
+      const node = this.load(sources, { folder, variable, chain, from: place });
       included = included === undefined ? node : joined(included, node);
     }
     const own = withEntries(

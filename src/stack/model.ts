@@ -206,6 +206,7 @@ export interface ComposeService {
   readonly volumes_from?: readonly string[];
   readonly tmpfs?: readonly string[];
   readonly shm_size?: number;
+  readonly storage_opt?: Texts;
   readonly secrets?: readonly ComposeGrant[];
   readonly configs?: readonly ComposeGrant[];
   readonly depends_on?: Readonly<Record<string, ComposeDependency>>;

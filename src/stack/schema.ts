@@ -23,6 +23,7 @@ import {
   hook,
   macAddress,
   pathText,
+  storageOptions,
   texts,
   ulimit,
 } from "./forms.ts";
@@ -156,6 +157,7 @@ const confines: Table = {
   device_cgroup_rules: list(deviceRule),
   gpus,
   shm_size: bytes,
+  storage_opt: storageOptions,
   ipc: text,
   pid: text,
   uts: word("host", "private"),
@@ -226,7 +228,6 @@ const withoutEffect: Table = {
   provider: ignored("there are no providers here"),
   pull_refresh_after: ignored("images are compared by digest at each deployment"),
   runtime: ignored("a node runs all its containers with one runtime"),
-  storage_opt: ignored("file systems of containers have no quota here"),
   use_api_socket: ignored("mount the socket of the node's API with volumes"),
   userns_mode: ignoredUnless(["host"], "user namespaces are not used here; host is what holds"),
   volume_driver: ignored("name the driver at the volume, under the top-level volumes"),

@@ -21,11 +21,14 @@ describe("keys of Compose files", function () {
   before(async () => {
     lab = await SwarmLab.up("skep-e2e-keys", ["w1", "w2"]);
     // Named resources are what the daemon is told of at its start.
-    const bees = ["bees=bee1", "bees=bee2", "bees=bee3"];
-    await lab.playground.killDaemon("w1");
-    await lab.playground.startNode("w1", {
-      flags: bees.flatMap((bee) => ["--node-generic-resource", bee]),
-    });
+    const resources = {
+      w1: "bees=bee1,bees=bee2,bees=bee3,lanes=lane1,lanes=lane2,lanes=/dev/loop-control",
+      w2: "lanes=lane3",
+    };
+    for (const [node, list] of Object.entries(resources)) {
+      await lab.playground.killDaemon(node);
+      await lab.playground.startNode(node, { flags: ["--node-generic-resource", list] });
+    }
     await lab.form(["w1"], ["w2"]);
     const allowed = ["skep.privileged=allow", "skep.devices=allow"];
     const labels = allowed.flatMap((label) => ["--label-add", label]);

@@ -19,6 +19,7 @@ services:
     env_file: [{path: raw.env, format: raw}, {path: absent.env, required: false}]
     label_file: [labels]
     group_add: ["1234"]
+    storage_opt: {size: 16m}
     platform: $PLATFORM
     pull_policy: missing
     scale: 1
@@ -37,7 +38,7 @@ services:
     ports: [{target: 80, published: "8099", host_ip: $ADDRESS, name: web, app_protocol: http}]
     networks: {front: {priority: 10, mac_address: "02:42:AA:bb:cc:01"}, back: {mac_address: "02:42:aa:bb:cc:02"}}
     volumes: [shared:/shared]
-    configs: [{source: page, target: /etc/page}]
+    configs: [{source: page, target: /etc/page}, {source: told, target: /etc/told}]
     secrets: [token]
     gpus: [{driver: bees, count: 2}]
     deploy: *place
@@ -49,7 +50,7 @@ services:
     networks: [back]
     deploy:
       <<: *place
-      resources: {limits: {cpus: 0.25}, reservations: {devices: [{capabilities: [gpu], driver: bees, count: 1}]}}
+      resources: {limits: {cpus: 0.25}, reservations: {devices: [{capabilities: [gpu], driver: bees, count: 1}, {capabilities: [gpu], driver: lanes, device_ids: [lane2, /dev/loop-control]}]}}
   far:
     <<: *idle
     networks: [front]
@@ -57,7 +58,7 @@ services:
   elsewhere: {<<: *idle, platform: linux/s390x, deploy: {replicas: 1}}
   unpulled: {<<: *idle, image: "$IMAGE-absent", pull_policy: never, deploy: {restart_policy: {condition: none}}}
   unwanted: {<<: *idle, profiles: [extra]}
-configs: {page: {content: "page of $WHOSE"}}
+configs: {page: {content: "page of $WHOSE"}, told: {environment: TOLD}}
 secrets: {token: {environment: TOKEN}}
 volumes: {shared: {}}
 networks:
@@ -69,7 +70,7 @@ networks:
         - {subnet: "fd98:9::/64"}
 `,
   "more.yaml": `services:
-  included: {image: $IMAGE, command: [sleep, "3600"], init: true, networks: [back]}
+  included: {image: $IMAGE, command: [sleep, "3600"], init: true, networks: [back], gpus: [{driver: lanes, device_ids: [lane3]}]}
 networks: {back: {}}
 `,
   "raw.env": 'RAW=$NOT "filled"\n',
@@ -109,11 +110,18 @@ export const keysInside: readonly (readonly [
     cgroupFile("memory/memory.oom_control", "memory.max"),
     /oom_kill_disable 1|^67108864/,
   ],
+  [
+    "storage_opt",
+    "all",
+    "dd if=/dev/zero of=/big bs=1M count=32 2>&1; ls -l /big; rm /big",
+    /No space left on device.* 1[0-5]\d{6} /s,
+  ],
   ["dns_opt", "all", "cat /etc/resolv.conf", /^options .*timeout:3/m],
   ["device_cgroup_rules", "all", openKernelLog, /^opened$/],
   ["no rule that is not said", "near", openKernelLog, /not permitted/],
   ["post_start", "all", "cat /tmp/started", /^hook in \/tmp is 1000$/],
   ["configs.content", "all", "cat /etc/page", /^page of ours$/],
+  ["configs.environment", "all", "cat /etc/told", /^a tale$/],
   ["secrets.environment", "all", "cat /run/secrets/token", /^sesame$/],
   ["priority of networks, and mac_address", "all", "ip -o link show ov0", /02:42:aa:bb:cc:01/],
   ["mac_address of the second network", "all", "ip -o link show ov1", /02:42:aa:bb:cc:02/],
@@ -122,6 +130,14 @@ export const keysInside: readonly (readonly [
   ["enable_ipv6", "all", "ip -6 -o addr show ov0", / fd98:9::/],
   ["gpus", "all", "echo $DOCKER_RESOURCE_BEES", /^bee\d,bee\d$/],
   ["reservations.devices", "near", "echo $DOCKER_RESOURCE_BEES", /^bee\d$/],
+  ["device_ids", "near", "echo $DOCKER_RESOURCE_LANES", /^lane2,\/dev\/loop-control$/],
+  ["device_ids of devices", "near", ": < /dev/loop-control && echo opened", /^opened$/],
+  [
+    "device_ids on the one node that has them",
+    "included",
+    "echo $DOCKER_RESOURCE_LANES",
+    /^lane3$/,
+  ],
   ["volumes_from, read-only", "near", "touch /shared/x 2>&1 || true", /Read-only file system/],
 ];
 
@@ -130,8 +146,9 @@ export function keysSurroundings(): Readonly<Record<string, string>> {
   return {
     WHOSE: "ours",
     TOKEN: "sesame",
+    TOLD: "a tale",
     PLATFORM: `linux/${process.arch === "x64" ? "amd64" : process.arch}`,
-    DISK: someDisk(),
+    DISK: wholeDisk(),
     // Version 2 of cgroups has no such switch.
     V1: `${existsSync("/sys/fs/cgroup/memory")}`,
   };
@@ -142,10 +159,12 @@ function cgroupFile(first: string, second: string): string {
   return `cat /sys/fs/cgroup/${first} 2>/dev/null || cat /sys/fs/cgroup/${second}`;
 }
 
-/** A block device of this machine, whole. */
-function someDisk(): string {
+/** A block device of this machine, whole; the same one each time. */
+export function wholeDisk(): string {
   const partitions = readFileSync("/proc/partitions", "utf8");
   const names = [...partitions.matchAll(/^ +\d+ +\d+ +\d+ (\w+)$/gm)].map(([, name = ""]) => name);
-  const whole = names.find((name) => /^(vd[a-z]|sd[a-z]|nvme\d+n\d+|xvd[a-z]|loop0)$/.test(name));
+  const whole = names.find((name) =>
+    /^(vd[a-z]|sd[a-z]|nvme\d+n\d+|xvd[a-z]|mmcblk\d)$/.test(name),
+  );
   return `/dev/${whole ?? "loop0"}`;
 }

@@ -17,6 +17,7 @@ export function extraLabels(
     "skep.privileged": service.privileged === true ? true : undefined,
     "skep.devices": devices.length === 0 ? undefined : devices.join(","),
     "skep.shm-size": service.shm_size,
+    "skep.storage-size": service.storage_opt?.["size"],
     "skep.ipc": namespaceMode("ipc", service.ipc, context),
     "skep.pid": namespaceMode("pid", service.pid, context),
     "skep.uts": service.uts === "host" ? "host" : undefined,

@@ -1,6 +1,7 @@
 /**
  * Limits and reservations of a service, from `deploy.resources` and from the short keys. Pure.
  */
+import { isResourceName, resourceNameWords } from "../../common/spec/resource-names.ts";
 import type { ComposeDeviceRequest, ComposeResources, ComposeService } from "../model.ts";
 import { type Body, present, type ServiceContext } from "./context.ts";
 
@@ -19,7 +20,7 @@ export function resourceBody(service: ComposeService, context: ServiceContext): 
     short: service.mem_reservation,
     long: reservations?.memory,
   });
-  const generic = [...genericBodies(reservations), ...deviceBodies(service, context)];
+  const generic = inOrder([...genericBodies(reservations), ...deviceBodies(service, context)]);
   return present({
     Limits: set(
       {
@@ -105,16 +106,33 @@ function swapBytes(
   return both - memory;
 }
 
-function genericBodies(reservations: ComposeResources | undefined): readonly Body[] {
+/** What is counted before what is named, kind by kind, so that a file and its export say the same. */
+function inOrder(bodies: readonly Generic[]): readonly Body[] {
+  const counted = bodies.filter(({ named }) => named === undefined);
+  const named = bodies.filter((body) => body.named !== undefined);
+  const kinds = [...new Set(named.map(({ kind }) => kind))];
+  const sorted = kinds.flatMap((kind) => named.filter((body) => body.kind === kind));
+  return [
+    ...counted.map(({ kind, count }) => ({ DiscreteResourceSpec: { Kind: kind, Value: count } })),
+    ...sorted.map((body) => ({ NamedResourceSpec: { Kind: body.kind, Value: body.named } })),
+  ];
+}
+
+/** So many of a kind, or one of it by its name. */
+interface Generic {
+  readonly kind: string;
+  readonly count?: number;
+  readonly named?: string;
+}
+
+function genericBodies(reservations: ComposeResources | undefined): readonly Generic[] {
   return (reservations?.generic_resources ?? []).flatMap(({ discrete_resource_spec: counted }) =>
-    counted === undefined
-      ? []
-      : [{ DiscreteResourceSpec: { Kind: counted.kind, Value: counted.value } }],
+    counted === undefined ? [] : [{ kind: counted.kind, count: counted.value }],
   );
 }
 
-/** Devices that are asked for by number become generic resources, which nodes declare. */
-function deviceBodies(service: ComposeService, context: ServiceContext): readonly Body[] {
+/** Devices that are asked for by number or by id become generic resources, which nodes declare. */
+function deviceBodies(service: ComposeService, context: ServiceContext): readonly Generic[] {
   const asked: readonly (readonly [string, ComposeDeviceRequest])[] = [
     ...(service.gpus ?? []).map(
       (request, i) => [`gpus[${i}]`, { capabilities: ["gpu"], ...request }] as const,
@@ -123,15 +141,25 @@ function deviceBodies(service: ComposeService, context: ServiceContext): readonl
       (request, i) => [`deploy.resources.reservations.devices[${i}]`, request] as const,
     ),
   ];
-  return asked.map(([key, request]) => deviceBody(request, `${context.path}.${key}`, context));
+  return asked.flatMap(([key, request]) => devicesOf(request, `${context.path}.${key}`, context));
 }
 
-function deviceBody(request: ComposeDeviceRequest, path: string, context: ServiceContext): Body {
-  const { driver, count = 1, capabilities = [] } = request;
-  if (request.device_ids !== undefined)
+function devicesOf(
+  request: ComposeDeviceRequest,
+  path: string,
+  context: ServiceContext,
+): readonly Generic[] {
+  const { driver, count = 1, capabilities = [], device_ids: ids = [] } = request;
+  if (ids.length > 0 && request.count !== undefined)
     throw context.fail(
       path,
-      `${path}.device_ids is not supported: the cluster chooses which; give a count`,
+      `${path}: "count" and "device_ids" attributes are exclusive; keep one of them`,
+    );
+  const bad = ids.find((id) => !isResourceName(id));
+  if (bad !== undefined)
+    throw context.fail(
+      path,
+      `${path}.device_ids ${JSON.stringify(bad)} is not ${resourceNameWords}`,
     );
   if (!capabilities.includes("gpu"))
     throw context.fail(
@@ -143,5 +171,6 @@ function deviceBody(request: ComposeDeviceRequest, path: string, context: Servic
   if (request.options !== undefined)
     context.warn(path, `${path}.options is ignored: drivers of devices are not asked`);
   const kind = driver === undefined || driver === "nvidia" ? "NVIDIA-GPU" : driver;
-  return { DiscreteResourceSpec: { Kind: kind, Value: count === "all" ? 1 : count } };
+  if (ids.length > 0) return ids.map((named) => ({ kind, named }));
+  return [{ kind, count: count === "all" ? 1 : count }];
 }

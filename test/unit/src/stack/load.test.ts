@@ -163,7 +163,7 @@ describe("src/stack/extends", () => {
     [
       "a file that is not there",
       { "c.yaml": "services: {a: {extends: {file: gone.yaml, service: a}}}" },
-      /open \/p\/gone\.yaml: no such file or directory/,
+      /^c\.yaml:1:25: open \/p\/gone\.yaml: no such file or directory$/,
     ],
     [
       "unknown keys",
@@ -212,6 +212,11 @@ describe("src/stack/include", () => {
       "a circle",
       { "c.yaml": "include: [d.yaml]", "d.yaml": "include: [c.yaml]" },
       /^d\.yaml:1:11: include cycle detected: \/p\/c\.yaml includes \/p\/d\.yaml includes \/p\/c\.yaml$/,
+    ],
+    [
+      "a file that is not there",
+      { "c.yaml": "include:\n  - gone.yaml" },
+      /^c\.yaml:2:5: open \/p\/gone\.yaml: no such file or directory$/,
     ],
     [
       "a name that both have",

@@ -132,6 +132,14 @@ describe("src/stack/schema", () => {
       "blkio_config: {weight_device: [{path: sda, weight: 50}]}",
       "compose.yaml:4:43: services.a.blkio_config.weight_device[0].path must be a device such as /dev/sda",
     ],
+    [
+      "storage_opt: {size: much}",
+      'compose.yaml:4:18: services.a.storage_opt: size "much" is not a size from 4m to 8t, such as 1g',
+    ],
+    [
+      "storage_opt: {dm.size: 1g}",
+      'compose.yaml:4:18: services.a.storage_opt: unknown option "dm.size": only size is known',
+    ],
     ["networks: [n, n]", 'compose.yaml:4:19: services.a.networks contains the duplicate item "n"'],
   ] as const)
     it(`refuses ${line}`, () => equal(refusal(line), message));
@@ -160,7 +168,6 @@ describe("src/stack/schema", () => {
     ["links: [b]", /links is ignored: services find each other by name/],
     ["external_links: [b]", /external_links is ignored/],
     ["runtime: runsc", /runtime is ignored/],
-    ["storage_opt: {size: 1g}", /storage_opt is ignored/],
     ["userns_mode: other", /userns_mode is ignored: user namespaces are not used here/],
     ["cpu_rt_runtime: 1", /cpu_rt_runtime is ignored/],
     ["networks: {default: {gw_priority: 1}}", /gw_priority is ignored/],

@@ -44,8 +44,9 @@ const manyKeys = `services:
     ulimits: {nofile: {soft: 5, hard: 6}}
     devices: [/dev/kvm]
     device_cgroup_rules: [c 1:3 mr]
-    gpus: all
+    gpus: [{count: all}, {driver: d, device_ids: [g1, g2]}, {device_ids: [g3]}, {driver: d, device_ids: [g4]}]
     shm_size: 1m
+    storage_opt: {size: 64m}
     ipc: host
     pid: host
     uts: host

@@ -226,6 +226,7 @@ describe("src/stack/translate/container", () => {
         },
       },
     ],
+    ["storage_opt: {size: 1g}", { Labels: { "skep.storage-size": "1g" } }],
     ["pull_policy: never", { Labels: { "skep.pull": "never" } }],
     ["pull_policy: if_not_present", { Labels: { "skep.pull": "missing" } }],
   ] as const)
@@ -395,6 +396,20 @@ describe("src/stack/translate/service", () => {
         },
       },
     ],
+    [
+      "gpus: [{device_ids: [u1, /dev/dri/renderD128]}, {driver: ssd, count: 2}]",
+      {
+        Resources: {
+          Reservations: {
+            GenericResources: [
+              { DiscreteResourceSpec: { Kind: "ssd", Value: 2 } },
+              { NamedResourceSpec: { Kind: "NVIDIA-GPU", Value: "u1" } },
+              { NamedResourceSpec: { Kind: "NVIDIA-GPU", Value: "/dev/dri/renderD128" } },
+            ],
+          },
+        },
+      },
+    ],
   ] as const)
     it(`puts ${JSON.stringify(lines)} into the spec`, () => deepEqual(restOf(lines), expected));
 
@@ -480,7 +495,11 @@ describe("src/stack/translate/service", () => {
     ["tmpfs: [run]", /"run" must be an absolute path/],
     [
       "gpus: [{device_ids: ['0']}]",
-      /device_ids is not supported: the cluster chooses which; give a count/,
+      /gpus\[0\]\.device_ids "0" is not a name that a node can declare with --node-generic-resource/,
+    ],
+    [
+      "gpus: [{device_ids: [u1], count: 2}]",
+      /gpus\[0\]: "count" and "device_ids" attributes are exclusive; keep one of them/,
     ],
     [
       "networks: {default: {ipv4_address: 10.0.0.5}}\ndeploy: {replicas: 2}",
