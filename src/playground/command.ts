@@ -203,8 +203,7 @@ function count(text: string | undefined, option: string): number | undefined {
 
 /** Options may stand before and after the command, but what follows `exec NODE` is not ours. */
 function parse(argv: readonly string[]) {
-  const at = argv.indexOf("exec");
-  const own = at === -1 ? argv : argv.slice(0, at + 1);
+  const own = argv.slice(0, ownCount(argv));
   try {
     const { values, positionals } = parseArgs({
       args: [...own],
@@ -212,8 +211,17 @@ function parse(argv: readonly string[]) {
       allowPositionals: true,
     });
     const [command, ...words] = positionals;
-    return { options: values, command, words: at === -1 ? words : [...argv.slice(at + 1)] };
+    return { options: values, command, words: [...words, ...argv.slice(own.length)] };
   } catch (error) {
     throw new ClusterError("invalid-argument", (error as Error).message, { cause: error });
   }
+}
+
+/** How many of the words are ours: what follows `exec` and its flags is somebody else's command. */
+function ownCount(argv: readonly string[]): number {
+  let at = argv.indexOf("exec") + 1;
+  if (at === 0) return argv.length;
+  for (let word = argv[at]; word?.startsWith("-"); word = argv[at])
+    at += ["--name", "--dir"].includes(word) ? 2 : 1;
+  return at;
 }

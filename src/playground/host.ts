@@ -10,7 +10,9 @@ import { lastLines, startDetached } from "./detached.ts";
 import { ping } from "./engine-client.ts";
 import { labNetwork } from "./lab.ts";
 import {
+  firstOf,
   idVariable,
+  isThere,
   type PlaygroundProcess,
   partVariable,
   processesOf,
@@ -85,8 +87,8 @@ export function hostInit(id: string, name: string): PlaygroundProcess | undefine
 /** Daemon of a host, if it runs. */
 export function hostDaemon(id: string, name: string): PlaygroundProcess | undefined {
   const ofHost = processesOf(id).filter((found) => found.part === `daemon ${name}`);
-  return ofHost.find(
-    (found) => found.words.includes("daemon") && found.words.includes("--data-root"),
+  return firstOf(
+    ofHost.filter(({ words }) => words.includes("daemon") && words.includes("--data-root")),
   );
 }
 
@@ -209,9 +211,10 @@ export async function endDaemon(
   const daemon = hostDaemon(id, name);
   if (daemon === undefined) return;
   signal(daemon.pid, how);
+  // A child that it was about to make another program of may outlive it for a moment.
   const ended = await until(
     goneWithinMs,
-    () => hostDaemon(id, name)?.pid !== daemon.pid || undefined,
+    () => (!isThere(daemon.pid) && hostDaemon(id, name) === undefined) || undefined,
   );
   if (ended === undefined) {
     throw new ClusterError(

@@ -12,6 +12,8 @@ export const partVariable = "SKEP_PLAYGROUND_PART";
 /** A process of a playground. */
 export interface PlaygroundProcess {
   readonly pid: number;
+  /** Pid of its parent; 0 when that has ended since. */
+  readonly parent: number;
   /** `lab`, `host NODE` or `daemon NODE`; children have the part of their parent. */
   readonly part: string;
   /** Whether it is the first process of its pid namespace. */
@@ -28,18 +30,36 @@ export function processesOf(id: string): PlaygroundProcess[] {
     if (!environment.includes(`${idVariable}=${id}`)) continue;
     const part = environment.find((line) => line.startsWith(`${partVariable}=`));
     if (part === undefined) continue;
-    const innerPids =
-      read(`/proc/${name}/status`)
-        .match(/^NSpid:\t(.*)$/m)?.[1]
-        ?.split("\t") ?? [];
+    const status = read(`/proc/${name}/status`);
+    const innerPids = status.match(/^NSpid:\t(.*)$/m)?.[1]?.split("\t") ?? [];
     found.push({
       pid: Number(name),
+      parent: Number(status.match(/^PPid:\t(\d+)$/m)?.[1] ?? 0),
       part: part.slice(partVariable.length + 1),
       isInit: innerPids.length > 1 && innerPids.at(-1) === "1",
       words: read(`/proc/${name}/cmdline`).split("\0").slice(0, -1),
     });
   }
   return found;
+}
+
+/**
+ * Of processes that run the same command, the one that the others come from. A program that starts another one is there
+ * twice until its child has become that (execve), and the child may have the lower pid.
+ */
+export function firstOf(alike: readonly PlaygroundProcess[]): PlaygroundProcess | undefined {
+  const pids = new Set(alike.map(({ pid }) => pid));
+  return alike.find(({ parent }) => !pids.has(parent));
+}
+
+/** Whether a process is there; one that has ended and is still to be reaped is. */
+export function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Sends a signal; a process that has ended meanwhile is fine. */
