@@ -1,6 +1,7 @@
 /**
  * Docker's own swarm mode in a playground, to be compared with in alternating rounds: Debian's engine 20.10 from
- * `build/tools`, each node with a containerd of its own, bridges and packet filters switched off.
+ * `build/tools`, each node with a containerd of its own. Tasks without networks get a place in `bridge`, as they do with
+ * ours; packet filters are switched off.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -10,7 +11,7 @@ import { Playground } from "../src/playground/playground.ts";
 const engine = "build/tools/docker-20.10/dockerd";
 
 /** Options of the engine. The playground knows a daemon by the word `daemon`, so the socket gets the group of that name. */
-const options = ["--group", "daemon", "--bridge", "none", "--iptables=false", "--ip-forward=false"];
+const options = ["--group", "daemon", "--iptables=false", "--ip-forward=false"];
 
 /**
  * A swarm of managers on nodes of these names, formed and running; undefined where the engine is not unpacked.

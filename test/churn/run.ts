@@ -9,17 +9,16 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { seededRandom } from "../../src/common/random/random.ts";
-import { leftBehind, machineState } from "../support/leaks.ts";
-import { startRegistry } from "../support/registry.ts";
-import { SwarmLab } from "../support/swarm-lab.ts";
+import type { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
+import { onLab, registryAddress } from "./on-lab.ts";
 
 const managers = ["m1", "m2", "m3"];
 const workers = ["w1", "w2"];
 const hosts = [...managers, ...workers];
 const service = "churn";
 /** Pulled anew after they were pruned. */
-const images = ["busybox:1", "busybox:amd64"].map((name) => `10.77.0.1:5000/${name}`);
+const images = ["busybox:1", "busybox:amd64"].map((name) => `${registryAddress}/${name}`);
 /** What every container runs; nothing else on the hosts looks like it. */
 const program = ["sleep", "7654321"];
 
@@ -39,56 +38,30 @@ const say = (line: string) => {
 };
 const kills = { container: 0, containerd: 0, daemon: 0, host: 0, update: 0, scale: 0, prune: 0 };
 
-process.exit(await main());
-
-async function main(): Promise<number> {
-  const before = machineState();
-  process.stdout.write(`churn: seed ${seed}\n`);
-  const problems: string[] = [];
-  const lab = await SwarmLab.up("skep-churn", hosts);
-  try {
-    await churn(lab, problems);
-  } catch (error) {
-    problems.push(error instanceof Error ? error.message : String(error));
-  } finally {
-    await lab.down();
-  }
-  problems.push(...(await leftBehind(before, { waitMs: 20_000 })));
-  for (const problem of problems) process.stdout.write(`  FAILED ${problem}\n`);
-  process.stdout.write(problems.length === 0 ? "1 passed, 0 failed\n" : "0 passed, 1 failed\n");
-  return problems.length === 0 ? 0 : 1;
-}
+process.stdout.write(`churn: seed ${seed}\n`);
+process.exit(await onLab({ name: "skep-churn", managers, workers }, churn));
 
 async function churn(lab: SwarmLab, problems: string[]): Promise<void> {
-  await lab.form(managers, workers);
-  const networkOf = lab.playground.labPid();
-  if (networkOf === undefined) throw new Error("the lab has no network");
-  const registry = await startRegistry({ host: "10.77.0.1", port: 5000, networkOf });
-  try {
-    await registry.pushTestImages();
-    await lab.docker("m1", ["secret", "create", "key", "-"], "sweet");
-    await lab.docker("m1", [
-      ...["service", "create", "--detach", "--name", service, "--replicas", "12"],
-      ...["--restart-delay", "100ms", "--stop-grace-period", "1s", "--update-parallelism", "4"],
-      ...["--update-monitor", "100ms", "--update-failure-action", "continue"],
-      ...["--mount", "type=volume,target=/data", "--secret", "key", ...images.slice(0, 1)],
-      ...program,
-    ]);
-    await wanted(lab, 12);
-    while (starts(lab) < startsWanted) await disturb(lab);
-    await lab.docker("m1", ["service", "scale", "--detach", `${service}=12`]);
-    await wanted(lab, 12);
-    const summary = Object.entries(kills).map(([what, count]) => `${what} ${count}`);
-    process.stdout.write(`  ${starts(lab)} starts; ${summary.join(", ")}\n`);
-    await lab.docker("m2", ["service", "rm", service]);
-    await until(() => hosts.every((host) => pids(lab, host).length === 0), {
-      withinMs: 60_000,
-      what: "no process of the service is left",
-    });
-    for (const host of hosts) problems.push(...(await listed(lab, host)));
-  } finally {
-    await registry.stop();
-  }
+  await lab.docker("m1", ["secret", "create", "key", "-"], "sweet");
+  await lab.docker("m1", [
+    ...["service", "create", "--detach", "--name", service, "--replicas", "12"],
+    ...["--restart-delay", "100ms", "--stop-grace-period", "1s", "--update-parallelism", "4"],
+    ...["--update-monitor", "100ms", "--update-failure-action", "continue"],
+    ...["--mount", "type=volume,target=/data", "--secret", "key", ...images.slice(0, 1)],
+    ...program,
+  ]);
+  await wanted(lab, 12);
+  while (starts(lab) < startsWanted) await disturb(lab);
+  await lab.docker("m1", ["service", "scale", "--detach", `${service}=12`]);
+  await wanted(lab, 12);
+  const summary = Object.entries(kills).map(([what, count]) => `${what} ${count}`);
+  process.stdout.write(`  ${starts(lab)} starts; ${summary.join(", ")}\n`);
+  await lab.docker("m2", ["service", "rm", service]);
+  await until(() => hosts.every((host) => pids(lab, host).length === 0), {
+    withinMs: 60_000,
+    what: "no process of the service is left",
+  });
+  for (const host of hosts) problems.push(...(await listed(lab, host)));
 }
 
 /** Does one thing to the cluster that would end or move some of its tasks. */

@@ -1,47 +1,23 @@
 /**
  * A stack that is removed and deployed again at once, many times without a pause: by the stock docker client, then by our own
- * command. No command may fail; at the end the stack runs, and after its last removal nothing of it is left.
+ * command. Most removals come before its tasks run, every tenth takes away what runs. No command may fail; at the end the
+ * stack runs, and after its last removal nothing of it is left.
  *
  *   node build/test/churn/stacks.js [--rounds 100] [--verbose]
  *
  * Part of `npm run test:long`.
  */
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { runStack } from "../../src/cli/stack/command.ts";
-import { leftBehind, machineState } from "../support/leaks.ts";
-import { startRegistry } from "../support/registry.ts";
-import { SwarmLab } from "../support/swarm-lab.ts";
+import { writeBusyStack } from "../support/stack-file.ts";
+import type { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
+import { onLab, registryAddress } from "./on-lab.ts";
 
 const managers = ["m1"];
 const workers = ["w1", "w2"];
 const stack = "shop";
-const image = "10.77.0.1:5000/busybox:1";
-/** Everything a stack can have that has to go before it may come again: names, ports, networks, volumes, files. */
-const file = `version: "3.8"
-x-sleeper: &sleeper
-  image: ${image}
-  command: ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]
-  stop_grace_period: 1s
-services:
-  web:
-    <<: *sleeper
-    ports: ["8080:80"]
-    networks: [front, back]
-    configs: [{source: page, target: /etc/page}]
-    deploy: {replicas: 3}
-  db:
-    <<: *sleeper
-    networks: [back]
-    secrets: [key]
-    volumes: ["data:/data"]
-networks: {front: {}, back: {ipam: {config: [{subnet: 10.98.9.0/24}]}}}
-configs: {page: {file: ./page}}
-secrets: {key: {file: ./key}}
-volumes: {data: {}}
-`;
+const image = `${registryAddress}/busybox:1`;
 
 const { values } = parseArgs({
   options: { rounds: { type: "string" }, verbose: { type: "boolean" } },
@@ -51,40 +27,11 @@ const rounds = Number(values.rounds ?? 100);
 /** Runs a command on the stack; its text when it failed. */
 type RunCommand = (...words: readonly string[]) => Promise<string | undefined>;
 
-process.exit(await main());
-
-async function main(): Promise<number> {
-  const before = machineState();
-  const problems: string[] = [];
-  const lab = await SwarmLab.up("skep-stacks", [...managers, ...workers]);
-  try {
-    await lab.form(managers, workers);
-    const networkOf = lab.playground.labPid();
-    if (networkOf === undefined) throw new Error("the lab has no network");
-    const registry = await startRegistry({ host: "10.77.0.1", port: 5000, networkOf });
-    try {
-      await registry.pushTestImages();
-      await both(lab, problems);
-    } finally {
-      await registry.stop();
-    }
-  } catch (error) {
-    problems.push(error instanceof Error ? error.message : String(error));
-  } finally {
-    await lab.down();
-  }
-  problems.push(...(await leftBehind(before, { waitMs: 20_000 })));
-  for (const problem of problems) process.stdout.write(`  FAILED ${problem}\n`);
-  process.stdout.write(problems.length === 0 ? "1 passed, 0 failed\n" : "0 passed, 1 failed\n");
-  return problems.length === 0 ? 0 : 1;
-}
+process.exit(await onLab({ name: "skep-stacks", managers, workers }, both));
 
 async function both(lab: SwarmLab, problems: string[]): Promise<void> {
   const folder = lab.scratch();
-  for (const [name, text] of Object.entries({ "stack.yml": file, page: "page", key: "key" })) {
-    writeFileSync(join(folder, name), text);
-  }
-  const path = join(folder, "stack.yml");
+  const path = writeBusyStack(folder, image);
   const stock: RunCommand = async (command, ...words) => {
     const { code, stdout, stderr } = await lab.try("m1", ["stack", command ?? "", ...words]);
     return code === 0 ? undefined : `${stdout}${stderr}`;
@@ -120,11 +67,21 @@ async function manyTimes(
   };
   await attempt(0, "deploy", ...deploy, stack);
   for (let round = 1; round <= rounds; round++) {
+    if (round % 10 === 0) await allRun(lab);
     await attempt(round, "rm", stack);
     await attempt(round, "deploy", ...deploy, stack);
   }
   const took = ((performance.now() - began) / 1000).toFixed(0);
   process.stdout.write(`  ${by}: ${rounds} x rm and deploy in ${took} s, ${errors} errors\n`);
+  await allRun(lab);
+  await attempt(rounds + 1, "rm", stack);
+  await until(async () => (await left(lab)) === "", {
+    withinMs: 120_000,
+    what: "nothing of the stack is left",
+  });
+}
+
+async function allRun(lab: SwarmLab): Promise<void> {
   for (const [service, count] of [
     ["web", 3],
     ["db", 1],
@@ -134,11 +91,6 @@ async function manyTimes(
       what: `${service} runs`,
     });
   }
-  await attempt(rounds + 1, "rm", stack);
-  await until(async () => (await left(lab)) === "", {
-    withinMs: 120_000,
-    what: "nothing of the stack is left",
-  });
 }
 
 /** How many of the service's tasks run; tasks that were wanted and gone before do not count. */

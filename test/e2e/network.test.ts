@@ -23,7 +23,8 @@ const signsOfUse = [
   /setting: net.ipv6.conf.all.forwarding = 1/,
 ];
 /** A daemon takes away what it mounts for itself when it ends. */
-const isMountOfDaemon = (change: string) => /^gone mount: .*(\/volumes|\/run\/skep)/.test(change);
+const isMountOfDaemon = (change: string) =>
+  /^gone mount: .*(\/volumes|\/layers|\/run\/skep)/.test(change);
 /** Of the service whose connections stay. */
 const talkPort = 8090;
 

@@ -1,15 +1,17 @@
 /**
  * Images for other machines in a mixed cluster: where they run, and what is said where they do not. Three of the hosts
  * pretend to be ARM machines, whose programs the kernel runs through qemu; as what a program runs is read from the kernel.
- * And the shop of `examples/`, which has one image for all of them.
+ * And stacks on them, deployed by the stock clients and by ours in turn: which tasks an image gets anew that was pushed again,
+ * and the shop of `examples/`, which has one image for all of them.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { runStack } from "../../src/cli/stack/command.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import { type DockerClient, dockerClient, dockerClients, runDocker } from "../support/docker.ts";
 import { OutsideClient } from "../support/outside.ts";
+import { pushVariantTo } from "../support/push-variant.ts";
 import { pushTestImagesTo } from "../support/registry.ts";
 import { type ShopPage, shopDoors, shopFolder, visitShop } from "../support/shop.ts";
 import { TaskLab } from "../support/task-lab.ts";
@@ -76,6 +78,43 @@ describe("platforms", function () {
   /** Nodes of all tasks a service has had, in the order of names. */
   async function nodesOf(service: string): Promise<string[]> {
     return (await lab.tasks("box", service)).map(({ node }) => node).sort();
+  }
+
+  /** Runs `docker stack …` on the manager. */
+  async function stockStack(
+    client: DockerClient,
+    words: readonly string[],
+    env: NodeJS.ProcessEnv = process.env,
+  ): Promise<string> {
+    const { socket } = lab.swarm.playground.node("box");
+    const said = await runDocker(client, socket, ["stack", ...words], { env, timeoutMs: 45_000 });
+    equal(said.code, 0, `${client.name}: stack ${words.join(" ")}: ${said.stderr}`);
+    return said.stdout;
+  }
+
+  /** Runs `skep stack …` there. @param codes Exit codes that will do. */
+  async function ownStack(
+    [command = "", ...words]: readonly string[],
+    o: { readonly environment?: NodeJS.ProcessEnv; readonly codes?: readonly number[] } = {},
+  ): Promise<string> {
+    const { environment = process.env, codes = [0] } = o;
+    let said = "";
+    let failed = "";
+    const code = await runStack([command, "--host", host(), ...words], {
+      ...{ environment, folder: shopFolder },
+      out: (text) => {
+        said += text;
+      },
+      fail: (text) => {
+        failed += text;
+      },
+    });
+    ok(codes.includes(code), `skep stack ${command} ${words.join(" ")}: ${code} ${said}${failed}`);
+    return said;
+  }
+
+  function host(): string {
+    return `unix://${lab.swarm.playground.node("box").socket}`;
   }
 
   it("an image for three architectures runs on each as what it is, and on no other", async () => {
@@ -153,6 +192,113 @@ describe("platforms", function () {
     await lab.swarm.docker("box", ["node", "update", "--label-rm", "skep.emulation", "box"]);
   });
 
+  describe("a stack whose image is pushed again", () => {
+    let file: string;
+
+    /** Gives the image another one for arm64, and no other architecture. */
+    const pushAgain = (note: string) =>
+      pushVariantTo(
+        {
+          ...{ images: lab.image("busybox"), from: "1", to: "again" },
+          ...{ architecture: "arm64", note },
+        },
+        lab.swarm.playground.labPid(),
+      );
+
+    /** What takes `stack …`, each in its own way. */
+    const clients = () => [
+      ...dockerClients().map((client) => ({
+        name: client.name,
+        stack: (...words: string[]) => stockStack(client, words),
+      })),
+      { name: "skep", stack: (...words: string[]) => ownStack(words) },
+    ];
+
+    /** A service of every node that can run it, and one of one node. */
+    function write(names: readonly ("each" | "once")[]): void {
+      const deploy = {
+        each: { mode: "global", placement: { constraints: ["node.hostname!=pi6"] } },
+        once: { placement: { constraints: ["node.hostname==box"] } },
+      };
+      const services = names.map((name) => {
+        const task = { image: lab.image("busybox:again"), command: ["sleep", "7654321"] };
+        const settings = { ...deploy[name], update_config: { monitor: "1s" } };
+        return [name, { ...task, stop_grace_period: "1s", deploy: settings }];
+      });
+      // JSON is YAML, too.
+      writeFileSync(
+        file,
+        JSON.stringify({ version: "3.8", services: Object.fromEntries(services) }),
+      );
+    }
+
+    /** Id of the task on each node. */
+    async function each(): Promise<Readonly<Record<string, string>>> {
+      const tasks = await lab.running("box", "st_each", 3);
+      return Object.fromEntries(tasks.map(({ node, id }) => [node, id]));
+    }
+
+    before(async () => {
+      file = join(lab.swarm.scratch(), "stack.yml");
+      await pushAgain("first");
+    });
+
+    it("gets new tasks where that is another one, and no other way, whoever deploys it", async function () {
+      this.timeout(180_000);
+      write(["each", "once"]);
+      const [first] = clients();
+      await first?.stack("deploy", "-c", file, "st");
+      let had = await each();
+      await lab.running("box", "st_once", 1);
+      for (const { stack } of clients()) await stack("deploy", "-c", file, "st");
+      for (const { name, stack } of clients()) {
+        await pushAgain(`second of ${name}`);
+        await stack("deploy", "-c", file, "st");
+        const before = had;
+        had = await until(
+          async () => {
+            const now = await each();
+            return now["a64"] === before["a64"] ? undefined : now;
+          },
+          { withinMs: 60_000, what: `the task on arm64 is another one, by ${name}` },
+        );
+        deepEqual({ ...had, a64: "" }, { ...before, a64: "" }, name);
+      }
+      // Whatever a deployment had started more would be among them.
+      equal((await lab.tasks("box", "st_each")).length, 3 + clients().length);
+      equal((await lab.tasks("box", "st_once")).length, 1);
+
+      for (const { name, stack } of clients()) {
+        match(await stack("ls"), /^st +2\b/m, name);
+        match(await stack("ps", "st"), /st_each\.\w+ +.* a64 +Running +Running/, name);
+        match(await stack("services", "st"), /st_each +global +3\/3 /, name);
+      }
+      for (const client of dockerClients()) {
+        // Docker's client has it from 25 on; what it prints is the same stack.
+        const help = await stockStack(client, ["--help"]);
+        if (!/^ +config /m.test(help)) continue;
+        const whole = join(lab.swarm.scratch(), "whole.yml");
+        writeFileSync(whole, await stockStack(client, ["config", "-c", file]));
+        await stockStack(client, ["deploy", "-c", whole, "st"]);
+      }
+      const own = join(lab.swarm.scratch(), "own.yml");
+      writeFileSync(own, await ownStack(["config", "-c", file, "st"]));
+      await ownStack(["deploy", "-c", own, "st"]);
+
+      for (const { name, stack } of clients()) {
+        write(["each"]);
+        await stack("deploy", "--prune", "-c", file, "st");
+        equal((await stack("services", "st")).match(/st_/g)?.length, 1, name);
+        write(["each", "once"]);
+        await stack("deploy", "-c", file, "st");
+      }
+      await lab.running("box", "st_once", 1);
+      deepEqual(await each(), had);
+      equal((await lab.tasks("box", "st_each")).length, 3 + clients().length);
+      await lab.swarm.docker("box", ["stack", "rm", "st"]);
+    });
+  });
+
   describe("the shop of examples/", () => {
     const file = join(shopFolder, "compose.yaml");
     let caller: OutsideClient;
@@ -173,24 +319,14 @@ describe("platforms", function () {
 
     /** Deploys it by a stock client. */
     async function deployBy(client: DockerClient): Promise<void> {
-      const { socket } = lab.swarm.playground.node("box");
-      const words = ["stack", "deploy", "--compose-file", file, "shop"];
-      const { code, stderr } = await runDocker(client, socket, words, { env: environment });
-      equal(code, 0, stderr);
+      await stockStack(client, ["deploy", "--compose-file", file, "shop"], environment);
     }
 
     /** Deploys it by our own; resolves with the plan of that. */
     async function deployByOurs(): Promise<string> {
-      let said = "";
-      const say = (text: string) => {
-        said += text;
-      };
-      const host = `unix://${lab.swarm.playground.node("box").socket}`;
-      const words = ["--host", host, "--compose-file", file, "shop"];
-      const io = { environment, folder: shopFolder, out: say, fail: say };
-      await runStack(["plan", ...words], io);
-      const plan = said;
-      equal(await runStack(["deploy", ...words], io), 0, said);
+      const words = ["--compose-file", file, "shop"];
+      const plan = await ownStack(["plan", ...words], { environment, codes: [0, 3] });
+      await ownStack(["deploy", ...words], { environment });
       return plan;
     }
 

@@ -3,15 +3,13 @@
  * scaling, lost hosts, lost daemons and removal. What runs is read from the kernel of each host.
  */
 import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { runService } from "../../src/cli/service.ts";
-import { runStack } from "../../src/cli/stack/command.ts";
+import { readFileSync } from "node:fs";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
 import { serviceTools } from "../support/service-tools.ts";
-import { stackFile } from "../support/stack-file.ts";
 import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
+import { cronTests, jobTests } from "./services/jobs.ts";
+import { stackTests } from "./services/stacks.ts";
 
 const managers = ["m1", "m2", "m3"];
 const workers = ["w1", "w2"];
@@ -59,7 +57,8 @@ describe("services", function () {
   }
 
   const tools = serviceTools(() => lab);
-  const { rows, running, updated, volumesOf, tried, processes, processesWith } = tools;
+  const { rows, running, updated, skep, volumesOf, processes, processesWith } = tools;
+  const bench = { lab: () => lab, image: () => image, tools };
   const sleeper = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"];
 
   // At once after their start: what the node knows of that is not on its disk yet.
@@ -122,14 +121,14 @@ describe("services", function () {
   });
 
   const refusals: readonly (readonly [string, readonly string[], RegExp])[] = [
-    ["an image that is not there", [], /No such image|not found|manifest unknown/i],
-    ["a command that is not there", ["no-such-program"], /no-such-program/],
+    ["an image that is not there", [], /^Rejected .*(No such image|not found|manifest unknown)/i],
+    ["a command that is not there", ["no-such-program"], /^Failed .*no-such-program/],
     [
       "a bind source that is not there",
       ["--mount", "type=bind,src=/no/where,dst=/x"],
-      /\/no\/where/,
+      /^Rejected .*\/no\/where/,
     ],
-    ["a user that is not there", ["--user", "nobody-here"], /nobody-here/],
+    ["a user that is not there", ["--user", "nobody-here"], /^Rejected .*nobody-here/],
   ];
   for (const [what, more, why] of refusals) {
     it(`say why for ${what}`, async () => {
@@ -139,10 +138,10 @@ describe("services", function () {
       const from = more.length === 0 ? `${registry.address}/absent:1` : image;
       const words = ["service", "create", "--detach", "--no-resolve-image", "--name", "bad"];
       await lab.docker("m1", [...words, "--restart-delay", "2s", ...flags, from, ...command]);
-      await until(
-        async () => (await rows("bad")).some((r) => r.state === "Rejected" && why.test(r.error)),
-        { withinMs: 30_000, what: `a task is rejected with ${why.source}` },
-      ).catch(async (error: Error) => {
+      await until(async () => (await rows("bad")).some((r) => why.test(`${r.state} ${r.error}`)), {
+        withinMs: 30_000,
+        what: `a task is ${why.source}`,
+      }).catch(async (error: Error) => {
         throw new Error(`${error.message}: ${JSON.stringify(await rows("bad"))}`, { cause: error });
       });
     });
@@ -212,6 +211,7 @@ describe("services", function () {
     }
     equal(await volumesOf("w2"), "hive");
     await lab.refused("m1", ["volume", "rm", "hive"], /no such volume/i);
+    await lab.docker("m1", ["service", "update", "--label-add", "skep.rebalance=auto", "web"]);
     await lab.playground.startNode("w2");
     await lab.settles("m1", [
       ...managers.map((name) => `${name} Ready Manager`),
@@ -220,15 +220,20 @@ describe("services", function () {
     equal(await inside("db", "cat /hive/comb"), "honey");
     await lab.refused("w2", ["volume", "rm", "hive"], /volume is in use - \[[0-9a-f]{64}/);
     await lab.docker("m1", ["service", "rm", "db", "reader"]);
-    await until(async () => (await lab.docker("w2", ["ps", "--quiet"])) === "", {
-      withinMs: 30_000,
-      what: "nothing runs on w2",
-    });
-    equal(processes("w2", "sleep 36").length, 0);
     await until(async () => (await lab.try("w2", ["volume", "rm", "hive"])).code === 0, {
       withinMs: 30_000,
       what: "the volume can be removed",
     });
+    const [, moved] = await until(
+      async () => {
+        const tasks = await running("web", 2);
+        tasks.sort((a, b) => (a.node < b.node ? -1 : 1));
+        return tasks.map(({ node }) => node).join(" ") === "w1 w2" && tasks;
+      },
+      { withinMs: 60_000, everyMs: 500, what: "one of web has moved back to w2" },
+    );
+    equal(await lab.docker("w2", ["ps", "--format", "{{.Names}}"]), `${moved?.name}.${moved?.id}`);
+    equal(processes("w2", "sleep 36").length, 1);
   });
 
   it("are updated slot by slot, pause when the new command fails, and are rolled back", async () => {
@@ -259,51 +264,7 @@ describe("services", function () {
     ok(left.every((id) => last.includes(id)));
   });
 
-  it("end by themselves as jobs, so many at a time, and run again when they are updated", async () => {
-    const job = ["--mode", "replicated-job", "--replicas", "5", "--max-concurrent", "2"];
-    const words = ["service", "create", "--detach", "--restart-delay", "500ms", "--name"];
-    await lab.docker("m1", [...words, "sum", ...job, image, "sh", "-c", "echo done"]);
-    await lab.docker("m2", [...words, "each", "--mode", "global-job", image, "true"]);
-    const complete = (name: string, count: number) =>
-      until(
-        async () => {
-          const done = (await rows(name)).filter(
-            ({ desired, state }) => `${desired} ${state}` === "Complete Complete",
-          );
-          return done.length === count && done;
-        },
-        { withinMs: 60_000, everyMs: 100, what: `${count} tasks of ${name} are complete` },
-      );
-    const first = await complete("sum", 5);
-    deepEqual(first.map(({ name }) => name).sort(), ["sum.1", "sum.2", "sum.3", "sum.4", "sum.5"]);
-    const all = (await complete("each", 5)).map(({ node }) => node).sort();
-    deepEqual(all, [...managers, ...workers]);
-    const list = await lab.docker("m3", [
-      "service",
-      "ls",
-      "--format",
-      "{{.Name}} {{.Mode}} {{.Replicas}}",
-    ]);
-    deepEqual(list.split("\n").sort(), [
-      "each global job 0/0 (5/5 completed)",
-      "sum replicated job 0/2 (5/5 completed)",
-    ]);
-    await lab.docker("m1", ["service", "update", "--detach", "--force", "sum"]);
-    const second = await complete("sum", 5);
-    deepEqual(
-      second.filter(({ id }) => first.some((task) => task.id === id)),
-      [],
-    );
-    const format = "{{.JobStatus.JobIteration.Index}} {{.UpdateStatus}}";
-    equal(await lab.docker("m1", ["service", "inspect", "--format", format, "sum"]), "1 <nil>");
-    // One with a schedule waits for its time, or for its user.
-    const never = ["--mode", "replicated-job", "--label", "skep.cron=0 0 29 2 *"];
-    await lab.docker("m1", [...words, "leap", ...never, image, "true"]);
-    await lab.docker("m1", ["service", "update", "--detach", "--env-add", "A=1", "leap"]);
-    deepEqual(await rows("leap"), []);
-    await lab.docker("m1", ["service", "update", "--detach", "--force", "leap"]);
-    await complete("leap", 1);
-  });
+  jobTests(bench);
 
   it("leave a drained host, and those of a global service come back to it", async () => {
     const words = ["--mode", "global", "--stop-grace-period", "1s", "--detach", "--name", "all"];
@@ -389,137 +350,7 @@ describe("services", function () {
     await lab.docker("m1", ["config", "rm", "page", "filled"]);
   });
 
-  /** The project's own command, on m1. */
-  async function skep(...words: readonly string[]): Promise<string> {
-    let text = "";
-    const say = (more: string) => {
-      text += more;
-    };
-    const { socket } = lab.playground.node("m1");
-    const [, ...rest] = words;
-    const code = await runService([...rest, "--host", `unix://${socket}`], {
-      environment: {},
-      out: say,
-      fail: say,
-    });
-    equal(code, 0, text);
-    return text;
-  }
-
-  it("get the changed config and secret of a stack that is deployed again, and go back to both", async () => {
-    const folder = lab.scratch();
-    const file = join(folder, "compose.yml");
-    const text = `version: "3.8"
-services:
-  web:
-    image: ${image}
-    command: ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]
-    stop_grace_period: 1s
-    configs: [{source: page, target: /etc/page}]
-    secrets: [key]
-    deploy:
-      placement: {constraints: [node.hostname==w1]}
-      update_config: {monitor: 1s}
-      rollback_config: {monitor: 1s}
-configs:
-  page: {file: ./page}
-secrets:
-  key: {file: ./key}
-`;
-    // Each page comes with an image of its own.
-    const imageOf = (page: string) => (page.startsWith("second") ? "busybox:amd64" : "busybox:1");
-    const deploy = async (page: string, key: string) => {
-      writeFileSync(join(folder, "page"), page);
-      writeFileSync(join(folder, "key"), key);
-      writeFileSync(file, text.replace("busybox:1", imageOf(page)));
-      await lab.docker("m2", ["stack", "deploy", "--resolve-image", "never", "-c", file, "st"]);
-    };
-    const reads = async () => {
-      const [task] = await running("st_web", 1);
-      const container = `st_web.1.${task?.id}`;
-      const command = "cat /etc/page /run/secrets/key";
-      const read = await lab.docker("w1", ["exec", container, "sh", "-c", command]);
-      const from = await lab.docker("w1", ["inspect", "--format", "{{.Config.Image}}", container]);
-      ok(from.endsWith(`/${imageOf(read)}`), from);
-      return read;
-    };
-    await deploy("first page, ", "first key");
-    equal(await reads(), "first page, first key");
-    await deploy("second page, ", "second key");
-    equal(await updated("st_web"), "completed: update completed");
-    equal(await reads(), "second page, second key");
-    await lab.refused("m1", ["config", "rm", "st_page"], /is in use by the following service/);
-    await lab.docker("m1", ["service", "rollback", "--detach", "st_web"]);
-    equal(await updated("st_web"), "rollback_completed: rollback completed");
-    equal(await reads(), "first page, first key");
-    match(
-      await skep("service", "history", "st_web"),
-      /^3 \* .* secret st_key 1, config st_page 1 +rolled/m,
-    );
-    await skep("service", "rollback", "--to", "2", "st_web");
-    equal(await updated("st_web"), "rollback_completed: rollback completed");
-    equal(await reads(), "second page, second key");
-    await lab.docker("m1", ["stack", "rm", "st"]);
-  });
-
-  it("are deployed by skep stack, each after what it depends on, and not touched by the same again", async () => {
-    const folder = lab.scratch();
-    const file = join(folder, "compose.yaml");
-    writeFileSync(file, stackFile);
-    const skep = async (...words: string[]) => {
-      let out = "";
-      const environment = {
-        DOCKER_HOST: `unix://${lab.playground.node("m2").socket}`,
-        IMAGE: image,
-      };
-      const say = (text: string) => {
-        out += text;
-      };
-      const code = await runStack(words, { environment, folder, out: say, fail: say });
-      equal(code === 3 && words[0] === "plan" ? 0 : code, 0, out);
-      return out;
-    };
-    const deploy = () => skep("deploy", "-c", file, "--detach=false", "st");
-    const first = await skep("plan", "-c", file, "st");
-    match(
-      first,
-      /^\+ service st_web\n {4}starts 1 task\n {4}slot 1: w1\n {4}not on m1, m2, m3, w2: /m,
-    );
-    const made = await deploy();
-    deepEqual(made.match(/(?<=Creating service ).*/g), ["st_prepare", "st_db", "st_web"]);
-    const tasks = async () =>
-      [...(await rows("st_web")), ...(await rows("st_db"))].map(({ id }) => id);
-    const before = await tasks();
-    const inside = (command: string) =>
-      lab.docker("w1", ["exec", `st_web.1.${before[0]}`, "sh", "-c", command]);
-    match(await inside("df -k /dev/shm | tail -1"), / 98304 /);
-    match(await inside("df -k /scratch | tail -1"), / 1024 /);
-    const words =
-      "ulimit -n; cat /proc/sys/net/core/somaxconn /proc/sys/kernel/domainname /etc/page; ip -4 -o addr";
-    match(
-      await inside(words),
-      new RegExp(`^512\n77\nskep.test\nimage ${image}.*10\\.98\\.7\\.77/`, "s"),
-    );
-    await deploy();
-    deepEqual(await tasks(), before);
-    match(await skep("plan", "-c", file, "st"), /^Stack st: no change$/m);
-    // What a node has of an image it tells the manager that plans: w1 runs this one.
-    const TaskTemplate = {
-      ContainerSpec: { Image: image },
-      Placement: { Constraints: ["node.hostname==w1"] },
-    };
-    const [need] = (await tried({ Name: "tried", TaskTemplate })).Images;
-    equal(need?.Node.Hostname, "w1");
-    equal(need?.PullBytes, 0);
-    ok((need?.TotalBytes ?? 0) > 100_000);
-    match(await skep("ps", "st"), /st_db\.1 .* w1 +Running +Running/);
-    for (let round = 0; round < 3; round++) {
-      await skep("rm", "st");
-      await skep("deploy", "-c", file, "st");
-    }
-    await running("st_web", 1);
-    await skep("rm", "st");
-  });
+  stackTests(bench);
 
   it("run only once they are healthy, and are replaced when they are not any more", async () => {
     const check = ["--health-cmd", "test -e /fine", "--health-interval", "200ms"];
@@ -585,15 +416,34 @@ secrets:
     equal(await lab.docker("w2", ["ps", "--all", "--quiet"]), "");
   });
 
-  it("go from a node that leaves the swarm, and run elsewhere", async () => {
+  it("go from a node that leaves the swarm, and come to one that joins where the swarm says so", async () => {
+    equal(await skep("swarm", "rebalance", "auto"), "auto\n");
     await create("web", 2, "--constraint", "node.role==worker");
-    equal(processes("w2", "sleep 36").length, 1);
+    const still = ["--constraint", "node.role==worker", "--label", "skep.rebalance=off"];
+    await create("still", 2, ...still);
+    equal(processes("w2", "sleep 36").length, 2);
     await lab.docker("w2", ["swarm", "leave"]);
     equal(await lab.docker("w2", ["ps", "--all", "--quiet"]), "");
     equal(processes("w2", "sleep 36").length, 0);
-    await until(async () => (await running("web", 2)).every(({ node }) => node === "w1"), {
+    await until(() => processes("w1", "sleep 36").length === 4, {
       withinMs: 30_000,
-      what: "both run on w1",
+      what: "all run on w1",
     });
+    const token = await lab.token("m1", "worker");
+    await lab.docker("w2", ["swarm", "join", "--token", token, lab.remote("m1")]);
+    const nodes = async (name: string) => (await running(name, 2)).map(({ node }) => node).sort();
+    await until(async () => (await nodes("web")).join(" ") === "w1 w2", {
+      withinMs: 60_000,
+      everyMs: 500,
+      what: "one of web has moved to w2",
+    });
+    deepEqual(await nodes("still"), ["w1", "w1"]);
+    // Nobody is surprised by that option: the docker command's own update keeps it.
+    await lab.docker("m2", ["swarm", "update", "--task-history-limit", "6"]);
+    equal(await skep("swarm", "rebalance"), "auto\n");
+    equal(await skep("swarm", "rebalance", "off"), "off\n");
   });
+
+  // The last one: clocks of managers are others afterwards.
+  cronTests(bench);
 });

@@ -2,8 +2,11 @@
  * What end-to-end tests of services ask of a lab: the docker command's rows of tasks, how an update ended, and, of the
  * kernel of each host, which processes there are and what is in their memory.
  */
+import { equal } from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { ask } from "../../src/cli/api.ts";
+import { runService } from "../../src/cli/service.ts";
+import { runSwarm } from "../../src/cli/swarm.ts";
 import { memoryHas } from "./process-memory.ts";
 import type { SwarmLab } from "./swarm-lab.ts";
 import { until } from "./wait.ts";
@@ -25,6 +28,14 @@ export interface Tried {
     readonly PullBytes: number;
     readonly TotalBytes: number;
   }[];
+}
+
+/** What tests of services in other files are given. */
+export interface ServiceBench {
+  readonly lab: () => SwarmLab;
+  /** A busybox of the lab's registry. */
+  readonly image: () => string;
+  readonly tools: ReturnType<typeof serviceTools>;
 }
 
 /** The questions. @param lab It is up by the time one is asked, with managers m1 and m2. */
@@ -84,12 +95,30 @@ export function serviceTools(lab: () => SwarmLab) {
   return {
     rows,
     running,
+    complete: (name: string, count: number) => complete(() => rows(name), { name, count }),
     updated,
+    skep: (...words: readonly string[]) => skep(lab(), words),
     volumesOf: (node: string) => volumesOf(lab(), node),
     tried: (body: object) => tried(lab(), body),
     processes: (host: string, begin: string) => processes(lab(), host, begin),
     processesWith: (host: string, text: string) => processesWith(lab(), host, text),
   };
+}
+
+/** The tasks of a job, once so many are complete. */
+function complete(
+  rows: () => Promise<TaskRow[]>,
+  { name, count }: { readonly name: string; readonly count: number },
+): Promise<TaskRow[]> {
+  return until(
+    async () => {
+      const done = (await rows()).filter(
+        ({ desired, state }) => `${desired} ${state}` === "Complete Complete",
+      );
+      return done.length === count && done;
+    },
+    { withinMs: 60_000, everyMs: 100, what: `${count} tasks of ${name} are complete` },
+  );
 }
 
 /** Pids of the host's processes whose command line begins so, as its kernel has them. */
@@ -117,6 +146,24 @@ function processesWith(lab: SwarmLab, host: string, text: string): string[] {
     const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0");
     return words.some((word) => word.endsWith("skep.js")) ? "skep daemon" : words.join(" ");
   });
+}
+
+/** The project's own command, on m1. */
+async function skep(lab: SwarmLab, words: readonly string[]): Promise<string> {
+  let text = "";
+  const say = (more: string) => {
+    text += more;
+  };
+  const { socket } = lab.playground.node("m1");
+  const [command, ...rest] = words;
+  const run = command === "swarm" ? runSwarm : runService;
+  const code = await run([...rest, "--host", `unix://${socket}`], {
+    environment: {},
+    out: say,
+    fail: say,
+  });
+  equal(code, 0, text);
+  return text;
 }
 
 /** Names of a node's volumes as managers know them. */

@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { SizedLayers } from "../../../agent/exec/containerd/sized-layers.ts";
 import { Mount, Ulimit } from "../../../src/common/api/generated/api.ts";
 import { snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
@@ -17,6 +18,7 @@ import {
 import { hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { makeImage } from "../../support/busybox-image.ts";
 import { noNetworks, patient, TestContainers } from "../../support/containers.ts";
+import { loopFilesBelow } from "../../support/leaks.ts";
 import { until } from "../../support/wait.ts";
 
 const megabyte = 1024 * 1024;
@@ -460,6 +462,31 @@ for (const program of ["crun", "runc"]) {
       over.abort();
       await reading;
       deepEqual(actions, ["create", "start", "die", "destroy"]);
+    });
+
+    it("clears layers with a size that a crash has left, mounted or not", async () => {
+      const ids = ["a", "b"].map((letter) => letter.repeat(64));
+      for (const id of ids) await test.layers.make({ id, storageBytes: 4 * megabyte });
+      const [id = ""] = ids;
+      const own = { type: "bind", source: test.containerd.dir, target: "", options: [] };
+      const [bounded] = await test.layers.boundedIn({ id, storageBytes: 1 }, [own]);
+      writeFileSync(join(bounded?.source ?? "", "file"), "left");
+      equal(loopFilesBelow(test.containerd.dir).length, 1);
+      await test.stop();
+      await test.start();
+      deepEqual(test.layers.ids(), []);
+      const free = () => loopFilesBelow(test.containerd.dir).length === 0;
+      await until(free, { withinMs: 10_000, what: "its loop device to be free" });
+    });
+
+    it("makes no container where its size cannot be held to, and leaves nothing", async () => {
+      const folder = join(test.containerd.dir, "layers");
+      const fails = async () => Promise.reject(new Error("no loop device is free"));
+      const without = new SizedLayers(folder, fails);
+      const wish = { id: "c".repeat(64), storageBytes: 4 * megabyte };
+      await rejects(without.make(wish), /storage size cannot be held to on this node: no loop/);
+      await without.remove(wish.id);
+      deepEqual(without.ids(), []);
     });
 
     it("leaves nothing of a container that was removed", async () => {

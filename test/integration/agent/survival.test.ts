@@ -1,9 +1,11 @@
 /**
  * Containers whose daemon, containerd or node dies under them.
  */
-import { deepEqual, equal, match, notEqual, ok, rejects } from "node:assert/strict";
+import { deepEqual, equal, match, notEqual, ok, rejects, throws } from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { mountsIn } from "../../../agent/volumes/mounting.ts";
 import { Mount } from "../../../src/common/api/generated/api.ts";
 import type { ContainerConfig } from "../../../src/common/container/types.ts";
 import {
@@ -13,6 +15,7 @@ import {
 } from "../../../src/common/containerd/generated/protocol.ts";
 import { makeImage } from "../../support/busybox-image.ts";
 import { patient, TestContainers } from "../../support/containers.ts";
+import { loopFilesBelow } from "../../support/leaks.ts";
 import { until } from "../../support/wait.ts";
 
 describe("agent/exec/containerd survival", () => {
@@ -113,6 +116,37 @@ describe("agent/exec/containerd survival", () => {
     });
     notEqual(test.it.find(kept).state.pid, pid);
     for (const id of [kept, lost]) await test.it.remove(id, { force: true, volumes: false });
+  });
+
+  it("keeps what a layer with a size holds, and its bound, after the node went down", async () => {
+    const id = await test.run({
+      command: ["sh", "-c", "cat /kept; echo honey >>/kept; sleep 1000"],
+      restartPolicy: { name: "always", retriesMax: 0 },
+      storageBytes: 8 * 1024 * 1024,
+    });
+    const read = (path: string) => {
+      const { pid } = test.it.find(id).state;
+      const file = `/proc/${pid}/root${path}`;
+      return pid > 0 && existsSync(file) ? readFileSync(file, "utf8") : "";
+    };
+    const has = (text: string) =>
+      until(() => read("/kept") === text, { withinMs: 20_000, what: `to read ${text}` });
+    await has("honey\n");
+    const { pid } = test.it.find(id).state;
+    await test.stop();
+    equal(loopFilesBelow(test.containerd.dir).length, 1, "it runs on");
+    powerCut([pid]);
+    const layers = join(test.containerd.dir, "layers");
+    for (const path of mountsIn(layers).filter((one) => one !== layers))
+      execFileSync("umount", ["-l", path]);
+    await test.start();
+    await has("honey\nhoney\n");
+    const root = `/proc/${test.it.find(id).state.pid}/root`;
+    throws(() => writeFileSync(`${root}/big`, Buffer.alloc(16 * 1024 * 1024)), /ENOSPC/);
+    await test.it.remove(id, { force: true, volumes: false });
+    const free = () => loopFilesBelow(test.containerd.dir).length === 0;
+    await until(free, { withinMs: 10_000, what: "its loop device to be free" });
+    deepEqual(test.layers.ids(), []);
   });
 
   it("leaves nothing of a container whose containerd dies while it is made", async () => {

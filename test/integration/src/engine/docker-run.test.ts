@@ -3,11 +3,14 @@
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mountsIn } from "../../../../agent/volumes/mounting.ts";
 import { dockerClients } from "../../../support/docker.ts";
 import { DockerSession } from "../../../support/docker-session.ts";
 import { busyboxArchive } from "../../../support/image-archive.ts";
+import { loopFilesBelow } from "../../../support/leaks.ts";
 import { type RealDaemon, startDaemon } from "../../../support/real-daemon.ts";
+import { wholeDisk } from "../../../support/stack-keys.ts";
 import { until } from "../../../support/wait.ts";
 
 describe("docker run on a real daemon", function () {
@@ -105,6 +108,69 @@ describe("docker run on a real daemon", function () {
         assert.equal(await status("--security-opt no-new-privileges", "NoNewPrivs"), "1");
         assert.equal(await status("", "Seccomp"), "2");
         assert.equal(await status("--security-opt seccomp=unconfined", "Seccomp"), "0");
+      });
+
+      it("holds to rules for devices and limits of block devices", async () => {
+        const run = "run --rm --network none";
+        const open = "mknod /k c 1 11; (: > /k) 2>&1 && echo opened || true";
+        assert.match(await d.docker(`${run} busybox:1 sh -c`, open), /not permitted/);
+        const rule = ["c 1:11 rw", "busybox:1", "sh", "-c", open];
+        assert.equal(await d.docker(`${run} --device-cgroup-rule`, ...rule), "opened");
+        const disk = wholeDisk();
+        const rates = ["read-bps", "write-bps", "read-iops", "write-iops"];
+        const flags = rates.map((rate, i) => `--device-${rate} ${disk}:${1_048_577 + i}`);
+        const show = "cat /sys/fs/cgroup/blkio/blkio.throttle.*_device /sys/fs/cgroup/io.max 2>&1";
+        const limits = await d.sh(flags.join(" "), `${show} || true`);
+        for (const i of rates.keys()) assert.match(limits, new RegExp(`\\b${1_048_577 + i}\\b`));
+        const weight = "cat /sys/fs/cgroup/blkio/blkio*.weight /sys/fs/cgroup/io*.weight || true";
+        assert.match(await d.sh("--blkio-weight 300", weight), /\b300\b|\b2930\b/);
+        const refused = await d.refused(`${run} --device-read-bps /dev/null:1mb busybox:1 true`);
+        assert.match(refused.stderr, /\/dev\/null is no block device/);
+        await d.sleeper("held", `--device-read-bps ${disk}:1mb`);
+        const format = "{{json .HostConfig.BlkioDeviceReadBps}}";
+        assert.deepEqual(JSON.parse(await d.inspect("held", format)), [
+          { Path: disk, Rate: 1_048_576 },
+        ]);
+      });
+
+      it("keeps a container within the size of its own layer", async () => {
+        const write =
+          "echo honey >>/x; cat /x; dd if=/dev/zero of=/big bs=1M count=64 2>&1; rm /big";
+        const flags = "--network none --name small --storage-opt size=16m";
+        const full = await d.run(["run", ...flags.split(" "), "busybox:1", "sh", "-c", write]);
+        assert.match(full.stdout, /^honey\n.*No space left on device/s);
+        assert.match(
+          await d.sh("", "dd if=/dev/zero of=/big bs=1M count=64 2>&1"),
+          /64\+0 records out/,
+        );
+        assert.match(await d.docker("start -a small"), /^honey\nhoney\n/);
+        assert.match(await d.docker("diff small"), /^A \/x$/m);
+        assert.match(await d.docker("ps -as --filter name=small"), / [\d.]+ ?k?B \(virtual/);
+        assert.match((await d.run(["cp", "small:/x", "-"])).stdout, /honey\nhoney\n/);
+        await d.docker("commit small small:1");
+        assert.equal(await d.docker("run --rm --network none small:1 cat /x"), "honey\nhoney");
+        await d.docker("rmi small:1");
+        assert.equal(await d.inspect("small", "{{.HostConfig.StorageOpt.size}}"), "16m");
+        await d.docker("rm small");
+        await until(() => loopFilesBelow(d.daemon.dir).length === 0, {
+          withinMs: 10_000,
+          what: "its loop device to be free",
+        });
+        const layers = `${d.daemon.dir}/data/layers`;
+        assert.deepEqual(readdirSync(layers), []);
+        assert.deepEqual(
+          mountsIn(layers).filter((path) => path !== layers),
+          [],
+        );
+        const refusals = [
+          ["size=1k", /HostConfig.StorageOpt: size "1k" is not a size from 4m to 8t, such as 1g/],
+          ["size=much", /size "much" is not a size from/],
+          ["color=red", /HostConfig.StorageOpt: unknown option "color": only size is known/],
+        ] as const;
+        for (const [option, text] of refusals) {
+          const { stderr } = await d.refused(`run --rm --storage-opt ${option} busybox:1 true`);
+          assert.match(stderr, text);
+        }
       });
 
       it("joins the networks there are", async () => {
