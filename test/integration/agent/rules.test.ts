@@ -104,9 +104,9 @@ describe("agent/network/nft in a kernel", () => {
               protocol,
               host: host[family],
               port: 8080,
-              count: 24,
+              count: 40,
             });
-            equal(answers.length, 24);
+            equal(answers.length, 40);
             deepEqual(wordsOf(answers, 1), [labClient[family]]);
             deepEqual(wordsOf(answers, 0), ["one", "two"]);
           }
@@ -139,7 +139,7 @@ describe("agent/network/nft in a kernel", () => {
 
     it("hide the client on demand", async () => {
       await mesh(bothTasks().map((port) => ({ ...port, sourceNat: true })));
-      const answers = await client.call({ host: one.address, port: 8080, count: 24 });
+      const answers = await client.call({ host: one.address, port: 8080, count: 40 });
       deepEqual(wordsOf(answers, 1), ["10.254.0.1", "172.18.0.1"]);
       await mesh(bothTasks());
     });
@@ -156,11 +156,11 @@ describe("agent/network/nft in a kernel", () => {
 
     it("answer the host itself and tasks, by each address", async () => {
       for (const host of ["127.0.0.1", one.address, two.address]) {
-        const answers = await hostProbe.call({ host, port: 8080, count: 8 });
+        const answers = await hostProbe.call({ host, port: 8080, count: 40 });
         deepEqual(wordsOf(answers, 0), ["one", "two"], host);
       }
       for (const host of [one.address, two.address]) {
-        const answers = await tasks[0].call({ host, port: 8080, count: 16 });
+        const answers = await tasks[0].call({ host, port: 8080, count: 40 });
         deepEqual(wordsOf(answers, 0), ["one", "two"], host);
       }
     });
@@ -186,7 +186,7 @@ describe("agent/network/nft in a kernel", () => {
       await mesh(bothTasks(), others);
       for (const { address, address6 } of lab.hosts) {
         for (const host of [address, address6]) {
-          const answers = await client.call({ host, port: 8080, count: 16 });
+          const answers = await client.call({ host, port: 8080, count: 40 });
           deepEqual(wordsOf(answers, 1), [
             host === address ? labClient.address : labClient.address6,
           ]);
