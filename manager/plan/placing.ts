@@ -24,6 +24,7 @@ import {
 } from "../../src/common/spec/cluster-plan.ts";
 import { localVolumesOf } from "../../src/common/spec/local-volumes.ts";
 import { accessRefusal } from "../../src/common/task/node-access.ts";
+import { shownSlot } from "../../src/common/task/place.ts";
 import { nap } from "../orchestrator/leadership.ts";
 import { isRunning, isWanted, type Place } from "../orchestrator/slot.ts";
 import { newTask } from "../orchestrator/task-factory.ts";
@@ -271,7 +272,7 @@ class Game {
     const node = to === "" ? undefined : this.#stage.tx.get("node", to);
     this.#tasks.push({
       action,
-      slot: place.slot,
+      slot: shownSlot({ slot: place.slot, jobIteration: this.#steps.jobIteration }),
       nodeId: place.nodeId,
       taskId: last?.id ?? "",
       from: last?.nodeId ?? "",
@@ -317,8 +318,10 @@ class Game {
   }
 }
 
-function stopped({ id, slot, nodeId }: Task): TaskPlan {
-  const place = { slot, nodeId: slot === 0 ? nodeId : "" };
+function stopped(task: Task): TaskPlan {
+  const { id, nodeId } = task;
+  const slot = shownSlot(task);
+  const place = { slot, nodeId: slot === undefined ? nodeId : "" };
   return { action: "stop", ...place, taskId: id, from: nodeId, to: "", error: "" };
 }
 

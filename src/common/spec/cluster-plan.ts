@@ -22,8 +22,8 @@ export interface ObjectPlan {
 /** What happens to one place of a service. */
 export interface TaskPlan {
   readonly action: "start" | "replace" | "stop";
-  /** 0 for a place that is a node. */
-  readonly slot: number;
+  /** As users see it, from 0 for jobs; undefined for a place that is a node. */
+  readonly slot: number | undefined;
   /** Id of that node; empty for a slot. */
   readonly nodeId: string;
   /** The task that is there; empty when there is none. */

@@ -7,7 +7,13 @@
 import type { Task } from "../api/generated/api.ts";
 
 /** The slot as users see it; undefined for tasks whose place is a node. */
-export function shownSlot({ slot, jobIteration }: Task): number | undefined {
+export function shownSlot({
+  slot,
+  jobIteration,
+}: {
+  readonly slot: number;
+  readonly jobIteration?: number | undefined;
+}): number | undefined {
   if (slot === 0) return undefined;
   return jobIteration === undefined ? slot : slot - 1;
 }

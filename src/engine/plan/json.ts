@@ -118,7 +118,7 @@ function taskToJson(task: TaskPlan, nodeOf: (id: string) => Json): Json {
   const { action, slot, nodeId, taskId, from, to, error } = task;
   return {
     Action: action,
-    ...(slot === 0 ? {} : { Slot: slot }),
+    ...(slot === undefined ? {} : { Slot: slot }),
     ...(nodeId === "" ? {} : { Node: nodeOf(nodeId) }),
     ...(taskId === "" ? {} : { TaskID: taskId }),
     ...(from === "" ? {} : { From: nodeOf(from) }),

@@ -256,10 +256,24 @@ describe("manager/plan", () => {
       plan.objects.map(({ action }) => action),
       ["update"],
     );
+    // As jobs' tasks are shown.
     deepEqual(
-      plan.services[0]?.tasks.map(({ action }) => action),
-      ["start", "start"],
+      plan.services[0]?.tasks.map(({ action, slot }) => [action, slot]),
+      [
+        ["start", 0],
+        ["start", 1],
+      ],
     );
+  });
+
+  it("says which slots of a job stop, as they are shown", async () => {
+    const mode = { ReplicatedJob: { MaxConcurrent: 2, TotalCompletions: 2 } };
+    const id = await service("job", { mode });
+    const plan = await planned(ControlService.removeService, { id, force: false });
+    deepEqual(plan.services[0]?.tasks.map(({ action, slot }) => [action, slot]).sort(), [
+      ["stop", 0],
+      ["stop", 1],
+    ]);
   });
 
   it("takes services to new data of their configs", async () => {

@@ -10,16 +10,26 @@ import type { ObjectView } from "../../../../../src/engine/ports.ts";
 const view = { get: () => undefined } as unknown as ObjectView;
 const needs: Needs = { images: [], missing: [], volumes: [], silent: new Map(), unasked: 0 };
 
-function conflictsOf(conflicts: readonly ConflictPlan[], volumes: Needs["volumes"]): unknown {
-  const service: Omit<ServicePlan, "conflicts"> = {
+interface Shown {
+  readonly Conflicts: unknown;
+  readonly Tasks: unknown;
+}
+
+function shownOf(parts: Partial<ServicePlan>, volumes: Needs["volumes"] = []): Shown | undefined {
+  const service: ServicePlan = {
     ...{ id: "s1", name: "db", task: undefined, tasks: [], more: 0, kept: 0, order: "stop-first" },
     ...{ parallelism: 1, refusals: [], refusing: 0, absence: { running: 0, away: 0, lost: 0 } },
+    ...{ conflicts: [], ...parts },
   };
-  const plan = { index: 1, objects: [], services: [{ ...service, conflicts }] };
+  const plan = { index: 1, objects: [], services: [service] };
   const shown = planToJson(plan, { needs: { ...needs, volumes }, refused: [], view }) as {
-    readonly Services: readonly { readonly Conflicts: unknown }[];
+    readonly Services: readonly Shown[];
   };
-  return shown.Services[0]?.Conflicts;
+  return shown.Services[0];
+}
+
+function conflictsOf(conflicts: readonly ConflictPlan[], volumes: Needs["volumes"]): unknown {
+  return shownOf({ conflicts }, volumes)?.Conflicts;
 }
 
 describe("src/engine/plan/json", () => {
@@ -33,6 +43,18 @@ describe("src/engine/plan/json", () => {
         ...{ Kind: "volume", Name: "data", Nodes: [node], Services: [], Effect: "rejected" },
         ...{ To: node, Reason: "other options" },
       },
+    ]);
+  });
+
+  it("tells the first slot of a job, which is 0, from a place that is a node", () => {
+    const task = { action: "start" as const, taskId: "", from: "", to: "", error: "" };
+    const tasks = [
+      { ...task, slot: 0, nodeId: "" },
+      { ...task, slot: undefined, nodeId: "n1" },
+    ];
+    deepEqual(shownOf({ tasks })?.Tasks, [
+      { Action: "start", Slot: 0 },
+      { Action: "start", Node: node },
     ]);
   });
 
