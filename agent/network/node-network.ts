@@ -45,7 +45,7 @@ import { Tunnel } from "./tunnel.ts";
 import { Wireguard } from "./wireguard.ts";
 
 /** The data path. */
-export class NodeNetwork implements DataPath {
+export class NodeNetwork implements Pick<DataPath, "look"> {
   readonly #o: NodeNetworkOptions;
   readonly #thread: ThreadNftables;
   readonly #kernel: Kernel;

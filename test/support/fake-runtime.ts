@@ -410,7 +410,7 @@ export function fakeRuntime(): FakeRuntime {
     images,
     volumes: new FakeVolumes(),
     networks: networksOn(fakeHost()),
-    dataPath: { look: async () => plainLook },
+    dataPath: { look: async () => plainLook, programsAt: async () => [] },
     facts: () => ({ ...noRuntimeFacts, containerdVersion: "1.6.20", programs: [program] }),
   };
 }

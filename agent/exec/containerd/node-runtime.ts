@@ -23,6 +23,7 @@ import type { Random } from "../../../src/common/random/random.ts";
 import type { Registry } from "../../../src/common/registry/registry.ts";
 import { parsePrefix } from "../../../src/common/spec/cidr.ts";
 import { NodeImages } from "../../images/node-images.ts";
+import { programsAt } from "../../network/explain/look.ts";
 import { bindProbe } from "../../network/local/host-ports.ts";
 import { hasDevice, hostRoutes } from "../../network/local/host-routes.ts";
 import type { AddressPool } from "../../network/local/ipam.ts";
@@ -202,7 +203,8 @@ export class NodeRuntime implements Runtime {
   }
 
   get dataPath(): DataPath {
-    return this.#network;
+    const network = this.#network;
+    return { look: (request, signal) => network.look(request, signal), programsAt };
   }
 
   /** Before a task is told to stop. @throws the signal's reason. */

@@ -6,6 +6,7 @@ import type { Clock } from "../../../src/common/clock/clock.ts";
 import type {
   Difference,
   LedTo,
+  ListeningProgram,
   LookRequest,
   NameAnswer,
   NameQuestion,
@@ -69,7 +70,7 @@ export async function look(
   const [kernel, others, programs, probes, names] = await Promise.all([
     input === undefined ? undefined : kernelOf(request, tools, signal),
     input === undefined ? undefined : othersOf(tools),
-    usedPorts(request.ports.flatMap(watched)),
+    programsAt(request.ports),
     probing,
     asking,
   ]);
@@ -82,14 +83,19 @@ export async function look(
     told: toldOf(request, cluster),
     ledTo: kernel?.ledTo ?? [],
     listens: kernel?.listens ?? [],
-    // Where rules cannot lead, the daemon itself takes connections for containers.
-    programs: programs.filter(({ program }) => !program.endsWith(` (${process.pid})`)),
+    programs,
     barriers: others?.barriers ?? [],
     foreign: others?.foreign ?? [],
     tunnels: kernel?.tunnels ?? [],
     names,
     probes,
   };
+}
+
+/** Where rules cannot lead, the daemon itself takes connections for containers. */
+export async function programsAt(ports: readonly PortName[]): Promise<readonly ListeningProgram[]> {
+  const found = await usedPorts(ports.flatMap(watched));
+  return found.filter(({ program }) => !program.endsWith(` (${process.pid})`));
 }
 
 /** SCTP is left out: the kernel lists its listeners nowhere. */

@@ -108,7 +108,7 @@ function conflictText(
   const where = `${nodesText(Nodes.map(nodeName))}${whose}`;
   const to = To === undefined ? "" : nodeName(To);
   const what = `service ${service}: ${Kind === "port" ? "host port" : "volume"} ${Name}`;
-  if (Kind === "port") return `${what} is taken on ${where}`;
+  if (Kind === "port") return `${what} is taken on ${where}${Reason === "" ? "" : `: ${Reason}`}`;
   if (Effect === "empty") return `${what} starts empty on ${to}; what it has by now is on ${where}`;
   if (Effect === "rejected") return `${what} would be refused on ${where}: ${Reason}`;
   return `${what} is on ${where}, where the task cannot go: ${ofOneNode(Reason)}`;

@@ -136,4 +136,6 @@ export interface NodeLook {
 export interface DataPath {
   /** Reads the kernel; changes nothing. @throws ClusterError unavailable when it cannot be read. */
   look(request: LookRequest, signal: AbortSignal): Promise<NodeLook>;
+  /** Programs of the node, this one apart, that listen at these ports. Takes nothing. */
+  programsAt(ports: readonly PortName[]): Promise<readonly ListeningProgram[]>;
 }

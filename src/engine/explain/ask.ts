@@ -4,11 +4,12 @@
  */
 import { request as httpRequest } from "node:http";
 import type { Duplex } from "node:stream";
-import type { LookRequest, NodeLook } from "../../common/container/data-path.ts";
+import type { LookRequest, NodeLook, PortName } from "../../common/container/data-path.ts";
 import { ClusterError, errorText } from "../../common/errors/cluster-error.ts";
 import { explainAtOnce, explainNodeMs, httpBodyBytesMax } from "../../common/limits/limits.ts";
 import type { EngineContext } from "../context.ts";
 import type { EngineRequest } from "../request.ts";
+import type { JsonObject } from "../translate/reader.ts";
 
 /** What a node said, or why it said nothing. */
 export type NodeAnswer =
@@ -164,14 +165,10 @@ function post(
 /** The question in a request that came through a tunnel. @throws ClusterError invalid-argument naming the field. */
 export async function lookRequestOf(request: EngineRequest): Promise<LookRequest> {
   const body = await request.body();
-  const protocols = ["tcp", "udp", "sctp"] as const;
   return {
     networkIds: body.strings("networkIds"),
     serviceIds: body.strings("serviceIds"),
-    ports: body.objects("ports").map((one) => ({
-      protocol: protocols.find((word) => word === one.string("protocol")) ?? "tcp",
-      port: one.natural("port"),
-    })),
+    ports: portsFromJson(body),
     names: body.objects("names").map((one) => ({
       from: one.string("from"),
       networkId: one.string("networkId"),
@@ -184,4 +181,13 @@ export async function lookRequestOf(request: EngineRequest): Promise<LookRequest
       port: one.natural("port"),
     })),
   };
+}
+
+/** The ports a node is asked about. @throws ClusterError invalid-argument naming the field. */
+export function portsFromJson(body: JsonObject): readonly PortName[] {
+  const protocols = ["tcp", "udp", "sctp"] as const;
+  return body.objects("ports").map((one) => ({
+    protocol: protocols.find((word) => word === one.string("protocol")) ?? "tcp",
+    port: one.natural("port"),
+  }));
 }

@@ -1,11 +1,14 @@
 /**
  * What nodes say when a plan is made: which blobs of images they have, which files of theirs that tasks need are not there, and
- * which volumes they would not give them.
+ * which volumes and ports they would not give them.
  */
 import { access } from "node:fs/promises";
+import type { ListeningProgram, PortName } from "../../common/container/data-path.ts";
+import type { Runtime } from "../../common/container/runtime.ts";
 import type { Volumes } from "../../common/container/volumes.ts";
 import { errorText } from "../../common/errors/cluster-error.ts";
 import type { EngineContext } from "../context.ts";
+import { portsFromJson } from "../explain/ask.ts";
 import { json } from "../reply.ts";
 import type { EngineRequest } from "../request.ts";
 import type { Route } from "../router.ts";
@@ -19,6 +22,8 @@ export interface HeldQuestion {
   /** Absolute. */
   readonly paths: readonly string[];
   readonly volumes: readonly VolumeWish[];
+  /** Of the node itself. */
+  readonly ports: readonly PortName[];
 }
 
 /** A named volume as a task mounts it. */
@@ -36,6 +41,8 @@ export interface HeldAnswer {
   readonly absent: readonly string[];
   /** Per volume, why it would not be given; empty when it would. Daemons before there were plans of volumes say nothing. */
   readonly refusals?: readonly string[];
+  /** Per port, who has it besides tasks; empty when nobody does. Older daemons say nothing. */
+  readonly portRefusals?: readonly string[];
 }
 
 /** What nodes answer managers that plan: of themselves only. */
@@ -44,19 +51,40 @@ export function heldRoutes(context: EngineContext): readonly Route[] {
     {
       method: "POST",
       pattern: heldPath,
-      handler: async (request) => json(await held(context, await questionOf(request))),
+      handler: async (request) =>
+        json(await held(context.ports.runtime, await questionOf(request))),
     },
   ];
 }
 
 /** This node's own answer. */
-export async function held(context: EngineContext, question: HeldQuestion): Promise<HeldAnswer> {
+export async function held(runtime: Runtime, question: HeldQuestion): Promise<HeldAnswer> {
   const absent: string[] = [];
   for (const path of question.paths) if (!(await isThere(path))) absent.push(path);
-  const { images, volumes } = context.ports.runtime;
-  const refusals = question.volumes.map((wish) => refusalOf(volumes, wish));
-  const { digests } = question;
-  return { held: digests.length === 0 ? [] : await images.held(digests), absent, refusals };
+  const { digests, ports } = question;
+  const refusals = question.volumes.map((wish) => refusalOf(runtime.volumes, wish));
+  const has = digests.length === 0 ? [] : await runtime.images.held(digests);
+  const portRefusals = ports.length === 0 ? [] : await holdersOf(runtime, ports);
+  return { held: has, absent, refusals, portRefusals };
+}
+
+/** Who has each port; tasks are left out, of which the managers know. */
+async function holdersOf(
+  { containers, networks, dataPath }: Runtime,
+  ports: readonly PortName[],
+): Promise<readonly string[]> {
+  const programs = await dataPath.programsAt(ports);
+  const own = containers.list().filter(({ config }) => config.task === undefined);
+  const bound = own.flatMap(({ id, name }) =>
+    (networks.placesOf(id)?.ports ?? []).map((port) => ({ ...port, name })),
+  );
+  return ports.map(({ protocol, port }) => {
+    const holder = bound.find((one) => one.protocol === protocol && one.hostPort === port);
+    if (holder !== undefined) return `container ${holder.name} has it`;
+    const isThere = (one: ListeningProgram) => one.protocol === protocol && one.port === port;
+    const program = programs.find(isThere);
+    return program === undefined ? "" : `${program.program} listens at ${program.address}`;
+  });
 }
 
 function refusalOf(volumes: Volumes, wish: VolumeWish): string {
@@ -83,5 +111,6 @@ async function questionOf(request: EngineRequest): Promise<HeldQuestion> {
     ...{ name: one.string("name"), driver: one.string("driver") },
     options: one.stringMap("options"),
   }));
-  return { digests: body.strings("digests"), paths: body.strings("paths"), volumes };
+  const ports = portsFromJson(body);
+  return { digests: body.strings("digests"), paths: body.strings("paths"), volumes, ports };
 }

@@ -1,20 +1,18 @@
 /**
- * What the nodes of a plan would have to pull, which of their files would be missed, and which volumes they would not give:
- * registries are asked what images are made of, and the nodes what they have of it.
+ * What the nodes of a plan would have to pull, which of their files would be missed, and which volumes and ports they would not
+ * give: registries are asked what images are made of, and the nodes what they have of it.
  */
-import type { Mount, Node, Platform, TaskSpec } from "../../common/api/generated/api.ts";
 import { aborting } from "../../common/clock/aborting.ts";
-import type { RegistryAuth } from "../../common/container/images.ts";
 import { ClusterError, errorText } from "../../common/errors/cluster-error.ts";
 import { planNodesMax, planRegistryMs } from "../../common/limits/limits.ts";
-import { allowsEmulation, platformText } from "../../common/platform/match.ts";
 import type { ImageContents, ResolvedImage } from "../../common/registry/registry.ts";
 import { registryAuthOf } from "../../common/registry/registry-auth.ts";
-import type { ClusterPlan } from "../../common/spec/cluster-plan.ts";
+import type { ClusterPlan, ConflictPlan } from "../../common/spec/cluster-plan.ts";
 import type { EngineContext } from "../context.ts";
 import { askEach, type Outcome } from "../explain/ask.ts";
 import type { ObjectView, RehearsalPort } from "../ports.ts";
-import { type HeldAnswer, type HeldQuestion, held, heldPath, type VolumeWish } from "./held.ts";
+import { type HeldAnswer, type HeldQuestion, held, heldPath } from "./held.ts";
+import { type Place, placesOf, wishKey } from "./places.ts";
 
 /** An image that a node needs for new tasks. */
 export interface ImageNeed {
@@ -35,8 +33,9 @@ export interface MissingPath {
   readonly path: string;
 }
 
-/** A volume that the agent of a node would not give to tasks. */
-export interface RefusedVolume {
+/** A volume or a port that the agent of a node would not give to tasks. */
+export interface RefusedWish {
+  readonly kind: ConflictPlan["kind"];
   readonly nodeId: string;
   readonly serviceId: string;
   readonly name: string;
@@ -47,7 +46,7 @@ export interface RefusedVolume {
 export interface Needs {
   readonly images: readonly ImageNeed[];
   readonly missing: readonly MissingPath[];
-  readonly volumes: readonly RefusedVolume[];
+  readonly refusals: readonly RefusedWish[];
   /** Nodes that did not answer, with the reason. */
   readonly silent: ReadonlyMap<string, string>;
   /** Nodes that were not asked, as there are so many. */
@@ -94,24 +93,6 @@ export async function resolveImages(
   return { answers, failed };
 }
 
-/** One image for one kind of node. */
-interface Lot {
-  readonly image: string;
-  readonly auth: RegistryAuth | undefined;
-  readonly platforms: readonly Platform[];
-  readonly emulated: boolean;
-}
-
-interface Place {
-  readonly lot: Lot;
-  readonly key: string;
-  readonly nodeId: string;
-  readonly serviceId: string;
-  readonly service: string;
-  readonly paths: readonly string[];
-  readonly volumes: readonly VolumeWish[];
-}
-
 /** Asks for what the plan's new tasks need. */
 export async function needsOf(
   context: EngineContext,
@@ -132,7 +113,7 @@ export async function needsOf(
   for (const id of asked) questions.set(id, questionFor(id, places, contents));
   const answers = await askEach<HeldQuestion, HeldAnswer>(context, {
     ...{ path: heldPath, questions, signal },
-    here: (question) => held(context, question),
+    here: (question) => held(context.ports.runtime, question),
   });
   const silent = new Map<string, string>();
   for (const [id, one] of answers) if (one.kind === "silent") silent.set(id, one.reason);
@@ -140,70 +121,9 @@ export async function needsOf(
   return {
     images: imageNeeds(places, contents, answers),
     missing: missingPaths(places, answers),
-    volumes: refusedVolumes(places, questions, answers),
+    refusals: refusedWishes(places, questions, answers),
     ...{ silent, unasked },
   };
-}
-
-function placesOf(plan: ClusterPlan, view: ObjectView): Place[] {
-  const places = new Map<string, Place>();
-  for (const { id, name, task, tasks } of plan.services) {
-    const image = task?.container?.image ?? "";
-    if (task === undefined || image === "") continue;
-    const labels = view.get("service", id)?.spec?.annotations?.labels;
-    const auth = authOf(task);
-    for (const nodeId of new Set(tasks.map(({ to }) => to))) {
-      const node = nodeId === "" ? undefined : view.get("node", nodeId);
-      if (node === undefined) continue;
-      const platforms = platformsOf(node);
-      const emulated = allowsEmulation(labels) || allowsEmulation(node.spec?.annotations?.labels);
-      const lot = { image, auth, platforms, emulated };
-      const runs = platforms.map((one) => `${platformText(one)}${one.emulated ? "*" : ""}`);
-      const key = JSON.stringify([image, runs, emulated]);
-      const needs = { paths: pathsOf(task, labels ?? {}), volumes: volumesOf(task) };
-      places.set(`${id} ${nodeId}`, { lot, key, nodeId, serviceId: id, service: name, ...needs });
-    }
-  }
-  return [...places.values()];
-}
-
-function platformsOf({ description }: Node): readonly Platform[] {
-  const { platforms = [], platform } = description ?? {};
-  return platforms.length === 0 && platform !== undefined ? [platform] : platforms;
-}
-
-function authOf({ container }: TaskSpec): RegistryAuth | undefined {
-  try {
-    return registryAuthOf(container?.pull?.registryAuth ?? "");
-  } catch {
-    // What cannot be read is nobody's credentials: the agents will say so.
-    return undefined;
-  }
-}
-
-/** Files of the node that the task cannot do without. */
-function pathsOf(
-  { container }: TaskSpec,
-  labels: Readonly<Record<string, string>>,
-): readonly string[] {
-  const devices = container?.labels["skep.devices"] ?? labels["skep.devices"] ?? "";
-  return [
-    ...(container?.mounts ?? []).filter(isNeeded).map(({ source }) => source),
-    ...devices.split(",").flatMap((text) => text.trim().split(":")[0] || []),
-  ];
-}
-
-function isNeeded({ type, source, bind }: Mount): boolean {
-  return type === "bind" && bind?.createMountpoint !== true && !source.includes("{{");
-}
-
-function volumesOf({ container }: TaskSpec): readonly VolumeWish[] {
-  return (container?.mounts ?? []).flatMap(({ type, source: name, volume }) => {
-    const { name: driver = "", options = {} } = volume?.driver ?? {};
-    // The node fills placeholders in: what it has is not what stands here.
-    const isPlain = !`${name} ${Object.values(options)}`.includes("{{");
-    return type === "volume" && name !== "" && isPlain ? [{ name, driver, options }] : [];
-  });
 }
 
 type FoundContents = ImageContents | { readonly unknown: string };
@@ -240,16 +160,21 @@ async function contentsOf(
 function questionFor(nodeId: string, places: readonly Place[], contents: Contents): HeldQuestion {
   const digests = new Set<string>();
   const paths = new Set<string>();
-  const volumes = new Map<string, VolumeWish>();
+  const volumes = new Map<string, Place["volumes"][number]>();
+  const ports = new Map<string, Place["ports"][number]>();
   for (const place of places) {
     if (place.nodeId !== nodeId) continue;
     const found = contents.get(place.key);
     if (found !== undefined && "blobs" in found)
       for (const { digest } of found.blobs) digests.add(digest);
     for (const path of place.paths) paths.add(path);
-    for (const wish of place.volumes) volumes.set(JSON.stringify(wish), wish);
+    for (const wish of place.volumes) volumes.set(wishKey(wish), wish);
+    for (const wish of place.ports) ports.set(wishKey(wish), wish);
   }
-  return { digests: [...digests], paths: [...paths], volumes: [...volumes.values()] };
+  return {
+    ...{ digests: [...digests], paths: [...paths] },
+    ...{ volumes: [...volumes.values()], ports: [...ports.values()] },
+  };
 }
 
 type Answers = ReadonlyMap<string, Outcome<HeldAnswer>>;
@@ -290,20 +215,39 @@ function missingPaths(places: readonly Place[], answers: Answers): readonly Miss
   });
 }
 
-function refusedVolumes(
+function refusedWishes(
   places: readonly Place[],
   questions: ReadonlyMap<string, HeldQuestion>,
   answers: Answers,
-): readonly RefusedVolume[] {
-  return places.flatMap(({ nodeId, serviceId, volumes }) => {
+): readonly RefusedWish[] {
+  return places.flatMap(({ nodeId, serviceId, volumes, ports }) => {
+    const question = questions.get(nodeId);
     const answer = answers.get(nodeId);
-    const refusals = answer?.kind === "told" ? (answer.answer.refusals ?? []) : [];
-    const asked = (questions.get(nodeId)?.volumes ?? []).map((wish) => JSON.stringify(wish));
-    return volumes.flatMap((wish) => {
-      const reason = refusals[asked.indexOf(JSON.stringify(wish))] ?? "";
-      return reason === "" ? [] : { nodeId, serviceId, name: wish.name, reason };
-    });
+    if (question === undefined || answer?.kind !== "told") return [];
+    const { refusals = [], portRefusals = [] } = answer.answer;
+    const ofVolumes = refusalsOf(question.volumes, refusals);
+    const ofPorts = refusalsOf(question.ports, portRefusals);
+    const at = { nodeId, serviceId };
+    return [
+      ...volumes.flatMap((wish) => {
+        const reason = ofVolumes.get(wishKey(wish)) ?? "";
+        return reason === "" ? [] : { ...at, kind: "volume" as const, name: wish.name, reason };
+      }),
+      ...ports.flatMap((wish) => {
+        const reason = ofPorts.get(wishKey(wish)) ?? "";
+        const name = `${wish.port}/${wish.protocol}`;
+        return reason === "" ? [] : { ...at, kind: "port" as const, name, reason };
+      }),
+    ];
   });
+}
+
+/** Answers are in the order of the wishes. */
+function refusalsOf(
+  wishes: readonly object[],
+  reasons: readonly string[],
+): ReadonlyMap<string, string> {
+  return new Map(wishes.map((wish, at) => [wishKey(wish), reasons[at] ?? ""]));
 }
 
 /** Does something that may take as long as a registry may. */

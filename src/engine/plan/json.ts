@@ -9,7 +9,7 @@ import type {
 } from "../../common/spec/cluster-plan.ts";
 import type { ObjectView } from "../ports.ts";
 import type { Json } from "../translate/common.ts";
-import type { Needs, RefusedVolume } from "./images.ts";
+import type { Needs, RefusedWish } from "./images.ts";
 
 /** A request of a plan that would be refused. */
 export interface RefusedRequest {
@@ -38,7 +38,7 @@ export function planToJson(
       ...(waits === "" ? {} : { Waits: waits }),
     })),
     Services: plan.services.map((service) => {
-      const refused = needs.volumes.filter(({ serviceId }) => serviceId === service.id);
+      const refused = needs.refusals.filter(({ serviceId }) => serviceId === service.id);
       return serviceToJson(service, refused, nodeOf);
     }),
     Images: needs.images.map(({ image, nodeId, totalBytes, pullBytes, unknown }) => ({
@@ -63,7 +63,7 @@ function nodeToJson(id: string, view: ObjectView): Json {
 
 function serviceToJson(
   service: ServicePlan,
-  refused: readonly RefusedVolume[],
+  refused: readonly RefusedWish[],
   nodeOf: (id: string) => Json,
 ): Json {
   const { absence } = service;
@@ -89,15 +89,18 @@ function serviceToJson(
 /** Those the managers know, and those only the nodes do. */
 function conflictsOf(
   { conflicts }: ServicePlan,
-  refused: readonly RefusedVolume[],
+  refused: readonly RefusedWish[],
 ): readonly ConflictPlan[] {
-  const isKnown = ({ name, nodeId }: RefusedVolume) =>
-    conflicts.some((one) => one.effect === "rejected" && one.name === name && one.to === nodeId);
+  const isKnown = ({ kind, name, nodeId }: RefusedWish) =>
+    conflicts.some(
+      (one) =>
+        one.effect === "rejected" && one.kind === kind && one.name === name && one.to === nodeId,
+    );
   const more = refused.filter((one) => !isKnown(one));
   return [
     ...conflicts,
-    ...more.map(({ nodeId, name, reason }) => ({
-      ...{ kind: "volume" as const, name, nodeIds: [nodeId], services: [] },
+    ...more.map(({ kind, nodeId, name, reason }) => ({
+      ...{ kind, name, nodeIds: [nodeId], services: [] },
       ...{ effect: "rejected" as const, to: nodeId, reason },
     })),
   ];

@@ -267,6 +267,26 @@ Plan ${index}
     deepEqual(await specs(), {});
   });
 
+  it("says which program of its node has the host port of a task", async () => {
+    const nginx = { protocol: "tcp", port: 80, address: "::", program: "nginx (7)" } as const;
+    const { dataPath } = engine.runtime;
+    engine.runtime.dataPath = { ...dataPath, programsAt: async () => [nginx] };
+    const image = "127.0.0.1:1/i";
+    const ports =
+      "[{target: 80, published: 80, mode: host}, {target: 81, published: 81, mode: host}]";
+    const deploy = `{placement: {constraints: ['node.id==${engine.selfId}']}}`;
+    writeFileSync(
+      compose,
+      `services: {a: {image: '${image}', ports: ${ports}, deploy: ${deploy}}}`,
+    );
+    const { out } = await skep("plan", "--resolve-image", "never", "-c", compose, "shop");
+    engine.runtime.dataPath = dataPath;
+    const warnings = out.split("\n").filter((line) => line.startsWith("! service"));
+    deepEqual(warnings, [
+      "! service shop_a: host port 80/tcp is taken on host-1: nginx (7) listens at ::",
+    ]);
+  });
+
   it("refuses with file, line and column, and wrong words with its usage", async () => {
     writeFileSync(compose, "services:\n  a: {image: i, imagee: j}\n");
     const wrong = await skep(...deployWords, compose, "shop");

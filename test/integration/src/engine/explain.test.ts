@@ -34,7 +34,10 @@ describe("explaining over HTTP", function () {
     });
     const listens = [{ protocol: "tcp", port: 8080 }] as const;
     for (const engine of [manager, worker]) {
-      engine.runtime.dataPath = { look: async () => ({ ...plainLook, listens }) };
+      engine.runtime.dataPath = {
+        ...engine.runtime.dataPath,
+        look: async () => ({ ...plainLook, listens }),
+      };
     }
   });
 
@@ -87,6 +90,7 @@ describe("explaining over HTTP", function () {
     const differences = [{ where: "swarm", what: "device vx4097 is missing" }];
     const { dataPath } = worker.runtime;
     worker.runtime.dataPath = {
+      ...worker.runtime.dataPath,
       look: async (request, signal) => {
         asked.push(request);
         return { ...(await dataPath.look(request, signal)), differences };
@@ -121,6 +125,7 @@ describe("explaining over HTTP", function () {
   it("says what a node refuses", async () => {
     connect();
     worker.runtime.dataPath = {
+      ...worker.runtime.dataPath,
       look: async () => {
         throw new ClusterError("unavailable", "ip cannot be started");
       },

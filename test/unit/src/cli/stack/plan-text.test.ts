@@ -61,6 +61,10 @@ describe("src/cli/stack/plan-text", () => {
     deepEqual(said(port), [
       "service db: host port 80/tcp is taken on n1 (its own tasks, service web)",
     ]);
+    const Reason = "nginx (7) listens at 0.0.0.0";
+    deepEqual(said({ ...port, Services: [], Effect: "rejected", To: node("n1"), Reason }), [
+      "service db: host port 80/tcp is taken on n1: nginx (7) listens at 0.0.0.0",
+    ]);
   });
 
   it("says where tasks go, and of those that find no node why, once", () => {

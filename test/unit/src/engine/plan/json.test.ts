@@ -3,38 +3,41 @@
  */
 import { deepEqual } from "node:assert/strict";
 import type { ConflictPlan, ServicePlan } from "../../../../../src/common/spec/cluster-plan.ts";
-import type { Needs } from "../../../../../src/engine/plan/images.ts";
+import type { Needs, RefusedWish } from "../../../../../src/engine/plan/images.ts";
 import { planToJson } from "../../../../../src/engine/plan/json.ts";
 import type { ObjectView } from "../../../../../src/engine/ports.ts";
 
 const view = { get: () => undefined } as unknown as ObjectView;
-const needs: Needs = { images: [], missing: [], volumes: [], silent: new Map(), unasked: 0 };
+const needs: Needs = { images: [], missing: [], refusals: [], silent: new Map(), unasked: 0 };
 
 interface Shown {
   readonly Conflicts: unknown;
   readonly Tasks: unknown;
 }
 
-function shownOf(parts: Partial<ServicePlan>, volumes: Needs["volumes"] = []): Shown | undefined {
+function shownOf(parts: Partial<ServicePlan>, refusals: Needs["refusals"] = []): Shown | undefined {
   const service: ServicePlan = {
     ...{ id: "s1", name: "db", task: undefined, tasks: [], more: 0, kept: 0, order: "stop-first" },
     ...{ parallelism: 1, refusals: [], refusing: 0, absence: { running: 0, away: 0, lost: 0 } },
     ...{ conflicts: [], ...parts },
   };
   const plan = { index: 1, objects: [], services: [service] };
-  const shown = planToJson(plan, { needs: { ...needs, volumes }, refused: [], view }) as {
+  const shown = planToJson(plan, { needs: { ...needs, refusals }, refused: [], view }) as {
     readonly Services: readonly Shown[];
   };
   return shown.Services[0];
 }
 
-function conflictsOf(conflicts: readonly ConflictPlan[], volumes: Needs["volumes"]): unknown {
-  return shownOf({ conflicts }, volumes)?.Conflicts;
+function conflictsOf(conflicts: readonly ConflictPlan[], refusals: Needs["refusals"]): unknown {
+  return shownOf({ conflicts }, refusals)?.Conflicts;
 }
 
 describe("src/engine/plan/json", () => {
   const node = { ID: "n1", Hostname: "" };
-  const refused = { nodeId: "n1", serviceId: "s1", name: "data", reason: "other options" };
+  const refused: RefusedWish = {
+    ...{ kind: "volume", nodeId: "n1", serviceId: "s1", name: "data" },
+    reason: "other options",
+  };
 
   it("shows a volume that a node would refuse as a conflict of the service it is for", () => {
     const other = { ...refused, serviceId: "s2" };
