@@ -7,6 +7,7 @@ import type { Container, ContainerConfig } from "../../../src/common/container/t
 import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
   DiffService,
+  type Mount,
   SnapshotsService,
 } from "../../../src/common/containerd/generated/protocol.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
@@ -60,16 +61,31 @@ export function committedConfig(own: ContainerConfig, below: ImageConfig): Image
 }
 
 async function makeLayer(
-  { client, snapshotKey, images, layers }: CommitTools,
+  tools: CommitTools,
   { id, config: { storageBytes } }: Container,
   lease: string,
 ): Promise<{ layer: Descriptor; diffId: string }> {
+  const { client, snapshotKey, layers } = tools;
+  const { mounts } = await client.call(SnapshotsService.mounts, {
+    snapshotter: snapshotterName,
+    key: snapshotKey(id),
+  });
+  const { mounts: own, done } = await layers.look({ id, storageBytes }, mounts);
+  try {
+    return await layerOf(tools, { id, own, lease });
+  } finally {
+    done();
+  }
+}
+
+/** @param o.own The container's file system, `o.id` its id. */
+async function layerOf(
+  { client, snapshotKey, images }: CommitTools,
+  { id, own: right, lease }: { id: string; own: readonly Mount[]; lease: string },
+): Promise<{ layer: Descriptor; diffId: string }> {
   const snapshotter = snapshotterName;
-  const key = snapshotKey(id);
   const below = `${lease}-below`;
-  const { info } = await client.call(SnapshotsService.stat, { snapshotter, key });
-  const { mounts } = await client.call(SnapshotsService.mounts, { snapshotter, key });
-  const right = await layers.boundedIn({ id, storageBytes }, mounts);
+  const { info } = await client.call(SnapshotsService.stat, { snapshotter, key: snapshotKey(id) });
   const { mounts: left } = await client.call(
     SnapshotsService.view,
     { snapshotter, key: below, parent: info?.parent ?? "" },

@@ -551,6 +551,14 @@ export class ContainerdContainers implements Containers {
         const rootfs = await this.#runner.rootfs(entryOf(id));
         return this.#specs.userIn(rootfs, user, []);
       },
+      lookedInto: ({ id, config }) => {
+        const entry = this.#table.get(id);
+        if (entry === undefined || entry.isRunning || (config.storageBytes ?? 0) === 0) return;
+        // A start that is under way keeps it. The daemon's end waits for it as for every change.
+        void entry.serial(async () => {
+          if (!entry.isRunning) await this.#o.layers.rest(id);
+        });
+      },
       emit: (id, action, attributes) => {
         const entry = this.#table.get(id);
         if (entry !== undefined) this.#emit(entry, action, attributes);

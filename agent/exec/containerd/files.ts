@@ -35,7 +35,7 @@ import {
 } from "./container-view.ts";
 import { layersOf } from "./layers.ts";
 import type { ContainerFiles, RuntimeCore } from "./seams.ts";
-import type { SizedContainer, SizedLayers } from "./sized-layers.ts";
+import type { Look, SizedContainer, SizedLayers } from "./sized-layers.ts";
 
 const execute = promisify(execFile);
 
@@ -141,7 +141,12 @@ export class LocalFiles implements ContainerFiles {
   }
 
   async changes(container: Container): Promise<readonly FileChange[]> {
-    return changesOf(layersOf(await this.#mounts(container)));
+    const { mounts, done } = await this.#look(container);
+    try {
+      return await changesOf(layersOf(mounts));
+    } finally {
+      done();
+    }
   }
 
   async exportTar(container: Container): Promise<AsyncIterable<Uint8Array>> {
@@ -159,12 +164,16 @@ export class LocalFiles implements ContainerFiles {
     return archiveOf(start, { openFolder: () => openFolder(place.access), ended });
   }
 
-  commit(container: Container, options: CommitOptions): Promise<string> {
-    return this.#o.commit(container, options);
+  async commit(container: Container, options: CommitOptions): Promise<string> {
+    try {
+      return await this.#o.commit(container, options);
+    } finally {
+      this.#core.lookedInto(container);
+    }
   }
 
   async sizes(container: Container): Promise<{ ownBytes: number; rootBytes: number }> {
-    const used = await this.#o.layers.usedBy(sizedOf(container), await this.#snapshot(container));
+    const used = await this.#bytesInSized(container);
     const { size } =
       used !== undefined
         ? { size: used }
@@ -177,6 +186,17 @@ export class LocalFiles implements ContainerFiles {
     return { ownBytes: size, rootBytes: size + (image?.sizeBytes ?? 0) };
   }
 
+  /** Undefined for one without a size. */
+  async #bytesInSized(container: Container): Promise<number | undefined> {
+    const sized = sizedOf(container);
+    if ((sized.storageBytes ?? 0) === 0) return undefined;
+    try {
+      return await this.#o.layers.usedBy(sized, await this.#snapshot(container));
+    } finally {
+      this.#core.lookedInto(container);
+    }
+  }
+
   #view(container: Container): Promise<ContainerView> {
     if (!isActive(container)) return this.#snapshotView(container, container.mounts);
     return Promise.resolve(viewOfProcess(container.state.pid));
@@ -184,11 +204,25 @@ export class LocalFiles implements ContainerFiles {
 
   async #snapshotView(container: Container, binds: Container["mounts"]): Promise<ContainerView> {
     const folder = this.#core.folderOf(container.id);
-    return viewOfSnapshot(await this.#mounts(container), { folder, binds });
+    const { mounts, done } = await this.#look(container);
+    try {
+      const { root, close } = await viewOfSnapshot(mounts, { folder, binds });
+      return { root, close: () => close().finally(done) };
+    } catch (error) {
+      done();
+      throw error;
+    }
   }
 
-  async #mounts(container: Container): Promise<readonly Mount[]> {
-    return this.#o.layers.boundedIn(sizedOf(container), await this.#snapshot(container));
+  /** The mounts of its file system, until it is done with. */
+  async #look(container: Container): Promise<Look> {
+    const mounts = await this.#snapshot(container);
+    const look = await this.#o.layers.look(sizedOf(container), mounts);
+    const done = () => {
+      look.done();
+      this.#core.lookedInto(container);
+    };
+    return { mounts: look.mounts, done };
   }
 
   async #snapshot(container: Container): Promise<readonly Mount[]> {

@@ -57,6 +57,8 @@ export interface RuntimeCore {
   processOf(containerId: string): Promise<OciProcess>;
   /** Looks `user[:group]` up inside the container. @throws ClusterError invalid-argument for one that is not there. */
   lookUpUser(containerId: string, user: string): Promise<ProcessUser>;
+  /** Somebody is done with looking into its file system: what was mounted for that goes, unless it runs. */
+  lookedInto(container: Container): void;
   /** Tells whoever listens to events. */
   emit(containerId: string, action: string, attributes: Readonly<Record<string, string>>): void;
   /** The state of the health check is another; to be kept in the container's state. */

@@ -26,6 +26,14 @@ export interface SizedContainer {
   readonly storageBytes: number | undefined;
 }
 
+/** Somebody looks into the file system of a container. */
+export interface Look {
+  /** As `boundedIn` gives them. */
+  readonly mounts: readonly Mount[];
+  /** To be called once: what was mounted for it may go then. */
+  readonly done: () => void;
+}
+
 /** Runs a program of the machine to its end. @throws Error with what it printed */
 export type RunProgram = (program: string, args: readonly string[]) => Promise<void>;
 
@@ -33,13 +41,20 @@ export type RunProgram = (program: string, args: readonly string[]) => Promise<v
 export class SizedLayers {
   readonly #folder: string;
   readonly #run: RunProgram;
+  readonly #mountsIn: (folder: string) => readonly string[];
   /** What is under way for a container, so that nothing is mounted twice. */
   readonly #turns = new Map<string, Promise<unknown>>();
+  /** How many look into a container just now, where somebody does. */
+  readonly #looks = new Map<string, number>();
 
-  /** @param folder Of these layers alone; made when it is needed. */
-  constructor(folder: string, run: RunProgram = runProgram) {
+  /**
+   * @param folder Of these layers alone; made when it is needed.
+   * @param mounted What is mounted at a folder or below.
+   */
+  constructor(folder: string, run: RunProgram = runProgram, mounted: typeof mountsIn = mountsIn) {
     this.#folder = folder;
     this.#run = run;
+    this.#mountsIn = mounted;
   }
 
   /**
@@ -88,23 +103,45 @@ export class SizedLayers {
     return [inPlace(mount, place), ...mounts.slice(1)];
   }
 
-  /** Bytes its files take; undefined for one without a size. */
-  async usedBy(container: SizedContainer, mounts: readonly Mount[]): Promise<number | undefined> {
-    const [mount] = await this.boundedIn(container, mounts);
-    if (mount === undefined || mount === mounts[0]) return undefined;
-    const words = ["-s", "-B1", ownFolder(mount) ?? ""];
-    const { stdout } = await execute("du", words).catch((error: { stdout?: string }) => {
-      // Files that went while it looked make it fail, with the sum of the others.
-      if (!/^\d+\s/.test(error.stdout ?? "")) throw error;
-      return { stdout: error.stdout ?? "" };
-    });
-    return Number(stdout.split(/\s/, 1)[0]);
+  /** The mounts as `boundedIn` gives them, which `rest` leaves until it is done. @throws ClusterError as that does. */
+  async look(container: SizedContainer, mounts: readonly Mount[]): Promise<Look> {
+    const { id } = container;
+    this.#looks.set(id, (this.#looks.get(id) ?? 0) + 1);
+    const done = () => {
+      const others = (this.#looks.get(id) ?? 1) - 1;
+      if (others === 0) this.#looks.delete(id);
+      else this.#looks.set(id, others);
+    };
+    try {
+      return { mounts: await this.boundedIn(container, mounts), done };
+    } catch (error) {
+      done();
+      throw error;
+    }
   }
 
-  /** Takes the mount of one that does not run away; it is mounted again when it is needed. Never rejects. */
+  /** Bytes its files take; undefined for one without a size. */
+  async usedBy(container: SizedContainer, mounts: readonly Mount[]): Promise<number | undefined> {
+    if ((container.storageBytes ?? 0) === 0) return undefined;
+    const look = await this.look(container, mounts);
+    try {
+      const [mount] = look.mounts;
+      return mount === undefined ? undefined : await bytesIn(ownFolder(mount) ?? "");
+    } finally {
+      look.done();
+    }
+  }
+
+  /**
+   * Takes the mount of one that does not run away, unless somebody looks into it; it is mounted again when it is needed.
+   * Never rejects.
+   */
   async rest(id: string): Promise<void> {
     if (!existsSync(this.#file(id))) return;
-    await this.#inTurn(id, () => this.#unmount(id)).catch(() => {
+    const work = async () => {
+      if (!this.#looks.has(id)) await this.#unmount(id);
+    };
+    await this.#inTurn(id, work).catch(() => {
       // In use: it goes with the container.
     });
   }
@@ -134,7 +171,7 @@ export class SizedLayers {
     const place = this.#place(id);
     try {
       mkdirSync(place, { recursive: true, mode: 0o700 });
-      if (!mountsIn(place).includes(place)) {
+      if (!this.#mountsIn(place).includes(place)) {
         const options = "loop,discard,noatime,noinit_itable";
         const words = ["-i", "-n", "-t", "ext4", "-o", options, this.#file(id), place];
         await this.#run("mount", words);
@@ -149,7 +186,7 @@ export class SizedLayers {
 
   async #unmount(id: string): Promise<void> {
     const place = this.#place(id);
-    for (const path of mountsIn(place)) {
+    for (const path of this.#mountsIn(place)) {
       await this.#run("umount", ["-i", "-n", path]).catch(() =>
         // Somebody looks into it: the kernel lets it go with him.
         this.#run("umount", ["-i", "-n", "-l", path]),
@@ -174,6 +211,16 @@ export class SizedLayers {
   #place(id: string): string {
     return join(this.#folder, id);
   }
+}
+
+async function bytesIn(folder: string): Promise<number> {
+  const words = ["-s", "-B1", folder];
+  const { stdout } = await execute("du", words).catch((error: { stdout?: string }) => {
+    // Files that went while it looked make it fail, with the sum of the others.
+    if (!/^\d+\s/.test(error.stdout ?? "")) throw error;
+    return { stdout: error.stdout ?? "" };
+  });
+  return Number(stdout.split(/\s/, 1)[0]);
 }
 
 /** The folder that a container writes to. */

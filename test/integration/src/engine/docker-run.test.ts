@@ -144,10 +144,22 @@ describe("docker run on a real daemon", function () {
           /64\+0 records out/,
         );
         assert.match(await d.docker("start -a small"), /^honey\nhoney\n/);
+        const layers = `${d.daemon.dir}/data/layers`;
+        const mounted = () => mountsIn(layers).filter((path) => path !== layers);
+        const rests = (after: string) =>
+          until(() => mounted().length === 0, {
+            withinMs: 10_000,
+            what: `it rests after ${after}`,
+          });
+        await rests("its end");
         assert.match(await d.docker("diff small"), /^A \/x$/m);
+        await rests("diff");
         assert.match(await d.docker("ps -as --filter name=small"), / [\d.]+ ?k?B \(virtual/);
+        await rests("ps -s");
         assert.match((await d.run(["cp", "small:/x", "-"])).stdout, /honey\nhoney\n/);
+        await rests("cp");
         await d.docker("commit small small:1");
+        await rests("commit");
         assert.equal(await d.docker("run --rm --network none small:1 cat /x"), "honey\nhoney");
         await d.docker("rmi small:1");
         assert.equal(await d.inspect("small", "{{.HostConfig.StorageOpt.size}}"), "16m");
@@ -156,12 +168,8 @@ describe("docker run on a real daemon", function () {
           withinMs: 10_000,
           what: "its loop device to be free",
         });
-        const layers = `${d.daemon.dir}/data/layers`;
         assert.deepEqual(readdirSync(layers), []);
-        assert.deepEqual(
-          mountsIn(layers).filter((path) => path !== layers),
-          [],
-        );
+        assert.deepEqual(mounted(), []);
         const refusals = [
           ["size=1k", /HostConfig.StorageOpt: size "1k" is not a size from 4m to 8t, such as 1g/],
           ["size=much", /size "much" is not a size from/],

@@ -31,6 +31,26 @@ describe("agent/exec/containerd/sized-layers", () => {
     return layers.usedBy({ id: "c1", storageBytes: 2 ** 26 }, [mount]);
   }
 
+  it("keeps what somebody looks into until he is done", async () => {
+    const calls: string[] = [];
+    const place = join(folder, "c1");
+    const run = async (program: string) => {
+      calls.push(program);
+    };
+    const layers = new SizedLayers(folder, run, () => [place]);
+    writeFileSync(`${place}.ext4`, "");
+    const own = Mount.create({ type: "bind", source: folder });
+    const look = () => layers.look({ id: "c1", storageBytes: 2 ** 26 }, [own]);
+    const [one, other] = [await look(), await look()];
+    await layers.rest("c1");
+    one.done();
+    await layers.rest("c1");
+    assert.deepEqual(calls, []);
+    other.done();
+    await layers.rest("c1");
+    assert.deepEqual(calls, ["umount"]);
+  });
+
   it("counts what is there when files go while it looks", async () => {
     const script = "echo 'du: cannot access a: No such file or directory' >&2; echo 8192 x; exit 1";
     assert.equal(await usedWith(script), 8192);
