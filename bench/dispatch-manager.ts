@@ -17,7 +17,7 @@ import {
 import type { Issuer } from "../src/common/identity/certificate.ts";
 import { newId } from "../src/common/ids/ids.ts";
 import { systemRandom } from "../src/common/random/random.ts";
-import { freePort } from "../test/support/test-nodes.ts";
+import { freePort } from "../test/support/free-port.ts";
 import { type BenchManager, startBenchManager } from "./bench-manager.ts";
 import { answerParent } from "./child.ts";
 

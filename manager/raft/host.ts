@@ -381,13 +381,12 @@ class WorkerHost implements RaftHost {
     this.#end(new ClusterError("unavailable", "the manager has stopped"));
     // The thread ends by itself once all is closed. Ended from outside while a peer's data comes in, Node 20 aborts the
     // whole process, so that is for a thread that hangs.
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, raftWorkerExitMs);
-    });
-    await Promise.race([this.#exited, late]);
+    const timer = setTimeout(() => {
+      this.#log.warn("raft thread does not end by itself");
+      void this.terminate();
+    }, raftWorkerExitMs);
+    await this.#exited;
     clearTimeout(timer);
-    await this.terminate();
   }
 
   async terminate(): Promise<void> {

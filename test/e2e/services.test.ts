@@ -56,6 +56,16 @@ describe("services", function () {
     await running(name, replicas);
   }
 
+  /** Waits until so many sleepers run on a host: a task runs as soon as its shell does, which starts the sleeper. */
+  async function asleep(host: string, count: number): Promise<void> {
+    await until(() => processes(host, "sleep 36").length === count, {
+      withinMs: 20_000,
+      get what() {
+        return `${count} sleepers on ${host}: ${processes(host, "sleep 36")}`;
+      },
+    });
+  }
+
   const tools = serviceTools(() => lab);
   const { rows, running, updated, skep, volumesOf, processes, processesWith } = tools;
   const bench = { lab: () => lab, image: () => image, tools };
@@ -86,7 +96,7 @@ describe("services", function () {
     await create("web", 5);
     const tasks = await running("web", 5);
     deepEqual(tasks.map(({ node }) => node).sort(), [...managers, ...workers]);
-    for (const host of [...managers, ...workers]) equal(processes(host, "sleep 36").length, 1);
+    for (const host of [...managers, ...workers]) await asleep(host, 1);
     match(await lab.docker("m3", ["service", "ls"]), /web\s+replicated\s+5\/5/);
     await lab.docker("m2", ["service", "scale", "--detach", "web=2"]);
     const left = await running("web", 2);
@@ -150,6 +160,7 @@ describe("services", function () {
   it("keep their processes while every daemon is killed, and tell of an end in the gap", async () => {
     await create("web", 5);
     const hosts = [...managers, ...workers];
+    for (const host of hosts) await asleep(host, 1);
     const before = hosts.map((host) => processes(host, "sleep 36"));
     const ids = (await running("web", 5)).map(({ id }) => id).sort();
     await Promise.all(hosts.map((host) => lab.playground.killDaemon(host)));
@@ -233,7 +244,7 @@ describe("services", function () {
       { withinMs: 60_000, everyMs: 500, what: "one of web has moved back to w2" },
     );
     equal(await lab.docker("w2", ["ps", "--format", "{{.Names}}"]), `${moved?.name}.${moved?.id}`);
-    equal(processes("w2", "sleep 36").length, 1);
+    await asleep("w2", 1);
   });
 
   it("are updated slot by slot, pause when the new command fails, and are rolled back", async () => {
@@ -421,7 +432,7 @@ describe("services", function () {
     await create("web", 2, "--constraint", "node.role==worker");
     const still = ["--constraint", "node.role==worker", "--label", "skep.rebalance=off"];
     await create("still", 2, ...still);
-    equal(processes("w2", "sleep 36").length, 2);
+    await asleep("w2", 2);
     await lab.docker("w2", ["swarm", "leave"]);
     equal(await lab.docker("w2", ["ps", "--all", "--quiet"]), "");
     equal(processes("w2", "sleep 36").length, 0);

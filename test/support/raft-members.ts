@@ -10,6 +10,7 @@ import { newId } from "../../src/common/ids/ids.ts";
 import { type Log, newLog, silentLog } from "../../src/common/log/log.ts";
 import { systemRandom } from "../../src/common/random/random.ts";
 import type { DataKeys } from "../../src/common/seal/data-keys.ts";
+import { freePort } from "./free-port.ts";
 import { type TestCluster, testCluster } from "./test-cluster.ts";
 
 /** Data keys for tests. */
@@ -76,7 +77,7 @@ export class TestMember {
   async start(change: Partial<RaftHostOptions> = {}): Promise<void> {
     this.lines = new Map(this.#durable.lines);
     this.appliedIndex = this.#durable.index;
-    const port = Number(this.member.address.split(":")[1]);
+    const port = Number(this.member.address.split(":")[1]) || (await freePort());
     const host = await startRaftHost({
       dataDir: join(this.dir, "raft"),
       member: this.member,

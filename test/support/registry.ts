@@ -12,11 +12,11 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { freePort } from "./free-port.ts";
 import { until } from "./wait.ts";
 
 const run = promisify(execFile);
@@ -59,7 +59,7 @@ export interface TestRegistry {
 /** Starts a registry; resolves when it answers. */
 export async function startRegistry(wish: RegistryWish = {}): Promise<TestRegistry> {
   const host = wish.host ?? "127.0.0.1";
-  const port = wish.port ?? (await freePort(host));
+  const port = wish.port ?? (await freePort());
   const folder = mkdtempSync(join(tmpdir(), "skep-registry-"));
   const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
   const certsFolder = join(folder, "certs.d");
@@ -165,15 +165,4 @@ async function makeCertificates(
   const trusted = join(folder, "certs.d", o.address);
   mkdirSync(trusted, { recursive: true });
   writeFileSync(join(trusted, "ca.crt"), readFileSync(at("ca.crt")));
-}
-
-function freePort(host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, host, () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" ? (address?.port ?? 0) : 0));
-    });
-  });
 }

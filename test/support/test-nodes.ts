@@ -2,7 +2,6 @@
  * Whole nodes in this process, on loopback addresses: the swarm part of a daemon without its Engine API.
  */
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
@@ -17,15 +16,6 @@ import type { InterfaceAddress } from "../../src/node/address.ts";
 import { loadConfig } from "../../src/node/config.ts";
 import { type NodeOptions, SwarmNode } from "../../src/node/node.ts";
 import { FakeExecutor } from "./fake-executor.ts";
-
-/** A port nobody listens on. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
 
 /** A machine with one network card. */
 export function oneCard(address: string): InterfaceAddress[] {

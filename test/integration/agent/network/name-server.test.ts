@@ -27,7 +27,7 @@ import {
 import { systemClock } from "../../../../src/common/clock/clock.ts";
 import { silentLog } from "../../../../src/common/log/log.ts";
 import { systemRandom } from "../../../../src/common/random/random.ts";
-import { freePort } from "../../../support/test-nodes.ts";
+import { freePort } from "../../../support/free-port.ts";
 
 const askerAddress = "127.0.0.2";
 const strangerAddress = "127.0.0.4";

@@ -164,7 +164,7 @@ describe("agent/network/node-network on two nodes", function () {
   it("changes nothing when another daemon takes over", async () => {
     const said = spawn(
       "nsenter",
-      [`--net=${one.sandbox}`, "busybox", "ping", "-A", "-c200", "-w5", "10.0.1.2"],
+      [`--net=${one.sandbox}`, "busybox", "ping", "-A", "-c200", "-w15", "10.0.1.2"],
       { stdio: ["ignore", "pipe", "inherit"] },
     );
     let text = "";

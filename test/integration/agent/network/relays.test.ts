@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { Relays } from "../../../../agent/network/relay/relays.ts";
 import { silentLog } from "../../../../src/common/log/log.ts";
-import { freePort } from "../../../support/test-nodes.ts";
+import { freePort } from "../../../support/free-port.ts";
 
 describe("agent/network/relay/relays", () => {
   let server: Server;

@@ -7,9 +7,9 @@ import { execFileSync } from "node:child_process";
 import { connect, createServer } from "node:net";
 import { dockerClients } from "../../../support/docker.ts";
 import { DockerSession } from "../../../support/docker-session.ts";
+import { freePort } from "../../../support/free-port.ts";
 import { busyboxArchive } from "../../../support/image-archive.ts";
 import { type RealDaemon, startDaemon } from "../../../support/real-daemon.ts";
-import { freePort } from "../../../support/test-nodes.ts";
 import { until } from "../../../support/wait.ts";
 
 /** Says who calls. */

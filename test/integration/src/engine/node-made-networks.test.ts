@@ -6,9 +6,9 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { dockerClients } from "../../../support/docker.ts";
 import { DockerSession } from "../../../support/docker-session.ts";
+import { freePort } from "../../../support/free-port.ts";
 import { busyboxArchive } from "../../../support/image-archive.ts";
 import { type RealDaemon, startDaemon } from "../../../support/real-daemon.ts";
-import { freePort } from "../../../support/test-nodes.ts";
 import { until } from "../../../support/wait.ts";
 
 describe("networks that nodes make for the swarm", function () {

@@ -1,14 +1,9 @@
 /** Facts about where a node is reached: behind a router, and when its machine gets another address while it runs. */
 import assert from "node:assert/strict";
 import type { SwarmNode } from "../../../../src/node/node.ts";
+import { freePort } from "../../../support/free-port.ts";
 import { eventually } from "../../../support/raft-members.ts";
-import {
-  freePort,
-  initRequest,
-  joinRequest,
-  oneCard,
-  TestNodes,
-} from "../../../support/test-nodes.ts";
+import { initRequest, joinRequest, oneCard, TestNodes } from "../../../support/test-nodes.ts";
 
 describe("src/node (addresses)", function () {
   this.timeout(60_000);

@@ -24,6 +24,7 @@ import type { InitRequest, JoinRequest } from "../../../../src/engine/ports.ts";
 import { loadConfig } from "../../../../src/node/config.ts";
 import { SwarmNode } from "../../../../src/node/node.ts";
 import { FakeExecutor } from "../../../support/fake-executor.ts";
+import { freePort } from "../../../support/free-port.ts";
 import { eventually } from "../../../support/raft-members.ts";
 import { noRegistry } from "../../../support/test-nodes.ts";
 
@@ -66,21 +67,14 @@ describe("src/node (ways in and out)", function () {
     return node;
   }
 
-  async function occupy(port = 0): Promise<{ port: number; server: Server }> {
+  async function occupy(wish?: number): Promise<{ port: number; server: Server }> {
+    const port = wish ?? (await freePort());
     const server = createServer((socket) => socket.destroy());
     servers.push(server);
     await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-    const address = server.address();
-    assert.ok(address !== null && typeof address === "object");
-    return { port: address.port, server };
+    return { port, server };
   }
   const release = (server: Server) => new Promise((resolve) => server.close(resolve));
-
-  async function freePort(): Promise<number> {
-    const { port, server } = await occupy();
-    await release(server);
-    return port;
-  }
 
   function initRequest(port: number, change: Partial<InitRequest> = {}): InitRequest {
     return {

@@ -13,9 +13,10 @@ import { ClusterError } from "../../../../src/common/errors/cluster-error.ts";
 import { bodyObject } from "../../../../src/engine/translate/reader.ts";
 import { serviceSpecFromJson } from "../../../../src/engine/translate/service.ts";
 import type { SwarmNode } from "../../../../src/node/node.ts";
+import { freePort } from "../../../support/free-port.ts";
 import { eventually } from "../../../support/raft-members.ts";
 import { aPlatform } from "../../../support/scheduler.ts";
-import { freePort, initRequest, joinRequest, TestNodes } from "../../../support/test-nodes.ts";
+import { initRequest, joinRequest, TestNodes } from "../../../support/test-nodes.ts";
 
 /** What the nodes run, by name. */
 const platforms: Readonly<Record<string, readonly string[]>> = {

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { whyNoManager } from "../../../../src/engine/guard.ts";
+import { freePort } from "../../../support/free-port.ts";
 import { eventually } from "../../../support/raft-members.ts";
-import { freePort, initRequest, TestNodes } from "../../../support/test-nodes.ts";
+import { initRequest, TestNodes } from "../../../support/test-nodes.ts";
 
 describe("src/node (start)", function () {
   this.timeout(60_000);

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import type { Duplex } from "node:stream";
 import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import type { SwarmNode } from "../../../../src/node/node.ts";
+import { freePort } from "../../../support/free-port.ts";
 import { eventually } from "../../../support/raft-members.ts";
-import { freePort, initRequest, joinRequest, TestNodes } from "../../../support/test-nodes.ts";
+import { initRequest, joinRequest, TestNodes } from "../../../support/test-nodes.ts";
 
 describe("src/node (tunnels)", function () {
   this.timeout(60_000);
