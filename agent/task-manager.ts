@@ -123,10 +123,17 @@ export class TaskManager {
     await gate.leaves("alone", step);
   }
 
+  /** Its container ended with the node: run again without a manager, else failed, whether it is to stop by now or not. */
   async #lost(exit: TaskExit, step: AbortSignal): Promise<void> {
     const { gate, log, clock } = this.#o;
-    if (gate.state === "closed") await gate.leaves("closed", step);
-    const again = gate.state === "alone" && this.#task.spec?.restart?.condition !== "none";
+    const isToStop = () => !isBefore(this.#task.desiredState, "shutdown");
+    if (gate.state === "closed" && !isToStop()) {
+      await gate.leaves("closed", step).catch((error: unknown) => {
+        if (!isToStop()) throw error;
+      });
+    }
+    const { restart } = this.#task.spec ?? {};
+    const again = gate.state === "alone" && restart?.condition !== "none" && !isToStop();
     if (!again) {
       const timestampMs = exit.finishedAtMs || clock.now();
       const error = exitText(exit);

@@ -105,7 +105,9 @@ function normal(text: string, { progress, sorted, places }: Step): string {
   let lines = masked(text).trim().split("\n");
   if (progress === true) lines = outcomeOf(lines);
   if (places === true)
-    lines = lines.map((line) => line.replace(/\.\d+\b/, ".N").replace(/ [mw]1 /, " NODE "));
+    lines = lines.map((line) =>
+      line.replace(/\.\d+\b/, ".N").replace(/(?<=[ |])[mw]1(?=[ |])/, "NODE"),
+    );
   if (sorted === true || places === true) lines.sort();
   return lines.join("\n");
 }

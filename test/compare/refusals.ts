@@ -131,7 +131,6 @@ export const refusals: readonly Scenario[] = [
       update("--image UPPER"),
       step("service rm absent"),
       step("service rm"),
-      step("service ls", { sorted: true }),
     ],
   },
   {
@@ -145,9 +144,9 @@ export const refusals: readonly Scenario[] = [
       step("secret create empty -", { input: "" }),
       step("secret create big -", { input: bytes(512_000) }),
       step("secret create most -", { input: bytes(511_999), quiet: true }),
+      step("secret ls --format {{.Name}}|{{.Driver}}", { sorted: true }),
       step("secret create --template-driver odd templated -", { input: "x" }),
       step("secret create --driver odd driven"),
-      step("secret ls --format {{.Name}}|{{.Driver}}", { sorted: true }),
       step("secret ls --filter nothing=x"),
       step("secret inspect --pretty key"),
       step("secret inspect key"),

@@ -19,6 +19,7 @@ import {
 } from "../../../src/common/spec/container-labels.ts";
 import { listenTerms, type untilListened } from "../../network/listeners.ts";
 import type { Controller, TaskExit } from "../controller.ts";
+import { wentDownWithNode } from "../errors.ts";
 import { containerConfigFromTask, type TaskPlace } from "./container-config.ts";
 import type { ContainerWatch } from "./container-watch.ts";
 import { runHooks } from "./hooks.ts";
@@ -272,13 +273,13 @@ export class ContainerController implements Controller {
     return outcome === "up" ? undefined : outcome;
   }
 
-  /** Docker stops what is unhealthy, and the task fails. */
+  /** Docker stops what is unhealthy, and the task fails, in these words. */
   async #endUnhealthy(signal: AbortSignal): Promise<TaskExit> {
     const unhealthy = this.#find();
     if (unhealthy !== undefined && isUp(unhealthy))
       await this.#whileAway(signal, () => this.#stop(unhealthy.id));
     const container = this.#find();
-    return container === undefined ? gone : exitOf(container, "unhealthy container");
+    return container === undefined ? gone : exitOf(container, "dockerexec: unhealthy container");
   }
 
   async #stop(id: string): Promise<void> {
@@ -385,7 +386,8 @@ function isLost({ state }: Container): boolean {
 }
 
 function exitOf(container: Container, why: string): TaskExit {
-  const { exitCode, error, finishedAtMs, oomKilled } = container.state;
+  const { phase, exitCode, error, finishedAtMs, oomKilled } = container.state;
+  if (phase === "created") return { ...wentDownWithNode, finishedAtMs: 0, lost: true };
   const lost = isLost(container);
   const text = why || (oomKilled ? "it used more memory than its limit allows" : "");
   return { exitCode, error: lost ? error : text, finishedAtMs, lost };

@@ -2,7 +2,7 @@
  * The life of containers: start, end, restart, pause, signals. Ends are told by containerd's events and by `reconciler.ts`;
  * both come through `exited`, which takes each end once.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
@@ -13,12 +13,14 @@ import {
 import { ClusterError, errorText, hasCode } from "../../../src/common/errors/cluster-error.ts";
 import { containerdRetriesMax } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { wentDownWithNode } from "../errors.ts";
 import { setBlockWeights } from "./block-weights.ts";
 import { oomKills } from "./cgroups.ts";
 import type { Entry } from "./entry.ts";
 import type { Gate } from "./gate.ts";
 import type { Making } from "./making.ts";
 import type { NodeFacts } from "./node-facts.ts";
+import { startOf } from "./process-start.ts";
 import type { TaskExit } from "./record.ts";
 import { ignoreAbsent, type Records, saysGone, snapshotKey } from "./records.ts";
 import { restartPause } from "./restart-policy.ts";
@@ -29,9 +31,6 @@ import { signalNumber } from "./signals.ts";
 import type { SizedLayers } from "./sized-layers.ts";
 import { networkOf, type SpecBuilder } from "./spec-builder.ts";
 import { startFailure } from "./start-failure.ts";
-
-/** Unit of times in /proc, milliseconds: Linux shows user space 100 a second on all architectures. */
-const tickMs = 10;
 
 /** What a runner is made with. */
 export interface RunnerOptions {
@@ -536,8 +535,9 @@ export class Runner {
       if (run !== entry.runs || !entry.isRunning) return;
       const { lastExit, state } = entry.life;
       if (lastExit?.pid === state.pid) return this.#ended(entry, lastExit);
-      entry.setState({ error: "the node went down while the container ran" });
-      await this.#ended(entry, { pid: state.pid, exitCode: 255, atMs: this.#o.clock.now() });
+      const { exitCode, error } = wentDownWithNode;
+      entry.setState({ error });
+      await this.#ended(entry, { pid: state.pid, exitCode, atMs: this.#o.clock.now() });
     });
   }
 }
@@ -575,21 +575,6 @@ function keepMemoryToItself({ facts }: Entry, pid: number): void {
     writeFileSync(`/proc/${pid}/coredump_filter`, "0");
   } catch {
     // This kernel makes no core dumps, or the process has just ended.
-  }
-}
-
-/** When a process started, milliseconds since the epoch, to a few of them; now when it cannot be told. */
-function startOf(pid: number, now: number): number {
-  try {
-    // The folder of a process is made when it is looked at, so that its times tell nothing.
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const ticks = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]);
-    const upMs = 1000 * Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
-    const agoMs = upMs - ticks * tickMs;
-    return Number.isFinite(agoMs) ? Math.round(now - Math.max(0, agoMs)) : now;
-  } catch {
-    // It has just ended.
-    return now;
   }
 }
 

@@ -29,7 +29,7 @@ export function expand(text: string, context: PlaceholderContext): string {
     const begin = rest.indexOf("{{");
     if (begin < 0) return out + rest;
     const end = rest.indexOf("}}", begin);
-    if (end < 0) throw refused(rest.slice(begin), "it is not closed by }}");
+    if (end < 0) throw notFilled(rest.slice(begin), "it is not closed by }}");
     let before = rest.slice(0, begin);
     let action = rest.slice(begin + 2, end);
     let after = rest.slice(end + 2);
@@ -99,8 +99,12 @@ function wordsOf(action: string): string[] {
 }
 
 function refused(action: string, why: string): ClusterError {
+  return notFilled(`{{${action}}}`, why);
+}
+
+function notFilled(placeholder: string, why: string): ClusterError {
   return new ClusterError(
     "invalid-argument",
-    `placeholder {{${action}}} cannot be filled in: ${why}`,
+    `placeholder ${placeholder} cannot be filled in: ${why}`,
   );
 }

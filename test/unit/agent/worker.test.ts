@@ -247,6 +247,14 @@ describe("agent/worker", () => {
     equal(worker.tasks().get("a")?.error, "rebooted");
   });
 
+  it("tells that a task failed with the machine, though it is to stop by now", async () => {
+    await full(task("a"));
+    await restarted(true);
+    await full(task("a", "shutdown"));
+    deepEqual(states(), { a: "failed" });
+    equal(worker.tasks().get("a")?.error, "rebooted");
+  });
+
   it("does not run again alone what is not to be restarted", async () => {
     await full(task("a", "running", { restart: RestartPolicy.create({ condition: "none" }) }));
     await restarted(true);

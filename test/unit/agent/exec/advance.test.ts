@@ -122,14 +122,14 @@ const rows: readonly Row[] = [
   {
     from: "running",
     wanted: "running",
-    outcome: exit({ exitCode: 137, error: "unhealthy container" }),
-    gives: "wait -> failed: started: task: non-zero exit (137): unhealthy container",
+    outcome: exit({ exitCode: 137, error: "dockerexec: unhealthy container" }),
+    gives: "wait -> failed: started: task: non-zero exit (137): dockerexec: unhealthy container",
   },
   {
     from: "running",
     wanted: "running",
-    outcome: exit({ exitCode: 0, error: "unhealthy container" }),
-    gives: "wait -> failed: started: task: non-zero exit (0): unhealthy container",
+    outcome: exit({ exitCode: 0, error: "dockerexec: unhealthy container" }),
+    gives: "wait -> failed: started: task: non-zero exit (0): dockerexec: unhealthy container",
   },
   { from: "running", wanted: "running", outcome: exit({ lost: true }), gives: "wait -> lost" },
   { from: "assigned", wanted: "shutdown", gives: "shutdown -> shutdown: shutdown: " },

@@ -247,7 +247,8 @@ describe("agent/exec/containerd/controller", () => {
   it("counts one that ran as lost when its start was not written before the node went down", async () => {
     const one = controller(task("t"));
     await one.prepare(never);
-    equal((await one.wait(never)).lost, true);
+    const { lost, exitCode, error } = await one.wait(never);
+    deepEqual([lost, exitCode, error], [true, 255, "the node went down while the container ran"]);
     equal(one.isSettled(), false);
   });
 
@@ -409,7 +410,7 @@ describe("agent/exec/containerd/controller", () => {
       await one.prepare(never);
       health = "unhealthy";
       const early = await one.start(never);
-      deepEqual([early?.exitCode, early?.error], [143, "unhealthy container"]);
+      deepEqual([early?.exitCode, early?.error], [143, "dockerexec: unhealthy container"]);
       await one.remove();
       health = "healthy";
       const two = await running();
@@ -418,7 +419,7 @@ describe("agent/exec/containerd/controller", () => {
       health = "unhealthy";
       tell();
       const late = await end;
-      deepEqual([late.exitCode, late.error], [143, "unhealthy container"]);
+      deepEqual([late.exitCode, late.error], [143, "dockerexec: unhealthy container"]);
     });
   });
 

@@ -24,7 +24,7 @@ const rows: readonly (readonly [string, string])[] = [
 ];
 
 const refused: readonly (readonly [string, RegExp])[] = [
-  ["{{.Task.Slot", /not closed/],
+  ["a {{.Task.Slot", /: placeholder {{\.Task\.Slot cannot be filled in: it is not closed by }}$/],
   ["{{}}", /empty/],
   ["{{.Task}}", /name a field/],
   ["{{.Task.Colour}}", /there is no \.Task\.Colour/],
