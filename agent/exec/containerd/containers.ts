@@ -35,6 +35,7 @@ import { TasksService } from "../../../src/common/containerd/generated/protocol.
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { containerKillMs, stopTimeoutDefaultS } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import { compileLaterDuring } from "../../../src/common/memory/compile-soon.ts";
 import type { Random } from "../../../src/common/random/random.ts";
 import { setBlockWeights } from "./block-weights.ts";
 import { checkName } from "./container-name.ts";
@@ -188,7 +189,8 @@ export class ContainerdContainers implements Containers {
   async create(config: ContainerConfig, signal: AbortSignal): Promise<CreatedContainer> {
     await this.#o.ready();
     await this.loaded;
-    const { id, warnings, entry } = await this.#creator.create(config, signal);
+    const making = () => this.#creator.create(config, signal);
+    const { id, warnings, entry } = await compileLaterDuring(making);
     this.#add(entry);
     this.#emit(entry, "create", {});
     return { id, warnings };
@@ -203,7 +205,7 @@ export class ContainerdContainers implements Containers {
   async start(reference: string, signal: AbortSignal): Promise<void> {
     const entry = this.#table.find(reference);
     await this.#o.ready();
-    await this.#runner.start(entry, signal);
+    await compileLaterDuring(() => this.#runner.start(entry, signal));
   }
 
   async stop(
