@@ -81,17 +81,22 @@ function checkEndpoint(endpoint: EndpointSpec | undefined): void {
 }
 
 /** What is the address of one device cannot be that of the devices of several tasks. */
-function checkOneAddress({ task, mode }: ServiceSpec): void {
+function checkOneAddress({ task, mode, update, rollback }: ServiceSpec): void {
   const at = task?.networks.findIndex(({ driverOptions }) => macAddressIn(driverOptions) !== "");
   if (at === undefined || at < 0) return;
   const tasks =
     mode?.replicated?.replicas ??
     mode?.replicatedJob?.maxConcurrent ??
     (mode?.global !== undefined || mode?.globalJob !== undefined ? undefined : 1);
-  if (tasks !== undefined && tasks <= 1) return;
-  throw invalid(
-    `Networks[${at}].DriverOpts ${macAddressOption}: several tasks cannot have one MAC address; run one replica, or leave the option out`,
-  );
+  const option = `Networks[${at}].DriverOpts ${macAddressOption}`;
+  if (tasks === undefined || tasks > 1)
+    throw invalid(
+      `${option}: several tasks cannot have one MAC address; run one replica, or leave the option out`,
+    );
+  if (update?.order === "start-first" || rollback?.order === "start-first")
+    throw invalid(
+      `${option} needs the update and rollback order stop-first: two tasks of a slot cannot have one MAC address`,
+    );
 }
 
 function keyOf(port: PortConfig): string {

@@ -204,6 +204,11 @@ const refusals: readonly (readonly [Parts, RegExp])[] = [
     /^Networks\[0\]\.DriverOpts \S+: several tasks cannot have one MAC address; run one replica/,
   ],
   [mac("02:42:ac:11:00:02", { Mode: { Global: {} } }), /: several tasks cannot have one MAC/],
+  [
+    mac("02:42:ac:11:00:02", { UpdateConfig: { Order: "start-first" } }),
+    /^Networks\[0\]\.DriverOpts \S+ needs the update and rollback order stop-first: two tasks/,
+  ],
+  [mac("02:42:ac:11:00:02", { RollbackConfig: { Order: "start-first" } }), /order stop-first/],
   [labelled({ "skep.port.source": "true" }), /^label skep\.port\.source: "true" is not nat$/],
   [labelled({ "skep.affinity": "cookie" }), /^label skep\.affinity: "cookie" is not source$/],
   [
