@@ -196,8 +196,9 @@ export class Reconciler {
   async #begin(): Promise<void> {
     const { table, runner, finishRemoval, log } = this.#o;
     for (const entry of table.list()) {
-      if (entry.state.phase !== "removing" && entry.state.phase !== "dead") continue;
-      await finishRemoval(entry).catch((error) => this.#failed(entry.id, error));
+      const isGoing = entry.state.phase === "removing" || entry.state.phase === "dead";
+      const work = isGoing ? finishRemoval(entry) : entry.serial(() => runner.finishEnd(entry));
+      await work.catch((error) => this.#failed(entry.id, error));
     }
     await this.#sweep().catch((error) => log.warn("not cleared", { err: errorText(error) }));
     this.#loaded = true;
@@ -249,7 +250,9 @@ export class Reconciler {
     if (step.kind === "drop") {
       if (entry === undefined) return runner.dropTask(step.id);
       return entry.serial(async () => {
-        if (entry.runs === run && !entry.isRunning) await runner.dropTask(step.id);
+        if (entry.runs !== run || entry.isRunning) return;
+        await runner.dropTask(step.id);
+        await runner.finishEnd(entry);
       });
     }
     if (entry === undefined) return;

@@ -3,6 +3,7 @@
  * both come through `exited`, which takes each end once.
  */
 import { writeFileSync } from "node:fs";
+import { setImmediate } from "node:timers/promises";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import { type ContainerdClient, snapshotterName } from "../../../src/common/containerd/client.ts";
 import {
@@ -214,14 +215,14 @@ export class Runner {
         const isLost = hasCode(error, "unavailable");
         const mayRetry = isLost || hasCode(error, "already-exists");
         if (!mayRetry || attempt >= containerdRetriesMax) {
-          if (!isLost) await this.#removeTask(entry.id);
+          if (!isLost) await this.dropTask(entry.id);
           throw error;
         }
         if (isLost) await ready();
         // It may run by now, without that we were told.
         const pid = await this.#runningPid(entry.id);
         if (pid !== undefined) return pid;
-        await this.#removeTask(entry.id);
+        await this.dropTask(entry.id);
       }
     }
   }
@@ -234,7 +235,7 @@ export class Runner {
   }
 
   /** Ends and deletes a task, whatever it does; fine when there is none. */
-  async #removeTask(id: string): Promise<void> {
+  async dropTask(id: string): Promise<void> {
     const { client, log } = this.#o;
     for (let attempt = 0; ; attempt++) {
       try {
@@ -256,9 +257,11 @@ export class Runner {
     }
   }
 
-  /** Removes a task that no container of ours should have. */
-  async dropTask(id: string): Promise<void> {
-    await this.#removeTask(id);
+  /** Does what an earlier life of the daemon, which had told the end of a task, did not come to. */
+  async finishEnd(entry: Entry): Promise<void> {
+    if (!isOfTask(entry) || entry.state.phase !== "exited") return;
+    this.forgetSecrets(entry);
+    await this.#o.streams.stopped(entry.id);
   }
 
   /**
@@ -293,7 +296,7 @@ export class Runner {
       this.#noteOom(entry);
       told = this.#leave(entry).then(() => this.#enterEnd(entry, exit));
       // Most often they are given up at once, and one write says all.
-      await Promise.race([told, nextTurn()]);
+      await Promise.race([told, setImmediate()]);
     }
     if (!entry.removing) {
       if (entry.isRunning) this.#o.records.saveLife(entry);
@@ -552,11 +555,6 @@ function isOfTask({ facts }: Entry): boolean {
  */
 function wasToldToStop(entry: Entry): boolean {
   return isOfTask(entry) && entry.life.stopped && entry.facts.config.pidMode === "";
-}
-
-/** A turn of the event loop. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function ignoreGone(error: unknown): undefined {

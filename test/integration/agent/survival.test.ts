@@ -12,7 +12,9 @@ import {
   type ContainerRecord,
   ContainersService,
   SnapshotsService,
+  TasksService,
 } from "../../../src/common/containerd/generated/protocol.ts";
+import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { makeImage } from "../../support/busybox-image.ts";
 import { patient, TestContainers } from "../../support/containers.ts";
 import { loopFilesBelow } from "../../support/leaks.ts";
@@ -95,6 +97,39 @@ describe("agent/exec/containerd survival", () => {
     equal(test.it.find(id).state.finishedAtMs, finishedAtMs);
     deepEqual(events, []);
     await test.it.remove(id, { force: false, volumes: false });
+  });
+
+  it("forgets what a task has read whose daemon died once its end was told", async () => {
+    const task = { taskId: "t", taskName: "t", nodeId: "n", serviceId: "s", serviceName: "s" };
+    const key = { target: "/key", data: Buffer.from("sweet"), uid: 0, gid: 0, mode: 0o400 };
+    const ids = [1, 2].map(() => test.run({ command: ["sleep", "1000"], files: [key], task }));
+    const [first = "", second = ""] = await Promise.all(ids);
+    // Of the second one the daemon does not even come to remove the task.
+    let isCut = false;
+    await test.stop();
+    test.through = (client) => ({
+      ...client,
+      call: async (method, request, options) => {
+        const isIt = (request as { containerId?: string }).containerId === second;
+        if (method.path !== TasksService.delete.path || !isIt)
+          return client.call(method, request, options);
+        isCut = true;
+        throw new ClusterError("not-found", "so it seems");
+      },
+    });
+    await test.start();
+    for (const id of [first, second]) await test.it.stop(id, { signal: "KILL", timeoutS: 0 });
+    await test.stop();
+    test.through = (client) => client;
+    ok(isCut);
+    for (const id of [first, second]) {
+      mkdirSync(join(test.memory, id));
+      writeFileSync(join(test.memory, id, "key"), "sweet");
+    }
+    await test.start();
+    for (const id of [first, second]) ok(!existsSync(join(test.memory, id)));
+    deepEqual((await test.client.call(TasksService.list, {})).tasks, []);
+    for (const id of [first, second]) await test.it.remove(id, { force: false, volumes: false });
   });
 
   it("starts what its policy wants to run, after the node went down", async () => {

@@ -122,6 +122,23 @@ describe("agent/exec/containerd/runner", () => {
     assert.deepEqual(done.slice(3), ["Delete", "secrets forgotten", "log complete"]);
   });
 
+  it("does what an earlier life of the daemon has left of such an end, and only of one", async () => {
+    await runner.finishEnd(running({ task }, true));
+    const [made, other, ended] = [
+      running({ task }, true),
+      running({}, true),
+      running({ task }, true),
+    ];
+    made.setState({ phase: "created", pid: 0 });
+    for (const entry of [other, ended]) entry.setState({ phase: "exited", pid: 0 });
+    // It may still be started.
+    await runner.finishEnd(made);
+    await runner.finishEnd(other);
+    assert.deepEqual(done, []);
+    await runner.finishEnd(ended);
+    assert.deepEqual(done, ["secrets forgotten", "log complete"]);
+  });
+
   for (const [what, config, stopped] of [
     ["a task that ends by itself", { task }, false],
     ["a container that was told to stop", {}, true],
