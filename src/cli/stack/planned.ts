@@ -124,15 +124,24 @@ export async function askManagers(
     Requests: requests.map(({ what: _, ...request }) => request),
     Objects: all.map(({ id }) => id),
   };
-  const plan = (await run.client.call({
-    method: "POST",
-    path: "/skep/plan",
-    body,
-  })) as ManagersPlan;
+  const answer = await run.client.call({ method: "POST", path: "/skep/plan", body });
+  const plan = whole(answer as ToldPlan);
   const refusals = plan.Refused.map(
     ({ Request, Message }) => `${requests[Request]?.what ?? "a request"}: ${plainText(Message)}`,
   );
   return { plan, refusals };
+}
+
+/** The answer of any daemon. */
+type ToldPlan = Omit<ManagersPlan, "Services"> & {
+  readonly Services: readonly (Omit<PlannedService, "Conflicts"> &
+    Partial<Pick<PlannedService, "Conflicts">>)[];
+};
+
+/** Daemons of earlier versions do not tell of conflicts, and during an upgrade any may be asked. */
+function whole(told: ToldPlan): ManagersPlan {
+  const services = told.Services.map((one) => ({ ...one, Conflicts: one.Conflicts ?? [] }));
+  return { ...told, Services: services };
 }
 
 /** Without how Docker's managers begin. */
