@@ -2,7 +2,7 @@
  * What users read about nodes that cannot run something: Docker's texts, and for platforms which node runs what. Pure.
  */
 import type { Platform, Task } from "../../src/common/api/generated/api.ts";
-import { normalizePlatform, platformText } from "../../src/common/platform/match.ts";
+import { nodeRunsImage, normalizePlatform, platformText } from "../../src/common/platform/match.ts";
 import { isPlatformRefusal, unsupportedPlatform } from "../../src/common/platform/refusal.ts";
 import type { Group } from "./group.ts";
 import type { NodeInfo } from "./node-info.ts";
@@ -28,14 +28,15 @@ export function nodesText(count: number): string {
 /** Docker's text, and which nodes run what instead. */
 export function explainPlatforms(group: Group, nodes: readonly NodeInfo[]): string {
   const { reference, digest, platforms } = group.image;
-  const named = nodes.slice(0, namedMax).map((info) => {
+  const named = nodes.slice(0, namedMax);
+  const texts = named.map((info) => {
     const refused = info.hasRefused(reference, digest) ? " and refused the image" : "";
-    return `${info.name} runs ${nativeText(info)}${refused}${emulatedHint(group, info)}`;
+    return `${info.name} runs ${nativeText(info)}${refused}`;
   });
   const more = nodes.length > namedMax ? [`${nodes.length - namedMax} more`] : [];
   const image = platforms.length === 0 ? [] : [`the image is for ${listText(platforms)}`];
-  const facts = [...image, ...named, ...more].join(", ");
-  return `${onNodes(unsupportedPlatform, nodes.length)}: ${facts}`;
+  const facts = [...image, ...texts, ...more].join(", ");
+  return `${onNodes(unsupportedPlatform, nodes.length)}: ${facts}${emulationHint(group, named)}`;
 }
 
 /** The best platform of a node says the rest: a level runs all lower ones. */
@@ -49,9 +50,19 @@ function nativeText(info: NodeInfo): string {
   return best.size === 0 ? "an unknown platform" : [...best.values()].map(platformText).join("+");
 }
 
-function emulatedHint(group: Group, info: NodeInfo): string {
-  if (group.mayEmulate || info.mayEmulate || !info.platforms.some((p) => p.emulated)) return "";
-  return " (others by emulation only, if the node or the service has the label skep.emulation=allow)";
+/** Said once, of those where an emulator would run what the image is for. */
+function emulationHint({ mayEmulate, image }: Group, named: readonly NodeInfo[]): string {
+  if (mayEmulate) return "";
+  const could = named.filter(
+    (info) =>
+      !info.mayEmulate &&
+      info.platforms.some(({ emulated }) => emulated) &&
+      nodeRunsImage(info.platforms, image.platforms, { emulated: true }),
+  );
+  if (could.length === 0) return "";
+  const names = could.map(({ name }) => name).join(", ");
+  const where = could.length === named.length ? "" : `on ${names} `;
+  return ` (${where}by emulation only, if the node or the service has the label skep.emulation=allow)`;
 }
 
 function listText(platforms: readonly Platform[]): string {

@@ -180,6 +180,19 @@ describe("manager/scheduler/filters", () => {
       assert.match(text, /on 8 nodes: .* n4 runs linux\/amd64\/v3, 3 more\)$/);
     });
 
+    it("says once that emulation would do, and only where it would", () => {
+      const emulating = nodesOf(
+        ["a", "b"].map((id) => ({ id, platforms: ["linux/amd64/v3", "linux/arm64*"] })),
+      );
+      const textFor = (platform: string) =>
+        outcome(emulating, group({ work: { platforms: [platform] } }))[1];
+      assert.match(
+        textFor("linux/arm64"),
+        /: the image is for linux\/arm64\/v8, a runs linux\/amd64\/v3, b runs linux\/amd64\/v3 \(by emulation only, if the node or the service has the label skep\.emulation=allow\)\)$/,
+      );
+      assert.match(textFor("linux/riscv64"), /b runs linux\/amd64\/v3\)$/);
+    });
+
     it("lets any node try an image that is not known", () => {
       assert.equal(outcome(nodes(), group({}))[0], "box pi4 pi2 pi0");
     });
@@ -205,7 +218,10 @@ describe("manager/scheduler/filters", () => {
       const work = { platforms: ["linux/arm/v7"] };
       const [passing, text] = outcome(set, group({ work }));
       assert.equal(passing, "b");
-      assert.match(text, /a runs linux\/amd64\/v3 \(.*skep\.emulation=allow\), c runs/);
+      assert.match(
+        text,
+        /a runs linux\/amd64\/v3, c runs linux\/amd64\/v3 \(on a by emulation only, if /,
+      );
       const allowed = group({ work: { ...work, labels: { "skep.emulation": "allow" } } });
       assert.equal(outcome(set, allowed)[0], "a b");
     });
