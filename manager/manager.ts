@@ -49,6 +49,7 @@ import type { MemberStatus } from "./raft/host-messages.ts";
 import { takeReceivedState } from "./received-state.ts";
 import { SchedulerLoop } from "./scheduler/loop.ts";
 import { type Follower, follow } from "./state/follow.ts";
+import { payloadTables } from "./state/payload.ts";
 import type { Watch } from "./state/watch.ts";
 import { type Tunnel, Tunnels } from "./tunnel/tunnels.ts";
 import { relayTunnel } from "./tunnel-relay.ts";
@@ -92,8 +93,6 @@ export interface ManagerOptions {
 
 /** Contact to the leader may be lost for this long before agents are sent elsewhere: two election times. */
 const leaderlessMs = 4000;
-/** What agents are given with their tasks; of the leader's loops only one looks at it. */
-const payloadTables = new Set(["secret", "config", "payload"] as const);
 /** Pause before the first objects of a cluster are tried again, milliseconds. */
 const seedRetryMs = 200;
 /** Pause until a manager that leaves looks for a leader again, milliseconds. */

@@ -12,6 +12,7 @@ import type { Clock } from "../../src/common/clock/clock.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import type { Change } from "../state/change.ts";
+import { payloadTables } from "../state/payload.ts";
 import type { Store } from "../state/store.ts";
 import type { Watch, WatchItem } from "../state/watch.ts";
 import { GroupDecision, isWaiting, type Placement } from "./decide.ts";
@@ -90,7 +91,7 @@ export class SchedulerLoop {
       this.#dropped(dropped, error),
     );
     this.#writes = writes;
-    const watch = this.#store.watch({}, { signal, bufferMax });
+    const watch = this.#store.watch({ without: payloadTables }, { signal, bufferMax });
     const end = () => {
       this.#hasEnded = true;
       watch.close();

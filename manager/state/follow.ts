@@ -21,6 +21,8 @@ export interface Follower {
   lookAtAll(): void;
   /** Takes note of one committed change; must be quick. */
   changed(change: Change): void;
+  /** Whether it has anything to do with a change: others do not wake it. Without this, all of them do. */
+  concerns?(change: Change): boolean;
   /**
    * Works off what was noted and what is due; what fails must stay noted.
    *
@@ -45,7 +47,7 @@ export async function follow(
   const alarm = new Alarm(clock);
   const ended = new AbortController();
   let isNoted = true;
-  const watch = store.watch({}, { signal });
+  const watch = store.watch(without === undefined ? {} : { without }, { signal });
   const end = () => {
     ended.abort();
     watch.close();
@@ -55,7 +57,7 @@ export async function follow(
     for await (const item of watch) {
       if (item.resync) follower.lookAtAll();
       else {
-        const changes = item.changes.filter(({ table }) => without?.has(table) !== true);
+        const changes = item.changes.filter((change) => follower.concerns?.(change) !== false);
         if (changes.length === 0) continue;
         for (const change of changes) follower.changed(change);
       }

@@ -3,9 +3,12 @@
  */
 import { type Config, Payload, type Secret } from "../../src/common/api/generated/api.ts";
 import { type PayloadKind, payloadKey } from "../../src/common/spec/payload-revision.ts";
-import type { TableTypes } from "./tables.ts";
+import type { TableKey, TableTypes } from "./tables.ts";
 import type { Tx } from "./transaction.ts";
 import type { View } from "./view.ts";
+
+/** What agents are given with their tasks; of the leader's loops only one looks at it, no other is to be woken by it. */
+export const payloadTables: ReadonlySet<TableKey> = new Set(["secret", "config", "payload"]);
 
 /** Id of an earlier revision in its table. */
 export function payloadId(ownerId: string, revision: number): string {

@@ -1,8 +1,8 @@
 /**
  * Watching the tables: commits as they are applied, cut to what the watcher asked for.
  *
- * A watcher names a table, or an index and a key of it, or nothing for everything; delivery is by look-up, so that ten
- * thousand watchers of single nodes cost no more than the changes that concern them. Nothing is kept without bound: a
+ * A watcher names a table, or an index and a key of it, or nothing for everything, or tables it has no use for; delivery is by
+ * look-up, so that ten thousand watchers of single nodes cost no more than the changes that concern them. Nothing is kept without bound: a
  * watcher that lags too far behind loses its buffer and is told to read everything again (`resync`). A watcher may
  * resume after an index it has seen, as far as the history reaches.
  */
@@ -16,10 +16,12 @@ import { keyText } from "./index-map.ts";
 import type { AnyObject, IndexDeclaration, IndexKey, TableKey } from "./tables.ts";
 import { indexDeclarations } from "./tables.ts";
 
-/** What to watch: everything, a table, or a key of an index of a table. */
+/** What to watch: everything, everything but some tables, a table, or a key of an index of a table. */
 export interface Selector {
   readonly table?: TableKey;
   readonly index?: readonly [name: string, key: IndexKey];
+  /** Tables whose changes are not told; with a table of its own it has no meaning. Watchers of one set are served together. */
+  readonly without?: ReadonlySet<TableKey>;
 }
 
 /** Changes of one entry, or the word that some were lost: read everything again, then go on. */
@@ -51,6 +53,7 @@ export interface Watch extends AsyncIterable<WatchItem> {
 /** All watchers of a store, and the history they may resume from. */
 export class Watchers {
   readonly #everything = new Set<Subscription>();
+  readonly #without = new Map<ReadonlySet<TableKey>, Set<Subscription>>();
   readonly #byTable = new Map<TableKey, Set<Subscription>>();
   /** Per table and index name: watchers by key. */
   readonly #byKey = new Map<TableKey, Map<string, Map<string, Set<Subscription>>>>();
@@ -82,6 +85,11 @@ export class Watchers {
     if (commit.changes.length === 0) return;
     this.#history.push(commit);
     for (const subscription of this.#everything) subscription.push(commit);
+    for (const [tables, set] of this.#without) {
+      const changes = commit.changes.filter((change) => !tables.has(change.table));
+      if (changes.length === 0) continue;
+      for (const subscription of set) subscription.push({ index: commit.index, changes });
+    }
     if (this.#byTable.size === 0 && this.#byKey.size === 0) return;
     const cut = new Map<Subscription, Change[]>();
     for (const change of commit.changes) this.#route(change, cut);
@@ -95,6 +103,7 @@ export class Watchers {
     this.#index = index;
     this.#history.reset(index);
     for (const subscription of this.#everything) subscription.lose();
+    for (const set of this.#without.values()) for (const s of set) s.lose();
     for (const set of this.#byTable.values()) for (const s of set) s.lose();
     for (const names of this.#byKey.values()) {
       for (const keys of names.values())
@@ -102,17 +111,26 @@ export class Watchers {
     }
   }
 
-  #home({ table, index }: Selector): Set<Subscription> {
-    if (table === undefined) return this.#everything;
+  #home({ table, index, without }: Selector): Set<Subscription> {
+    if (table === undefined) {
+      return without === undefined
+        ? this.#everything
+        : entry(this.#without, without, () => new Set());
+    }
     if (index === undefined) return entry(this.#byTable, table, () => new Set());
     const names = entry(this.#byKey, table, () => new Map());
     const keys = entry(names, index[0], () => new Map<string, Set<Subscription>>());
     return entry(keys, keyText(index[1]), () => new Set());
   }
 
-  #drop({ table, index }: Selector, home: Set<Subscription>, subscription: Subscription): void {
+  #drop(selector: Selector, home: Set<Subscription>, subscription: Subscription): void {
+    const { table, index, without } = selector;
     home.delete(subscription);
-    if (home.size > 0 || table === undefined) return;
+    if (home.size > 0) return;
+    if (table === undefined) {
+      if (without !== undefined) this.#without.delete(without);
+      return;
+    }
     if (index === undefined) {
       this.#byTable.delete(table);
       return;
@@ -191,21 +209,8 @@ class Subscription implements Watch {
     this.#wakeUp();
   }
 
-  async next(): Promise<WatchItem | undefined> {
-    for (;;) {
-      if (this.#closed) return undefined;
-      if (this.#lost) {
-        this.#lost = false;
-        return { resync: true, index: this.#owner.index() };
-      }
-      const commit = this.#take();
-      if (commit !== undefined) {
-        return { resync: false, index: commit.index, changes: commit.changes };
-      }
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
+  next(): Promise<WatchItem | undefined> {
+    return this.#soon((item) => item);
   }
 
   close(): void {
@@ -216,16 +221,34 @@ class Subscription implements Watch {
     this.#wakeUp();
   }
 
-  async *[Symbol.asyncIterator](): AsyncIterator<WatchItem> {
-    try {
-      for (;;) {
-        const item = await this.next();
-        if (item === undefined) return;
-        yield item;
-      }
-    } finally {
-      this.close();
+  /** No generator: it would have each commit wait for several turns of the microtask queue, in every watcher. */
+  [Symbol.asyncIterator](): AsyncIterator<WatchItem> {
+    return {
+      next: () => this.#soon(resultOf),
+      return: () => {
+        this.close();
+        return Promise.resolve({ done: true, value: undefined });
+      },
+    };
+  }
+
+  #soon<T>(told: (item: WatchItem | undefined) => T): Promise<T> {
+    const isThere = this.#closed || this.#lost || this.#read < this.#buffer.length;
+    if (isThere) return Promise.resolve(told(this.#takeItem()));
+    return new Promise((resolve) => {
+      this.#wake = () => resolve(told(this.#takeItem()));
+    });
+  }
+
+  /** What is handed out next, which is there; undefined once closed. */
+  #takeItem(): WatchItem | undefined {
+    if (this.#closed) return undefined;
+    if (this.#lost) {
+      this.#lost = false;
+      return { resync: true, index: this.#owner.index() };
     }
+    const commit = this.#take();
+    return commit && { resync: false, index: commit.index, changes: commit.changes };
   }
 
   #take(): Commit | undefined {
@@ -248,6 +271,10 @@ class Subscription implements Watch {
     this.#wake = undefined;
     wake?.();
   }
+}
+
+function resultOf(item: WatchItem | undefined): IteratorResult<WatchItem> {
+  return item === undefined ? { done: true, value: undefined } : { done: false, value: item };
 }
 
 /** The latest commits, bounded by their number and by their changes. */
@@ -293,8 +320,8 @@ class History {
   }
 }
 
-function selects({ table, index }: Selector, change: Change): boolean {
-  if (table === undefined) return true;
+function selects({ table, index, without }: Selector, change: Change): boolean {
+  if (table === undefined) return without?.has(change.table) !== true;
   if (table !== change.table) return false;
   if (index === undefined) return true;
   const text = keyText(index[1]);

@@ -49,6 +49,20 @@ export function parseHostPort(text: string, portDefault: number, what: string): 
 }
 
 /**
+ * The host of a `HOST[:PORT]` that hardly ever changes and is asked for by every request: the last answer is remembered.
+ *
+ * @throws ClusterError invalid-argument, as `parseHostPort`.
+ */
+export function hosts(): (address: string) => string {
+  let last = { address: "", host: "" };
+  return (address) => {
+    if (last.address !== address)
+      last = { address, host: parseHostPort(address, 0, "address").host };
+    return last.host;
+  };
+}
+
+/**
  * Where the manager listens: an address or an interface name, with port.
  *
  * @throws ClusterError invalid-argument with Docker's text.

@@ -76,7 +76,11 @@ export function eventsPort(source: ManagerSource): EventsPort {
         const manager = source.manager();
         if (manager !== undefined && manager !== seen) {
           seen = manager;
-          yield* changesOf(manager, signal);
+          for await (const item of manager.watch(signal)) {
+            if (item.resync) continue;
+            const told = item.changes.filter((change) => tables.has(change.table));
+            if (told.length > 0) yield told as unknown as readonly ObjectChange[];
+          }
           // It has stopped, and the next one may be there already.
           continue;
         }
@@ -89,18 +93,6 @@ export function eventsPort(source: ManagerSource): EventsPort {
       }
     },
   };
-}
-
-async function* changesOf(
-  manager: Manager,
-  signal: AbortSignal,
-): AsyncIterable<readonly ObjectChange[]> {
-  const watch = manager.watch(signal);
-  for await (const item of watch) {
-    if (item.resync) continue;
-    const seen = item.changes.filter((change) => tables.has(change.table));
-    if (seen.length > 0) yield seen as unknown as readonly ObjectChange[];
-  }
 }
 
 function required(source: ManagerSource): Manager {

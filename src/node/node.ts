@@ -28,7 +28,7 @@ import type {
   SwarmPort,
   SwarmStatus,
 } from "../engine/ports.ts";
-import { type InterfaceAddress, parseHostPort } from "./address.ts";
+import { hosts, type InterfaceAddress } from "./address.ts";
 import { attachmentsThrough } from "./attachments.ts";
 import type { ManagerSource } from "./backend.ts";
 import { type DaemonConfig, runtimeSocket } from "./config.ts";
@@ -91,6 +91,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
   readonly #stop = new AbortController();
   /** Set while what is on disk is read and started for the first time. */
   #isTakingUp = false;
+  readonly #hostOf = hosts();
   #queue: Promise<unknown> = Promise.resolve();
   #watchers = new Set<() => void>();
 
@@ -211,8 +212,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
     return {
       state: this.#localState(),
       nodeId: state?.nodeId ?? "",
-      nodeAddress:
-        state === undefined ? "" : parseHostPort(state.advertiseAddress, 0, "address").host,
+      nodeAddress: state === undefined ? "" : this.#hostOf(state.advertiseAddress),
       isManager: identity === undefined ? this.#wasManager() : identity.role === "manager",
       controlAvailable: member?.manager() !== undefined,
       error: error === undefined ? "" : errorText(error),

@@ -53,6 +53,12 @@ export class PayloadLoop implements Follower {
         if (presentRevision(object) > 1) this.#note(kind, object.id);
   }
 
+  /** One that is made has data nobody ran with before: nothing is to be done for it. */
+  concerns({ table, kind }: Change): boolean {
+    if (table === "service") return true;
+    return (table === "secret" || table === "config") && kind !== "create";
+  }
+
   changed(change: Change): void {
     if (change.table === "secret" || change.table === "config") {
       if (change.kind === "remove") this.#isPruneDue = true;

@@ -5,6 +5,7 @@
  * as they live (75 bytes; 6 MB a day for a loop that turns once a second).
  */
 import type { Clock } from "./clock.ts";
+import { LightSignal } from "./light-signal.ts";
 
 /** Why a pause ended early; made once, as an abort without a reason makes an error with a stack each time. */
 const rung = new Error("rung");
@@ -25,13 +26,13 @@ export class Alarm {
 
   /** Resolves after `ms`, at the next ring, or when the signal aborts; one at a time. Says whether the time is over. */
   async pause(ms: number, signal: AbortSignal): Promise<boolean> {
-    const stop = new AbortController();
+    const stop = new LightSignal();
     const end = () => stop.abort(rung);
     if (signal.aborted) return false;
     signal.addEventListener("abort", end, { once: true });
     this.#ring = end;
     try {
-      await this.#clock.sleep(ms, stop.signal);
+      await this.#clock.sleep(ms, stop);
       return true;
     } catch {
       // Rung, or stopped: the only ways in which a sleep fails.

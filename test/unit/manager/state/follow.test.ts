@@ -20,6 +20,7 @@ class Probe implements Follower {
   failure: Error | undefined;
   bug: Error | undefined;
   pauseMs = Number.POSITIVE_INFINITY;
+  concerns: (change: Change) => boolean = () => true;
 
   lookAtAll(): void {
     this.looks += 1;
@@ -96,6 +97,17 @@ describe("manager/state/follow", () => {
     await pass(0);
     await pass(5);
     assert.deepEqual([probe.seen, probe.works], [["create n"], 2]);
+  });
+
+  it("is not woken by changes that do not concern it", async () => {
+    probe.concerns = (change) => change.object.id !== "a";
+    await begin();
+    await make("a");
+    await pass(1_000);
+    assert.deepEqual([probe.works, probe.seen], [1, []]);
+    await make("b");
+    await pass(1_000);
+    assert.deepEqual([probe.works, probe.seen], [2, ["create b"]]);
   });
 
   it("works again when something is due", async () => {

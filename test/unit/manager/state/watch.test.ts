@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { newChange } from "../../../../manager/state/change.ts";
 import { type Selector, Watchers, type WatchItem } from "../../../../manager/state/watch.ts";
 import { historyCommitsMax } from "../../../../src/common/limits/store.ts";
+import { settled } from "../../../support/message-queue.ts";
 import { config, task } from "../../../support/store-objects.ts";
 
 function publish(watchers: Watchers, index: number, ...changes: ReturnType<typeof newChange>[]) {
@@ -36,6 +37,16 @@ const selections: readonly (readonly [string, Selector, readonly string[]])[] = 
     { table: "task", index: ["node", "n1"] },
     ["1: create a", "3: update a"],
   ],
+  [
+    "everything but some tables",
+    { without: new Set(["config"] as const) },
+    ["1: create a", "2: create b", "3: update a"],
+  ],
+  [
+    "what is left without a table that most changes are in",
+    { without: new Set(["task"] as const) },
+    ["1: create c"],
+  ],
   ["the other key", { table: "task", index: ["node", "n2"] }, ["2: create b", "3: update a"]],
 ];
 
@@ -55,6 +66,32 @@ describe("manager/state/watch", () => {
       }
     });
   }
+
+  it("does not wake a reader for a table it does without", async () => {
+    const watchers = new Watchers();
+    const watch = watchers.add({ without: new Set(["config"] as const) });
+    let isWoken = false;
+    const next = watch.next().then((item) => {
+      isWoken = true;
+      return text(item);
+    });
+    publish(watchers, 1, configC);
+    await settled();
+    assert.equal(isWoken, false);
+    watchers.reset(2);
+    assert.equal(await next, "resync at 2");
+    watch.close();
+  });
+
+  it("goes on with one of two readers that do without the same", async () => {
+    const watchers = new Watchers();
+    const without = new Set(["config"] as const);
+    const [left, stays] = [watchers.add({ without }), watchers.add({ without })];
+    left.close();
+    publish(watchers, 1, taskA);
+    assert.equal(text(await stays.next()), "1: create a");
+    stays.close();
+  });
 
   it("resumes after an index", async () => {
     const watchers = new Watchers();

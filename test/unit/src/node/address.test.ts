@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import {
   formatHostPort,
   type HostPort,
+  hosts,
   type InterfaceAddress,
   parseHostPort,
   resolveAdvertise,
@@ -64,6 +65,14 @@ describe("src/node/address", () => {
       );
     });
   }
+
+  it("remembers the host of an address until it is asked for another one", () => {
+    const hostOf = hosts();
+    const asked = ["10.0.0.1:2377", "10.0.0.1:2377", "[fd00::1]:2377", "10.0.0.1:2377"];
+    assert.deepEqual(asked.map(hostOf), ["10.0.0.1", "10.0.0.1", "fd00::1", "10.0.0.1"]);
+    refuses(() => hostOf("10.0.0.1:99999"), /invalid address/);
+    assert.equal(hostOf("10.0.0.1:2377"), "10.0.0.1");
+  });
 
   it("joins what it split", () => {
     for (const text of ["10.0.0.1:2377", "eth0:1", "[fd00::1]:2377"]) {

@@ -4,6 +4,8 @@
 import assert from "node:assert/strict";
 import { keepBeforeUpdate, updateConfig } from "../../../../../manager/control/payloads.ts";
 import { updateService } from "../../../../../manager/control/services.ts";
+import { PayloadLoop } from "../../../../../manager/orchestrator/payloads/loop.ts";
+import { newChange } from "../../../../../manager/state/change.ts";
 import {
   Annotations,
   Config,
@@ -11,10 +13,13 @@ import {
   ConfigSpec,
   ContainerSpec,
   FileTarget,
+  Service,
   type ServiceSpec,
+  Task,
   TaskSpec,
   UpdateServiceRequest,
 } from "../../../../../src/common/api/generated/api.ts";
+import { silentLog } from "../../../../../src/common/log/log.ts";
 import { FakeCluster } from "../../../../support/fake-cluster.ts";
 
 describe("manager/orchestrator/payloads/loop", () => {
@@ -99,6 +104,21 @@ describe("manager/orchestrator/payloads/loop", () => {
       .list("payload")
       .map(({ id }) => id)
       .sort();
+
+  it("is woken by other data and by services, not by what is made or by tasks", () => {
+    const { store, clock, random } = cluster;
+    const loop = new PayloadLoop({ store, term: 1 }, { clock, random, log: silentLog });
+    const object = Config.create({ id: "page" });
+    const service = Service.create({ id: "web" });
+    const concerns = [
+      newChange("create", "config", object, undefined),
+      newChange("update", "config", object, object),
+      newChange("remove", "config", object, undefined),
+      newChange("create", "service", service, undefined),
+      newChange("create", "task", Task.create({ id: "t" }), undefined),
+    ].map((change) => loop.concerns(change));
+    assert.deepEqual(concerns, [false, true, true, true, false]);
+  });
 
   it("takes a service to new data by its own update policy", async () => {
     await start();
