@@ -4,6 +4,8 @@
  */
 import { existsSync } from "node:fs";
 import { sandboxLooksMax } from "../../src/common/limits/network.ts";
+import type { Log } from "../../src/common/log/log.ts";
+import type { Steps } from "./diff.ts";
 import { emptySpace, hostSpace, type Plan, type SpaceState, swarmSpace } from "./model.ts";
 import { isUplink, uplinkDevice } from "./names.ts";
 import { command } from "./namespace.ts";
@@ -11,8 +13,10 @@ import type { KernelThread } from "./nft/library.ts";
 import { addressesFrom, observe } from "./observe.ts";
 import type { PlanInput } from "./plan.ts";
 import { type Uplink, uplinkOf } from "./pools.ts";
+import { makesPorts, Shortcuts } from "./shortcut/shortcuts.ts";
 import { chooseSlot } from "./uplink-slot.ts";
 
+type Thread = Pick<KernelThread, "look" | "putPrograms">;
 type Facts = Pick<PlanInput, "uplink" | "underlay" | "ipv6">;
 
 /** The kernel as one daemon deals with it. */
@@ -22,7 +26,10 @@ export class Kernel {
   #facts: Facts | undefined;
   #factsFor = "";
   #uplink: Uplink | undefined;
-  readonly #thread: Pick<KernelThread, "look">;
+  readonly #thread: Thread;
+  readonly #shortcuts: Shortcuts;
+  /** Whether what is there was looked at, and not known from before. */
+  #hasLooked = false;
   #looked = 0;
   /** Containers that were as they should be when they were last looked into; see `look`. */
   #trusted = new Set<string>();
@@ -30,11 +37,13 @@ export class Kernel {
   constructor(o: {
     readonly instance: string;
     readonly fileOf: (space: string) => string | undefined;
-    readonly thread: Pick<KernelThread, "look">;
+    readonly thread: Thread;
+    readonly log: Log;
   }) {
     this.#instance = o.instance;
     this.#fileOf = o.fileOf;
     this.#thread = o.thread;
+    this.#shortcuts = new Shortcuts(o);
   }
 
   /** Name of the device that leads to the other nodes; empty while it is not known. */
@@ -71,6 +80,7 @@ export class Kernel {
    * @param all Whether what is not wanted counts, too.
    */
   async look(wanted: Plan, all: boolean): Promise<Plan> {
+    this.#hasLooked = true;
     const seen = new Map<string, SpaceState>();
     const containers = [...wanted.keys()].filter((key) => key !== hostSpace && key !== swarmSpace);
     const begin = this.#looked % Math.max(1, containers.length);
@@ -90,6 +100,19 @@ export class Kernel {
     }
     this.#trusted = new Set(containers);
     return seen;
+  }
+
+  /** Lets frames go past the bridges of overlay networks. @param steps By which the kernel has become as it is wanted. */
+  async shorten(wanted: Plan, steps: Steps): Promise<void> {
+    const looks = this.#hasLooked || makesPorts(steps);
+    this.#hasLooked = false;
+    const file = this.#fileOf(swarmSpace);
+    if (file !== undefined) await this.#shortcuts.keep(file, wanted.get(swarmSpace), looks);
+  }
+
+  /** Leaves everything where it is. */
+  close(): void {
+    this.#shortcuts.close();
   }
 
   /** Something was not done in this namespace: it is looked into the next time. */

@@ -85,8 +85,7 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
     this.#store = new SandboxStore(options.folder);
     const { instance, log } = options;
     this.#thread = new ThreadNftables({ log });
-    const fileOf = (space: string) => this.#fileOf(space);
-    this.#kernel = new Kernel({ instance, fileOf, thread: this.#thread });
+    this.#kernel = new Kernel({ instance, fileOf: this.#fileOf, thread: this.#thread, log });
     this.#settings = new HostSettings(
       join(options.folder, "host-settings.json"),
       options.host,
@@ -198,6 +197,7 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
       await this.#teardown().catch((error) => this.#warn(error));
     }
     await this.#names.stop();
+    this.#kernel.close();
     await this.#rules.close();
   }
 
@@ -240,7 +240,7 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
       input: () => this.#input,
       cluster: () => this.#o.cluster.current(),
       trouble: () => this.#trouble,
-      fileOf: (space: string) => this.#fileOf(space),
+      fileOf: this.#fileOf,
       rules: this.#rules,
       thread: this.#thread,
       clock: this.#o.clock,
@@ -383,10 +383,10 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
     if (had !== undefined && had.address !== has?.address) this.#pool.free(had.address);
   }
 
-  #fileOf(space: string): string | undefined {
+  readonly #fileOf = (space: string): string | undefined => {
     if (space === hostSpace) return this.#o.host;
     return space === swarmSpace ? this.swarmFile : this.#store.fileOf(space);
-  }
+  };
 
   #placed(
     container: Container,
@@ -502,9 +502,8 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
     await this.#rules.guard(input);
     if (this.#applied === undefined) await this.#rules.check(input);
     const before = this.#applied ?? (await this.#kernel.look(wanted, this.#mayClean));
-    const steps = diff(before, wanted, (space) => this.#fileOf(space));
-    const fileOf = (space: string) => this.#fileOf(space);
-    const failures = isNothing(steps) ? [] : await apply(steps, fileOf, this.#thread);
+    const steps = diff(before, wanted, this.#fileOf);
+    const failures = isNothing(steps) ? [] : await apply(steps, this.#fileOf, this.#thread);
     for (const { owner, space } of failures) this.#kernel.distrust(owner ?? space);
     this.#isUp = true;
     this.#names.setContainers(input.sandboxes, this.#o.local.list());
@@ -513,6 +512,7 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
     for (const [owner, error] of await this.#rules.apply(input)) {
       failures.push({ owner, space: owner ?? "", line: "rules", error: errorText(error) });
     }
+    await this.#kernel.shorten(wanted, steps);
     await this.#removeEnded();
     return failures;
   }

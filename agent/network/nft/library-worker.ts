@@ -1,12 +1,13 @@
 /**
  * The thread that speaks to the kernel without a process: enters the network namespace of each job and runs it through
- * libnftables, or through a socket of netlink. Started by `library.ts`; never returns to the namespace it began in, which is the thread's alone.
+ * libnftables, a socket of netlink or bpf(2). Started by `library.ts`; never returns to the namespace it began in, which is the thread's alone.
  */
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { parentPort } from "node:worker_threads";
 import { carryOut, lookAround } from "../netlink/carry-out.ts";
 import { NetlinkSession, protocols } from "../netlink/session.ts";
+import { putPrograms } from "../shortcut/put.ts";
 import { deletionsIn, flowAddresses, listFlows } from "./flows.ts";
 import type { LibraryAnswer, LibraryJob, ThreadAnswer, ThreadJob } from "./library.ts";
 
@@ -64,6 +65,8 @@ function run(job: ThreadJob): ThreadAnswer {
         return { ok: true, output: "", failed: carryOut(job.changes) };
       case "look":
         return { ok: true, output: "", contents: lookAround(job.everything) };
+      case "put-programs":
+        return { ok: true, output: "", put: putPrograms(job.request) };
       case "delete-flows":
         return { ok: true, output: String(deleteFlows(job.text.split(" "))) };
       default:

@@ -9,6 +9,7 @@ import type { Log } from "../../../src/common/log/log.ts";
 import type { SpaceContents } from "../model.ts";
 import type { FailedChange } from "../netlink/carry-out.ts";
 import type { Change } from "../netlink/change.ts";
+import type { PutAnswer, PutRequest } from "../shortcut/request.ts";
 import { type ProgramAnswer, runIn } from "./programs.ts";
 
 /** Something to do in one namespace. */
@@ -41,12 +42,14 @@ export interface ChangeWork {
 export type ThreadJob =
   | LibraryJob
   | (ChangeWork & { readonly what: "change" })
-  | { readonly namespace: string | undefined; readonly what: "look"; readonly everything: boolean };
+  | { readonly namespace: string | undefined; readonly what: "look"; readonly everything: boolean }
+  | { readonly namespace: string; readonly what: "put-programs"; readonly request: PutRequest };
 
 /** What came of a job. */
 export interface ThreadAnswer extends LibraryAnswer {
   readonly failed?: readonly FailedChange[];
   readonly contents?: SpaceContents;
+  readonly put?: PutAnswer;
 }
 
 /** Netlink in any namespace; answers are undefined where there is no thread. */
@@ -55,6 +58,8 @@ export interface KernelThread {
   change(works: readonly ChangeWork[]): Promise<readonly (readonly FailedChange[])[] | undefined>;
   /** What a namespace holds. @param everything Rules, neighbours and forwarding tables too. */
   look(namespace: string | undefined, everything: boolean): Promise<SpaceContents | undefined>;
+  /** Programs at ports of bridges. @throws ClusterError unavailable where the kernel takes none. */
+  putPrograms(namespace: string, request: PutRequest): Promise<PutAnswer | undefined>;
 }
 
 /** How long the thread stays when there is nothing to do: it holds 15 MB, and is there again within 0.1 s. */
@@ -101,6 +106,13 @@ export class ThreadNftables implements Nftables, KernelThread {
     if (answer === undefined) return undefined;
     if (answer.contents === undefined) throw new ClusterError("unavailable", answer.output);
     return answer.contents;
+  }
+
+  async putPrograms(namespace: string, request: PutRequest): Promise<PutAnswer | undefined> {
+    const [answer] = (await this.#ask([{ namespace, what: "put-programs", request }])) ?? [];
+    if (answer === undefined) return undefined;
+    if (answer.put === undefined) throw new ClusterError("unavailable", answer.output);
+    return answer.put;
   }
 
   /** @returns Undefined where there is no thread. */

@@ -42,3 +42,8 @@ export const lookAgainMs = 400;
 export const looksMax = 16;
 /** Differences of one node that are told; more mean that everything is missing. */
 export const differencesMax = 50;
+/**
+ * How long frames go past a bridge the way the last one took that it led, nanoseconds: an endpoint that moves is found after
+ * this, and one frame in that time costs nothing.
+ */
+export const routeHoldNs = 100_000_000;

@@ -122,6 +122,20 @@ describe("agent/network/node-network on two nodes", function () {
     ok(ping(one.swarm, "10.254.0.2"));
   });
 
+  it("lets frames of overlay networks go past the bridges, by programs at all their ports", () => {
+    const links = JSON.parse(inside(one.swarm, "ip", "-json", "link"));
+    const ports = links.filter(({ master = "" }) => /^br\d+$/.test(master));
+    equal(ports.length, 4);
+    for (const { ifname } of ports) {
+      for (const side of ["ingress", "egress"]) {
+        match(
+          inside(one.swarm, "tc", "filter", "show", "dev", ifname, side),
+          / skep direct-action /,
+        );
+      }
+    }
+  });
+
   it("sends what is encrypted through the tunnel, and nowhere when that is down", async () => {
     ok(ping(one.sandbox, "10.0.2.2"));
     inside(one.host, "ip", "link", "set", one.device("wg"), "down");
