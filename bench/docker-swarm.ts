@@ -17,16 +17,19 @@ const options = ["--group", "daemon", "--iptables=false", "--ip-forward=false"];
  * A swarm of managers on nodes of these names, formed and running; undefined where the engine is not unpacked.
  *
  * @param folder Empty folder for it; the caller ends it with `down` and removes the folder.
+ * @param more Further options of the engine.
  */
 export async function startDockerSwarm(
   folder: string,
   nodes: readonly string[],
+  more: readonly string[] = [],
 ): Promise<Playground | undefined> {
   if (!existsSync(engine)) {
     process.stderr.write(`${engine} is not there (scripts/setup), no comparison with Docker\n`);
     return undefined;
   }
-  const words = [join(process.cwd(), engine), ...options].map((word) => `'${word}'`).join(" ");
+  const all = [join(process.cwd(), engine), ...options, ...more];
+  const words = all.map((word) => `'${word}'`).join(" ");
   // The playground's first word for a daemon is a command of ours that Docker's engine does not have.
   const program = ["sh", "-c", `shift; exec ${words} "$@"`, "sh"];
   // There is no registry to be asked for images.

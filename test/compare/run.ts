@@ -58,7 +58,8 @@ async function main(): Promise<number> {
 
 /** Both swarms with the image on every node; undefined where Docker's engine is not there. */
 async function startLanes(folder: string, labs: Playground[]): Promise<Lane[] | undefined> {
-  const docker = await startDockerSwarm(join(folder, "docker"), nodes);
+  // The program that passes published ports on is not beside the engine.
+  const docker = await startDockerSwarm(join(folder, "docker"), nodes, ["--userland-proxy=false"]);
   if (docker === undefined) return undefined;
   labs.push(docker);
   const env = { DOCKER_SERVICE_PREFER_OFFLINE_IMAGE: "1" };

@@ -185,6 +185,32 @@ export const scenarios: readonly Scenario[] = [
     ],
   },
   {
+    name: "starts",
+    steps: [
+      // It never gets well.
+      create(
+        "web",
+        "--health-interval 500ms --health-start-period 40s --health-cmd false --update-order start-first --update-monitor 1s --rollback-monitor 1s",
+      ),
+      ps("web", { until: /Starting AGO/, places: true }),
+      step("service ls"),
+      pretty("web"),
+      step("service update --detach --force web"),
+      ps("web", { until: /(Starting AGO[\s\S]*){2}/, places: true }),
+      pretty("web", { until: /updating/ }),
+      step("service update --health-cmd true web", { progress: true }),
+      pretty("web", { until: /completed/ }),
+      ps("web", { until: /Shutdown +Shutdown AGO[\s\S]*Shutdown +Shutdown AGO/, places: true }),
+      step("service update --detach --health-cmd false --update-order stop-first web"),
+      ps("web", { until: /Starting AGO/, places: true }),
+      step("service ls"),
+      step("service rollback web", { progress: true }),
+      ps("web", { until: /(Shutdown +Shutdown AGO[\s\S]*){4}/, places: true }),
+      step("service scale web=0", { progress: true }),
+      ps("web", { until: /^ID +NAME.*\s*$/ }),
+    ],
+  },
+  {
     name: "broken",
     steps: [
       // Without a pause Docker's swarm takes the second place on now and then, before it sees that the first one failed.
@@ -348,6 +374,7 @@ export const scenarios: readonly Scenario[] = [
         until: /Running[\s\S]*suitable|suitable[\s\S]*Running/,
         sorted: true,
       }),
+      step("service ps --filter node=m1 port", { places: true }),
       step("service ps --no-trunc --format {{.CurrentState}}|{{.Error}} most", {
         until:
           /(Running[\s\S]*){2}suitable|suitable[\s\S]*(Running[\s\S]*){2}|Running[\s\S]*suitable[\s\S]*Running/,

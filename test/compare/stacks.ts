@@ -31,6 +31,13 @@ networks: {back: {}}
 configs: {page: {file: /etc/hostname}}
 volumes: {data: {}}
 `;
+const running = `version: "3.8"
+services:
+  web:
+    image: ${image}
+    command: ["/bin/busybox", "sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"]
+    deploy: {replicas: 2}
+`;
 const one = (lines: string) =>
   `version: "3.8"\nservices:\n  web:\n    image: ${image}\n    deploy: {replicas: 0}\n${lines}\n`;
 
@@ -64,6 +71,13 @@ export const stacks: readonly Scenario[] = [
         `${one("    networks: [out]")}networks: {out: {external: true, name: absent}}`,
       ),
       deploy("other", `${one("    secrets: [out]")}secrets: {out: {external: true, name: absent}}`),
+      deploy("runs", running),
+      step("stack ps --no-trunc runs", { until: /(Running AGO[\s\S]*){2}/, places: true }),
+      step("stack ps --filter desired-state=shutdown runs"),
+      step("stack services runs", { until: /2\/2/ }),
+      step("stack services --format {{.Name}}|{{.Mode}}|{{.Replicas}} runs"),
+      step("stack ls"),
+      step("stack rm runs"),
       step("stack rm absent"),
       step("stack rm shop other", { sorted: true }),
       step("stack ls"),
