@@ -137,7 +137,8 @@ export class TaskManager {
     if (!again) {
       const timestampMs = exit.finishedAtMs || clock.now();
       const error = exitText(exit);
-      this.#enter(TaskStatus.create({ ...this.#status, timestampMs, state: "failed", error }));
+      const portStatus = undefined;
+      this.#enter({ ...this.#status, timestampMs, state: "failed", error, portStatus });
       return;
     }
     log.info("task runs again, without a manager", { "task.id": this.#task.id });

@@ -3,7 +3,12 @@
  *
  * States only move forward. A step that waits, such as a pull or a running container, ends early when its signal aborts.
  */
-import { type Task, type TaskState, TaskStatus } from "../../src/common/api/generated/api.ts";
+import {
+  PortStatus,
+  type Task,
+  type TaskState,
+  TaskStatus,
+} from "../../src/common/api/generated/api.ts";
 import { errorText } from "../../src/common/errors/cluster-error.ts";
 import { isBefore, isTerminal } from "../../src/common/task/state.ts";
 import type { Controller, TaskExit } from "./controller.ts";
@@ -72,11 +77,16 @@ function mover(before: TaskStatus, controller: Controller, tools: StepTools): Mo
       message,
       error: "",
       container: controller.status() ?? before.container,
-      portStatus: before.portStatus,
+      portStatus: state === "running" ? portStatusOf(controller) : undefined,
       ...more,
     });
     return { kind: "moved", status };
   };
+}
+
+function portStatusOf(controller: Controller): PortStatus | undefined {
+  const ports = controller.ports();
+  return ports.length === 0 ? undefined : PortStatus.create({ ports: [...ports] });
 }
 
 async function prepare(controller: Controller, move: Move, tools: StepTools): Promise<Step> {

@@ -15,5 +15,6 @@ export function attachmentController(): Controller {
     remove: async () => {},
     isSettled: () => true,
     status: () => undefined,
+    ports: () => [],
   };
 }

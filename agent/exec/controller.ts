@@ -3,7 +3,7 @@
  *
  * Every step may be called again after it was cut off, or by the next life of the daemon: it goes on from what is there.
  */
-import type { ContainerStatus } from "../../src/common/api/generated/api.ts";
+import type { ContainerStatus, PortConfig } from "../../src/common/api/generated/api.ts";
 
 /** How a task's work ended. */
 export interface TaskExit {
@@ -36,4 +36,6 @@ export interface Controller {
   isSettled(): boolean;
   /** Container, process and exit code as they are now; undefined before there is a container. */
   status(): ContainerStatus | undefined;
+  /** Ports of the node that lead to it while it runs; those of the routing mesh are the service's. */
+  ports(): readonly PortConfig[];
 }

@@ -102,7 +102,11 @@ function masked(text: string): string {
 }
 
 function normal(text: string, { progress, sorted, places }: Step): string {
-  let lines = masked(text).trim().split("\n");
+  // They are named by their ids, which are other ones each time.
+  const named = masked(text).replace(/(?<=following services: ).*/, (names) =>
+    names.split(", ").sort().join(", "),
+  );
+  let lines = named.trim().split("\n");
   if (progress === true) lines = outcomeOf(lines);
   if (places === true)
     lines = lines.map((line) =>

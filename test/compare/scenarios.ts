@@ -190,7 +190,7 @@ export const scenarios: readonly Scenario[] = [
       // It never gets well.
       create(
         "web",
-        "--health-interval 500ms --health-start-period 40s --health-cmd false --update-order start-first --update-monitor 1s --rollback-monitor 1s",
+        "--health-interval 500ms --health-start-period 600s --health-cmd false --update-order start-first --update-monitor 1s --rollback-monitor 1s",
       ),
       ps("web", { until: /Starting AGO/, places: true }),
       step("service ls"),
@@ -387,7 +387,11 @@ export const scenarios: readonly Scenario[] = [
       ps("closed", { until: /suitable/, places: true }),
       step("node update --availability active m1"),
       step("node update --availability active w1"),
-      step("service ls", { until: /2\/3[\s\S]*1\/2/, sorted: true }),
+      step("service ls", {
+        until:
+          /^(?=[\s\S]* closed +replicated +1\/1)(?=[\s\S]* most +replicated +2\/3)[\s\S]* port +replicated +1\/2/,
+        sorted: true,
+      }),
       {
         words: [
           "service",

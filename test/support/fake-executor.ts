@@ -8,6 +8,7 @@ import {
   ContainerStatus,
   type Node,
   NodeDescription,
+  type PortConfig,
   type Task,
 } from "../../src/common/api/generated/api.ts";
 import { aborting } from "../../src/common/clock/aborting.ts";
@@ -137,6 +138,10 @@ class FakeController implements Controller {
       containerId: `c-${this.#task.id}`,
       exitCode: container.exit?.exitCode ?? 0,
     });
+  }
+
+  ports(): readonly PortConfig[] {
+    return [];
   }
 
   #mine(): FakeContainer | undefined {

@@ -4,7 +4,7 @@
  * Keeps nothing of its own: what there is of a task is asked for each time, so that a next life of the daemon goes on
  * with the same steps, and adopts what it finds.
  */
-import { ContainerStatus, type Task } from "../../../src/common/api/generated/api.ts";
+import { ContainerStatus, PortConfig, type Task } from "../../../src/common/api/generated/api.ts";
 import { aborting } from "../../../src/common/clock/aborting.ts";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { Runtime } from "../../../src/common/container/runtime.ts";
@@ -75,6 +75,20 @@ export class ContainerController implements Controller {
     if (container === undefined) return undefined;
     const { pid, exitCode } = container.state;
     return ContainerStatus.create({ containerId: container.id, pid, exitCode });
+  }
+
+  ports(): readonly PortConfig[] {
+    const container = this.#find();
+    if (container === undefined) return [];
+    const bound = this.#tools.runtime.networks.placesOf(container.id)?.ports ?? [];
+    return bound.map(({ protocol, containerPort, hostPort }) =>
+      PortConfig.create({
+        protocol,
+        targetPort: containerPort,
+        publishedPort: hostPort,
+        publishMode: "host",
+      }),
+    );
   }
 
   async prepare(signal: AbortSignal): Promise<void> {

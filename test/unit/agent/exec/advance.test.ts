@@ -6,6 +6,7 @@ import { advance, type Step } from "../../../../agent/exec/advance.ts";
 import type { Controller, TaskExit } from "../../../../agent/exec/controller.ts";
 import {
   ContainerStatus,
+  PortConfig,
   Task,
   type TaskState,
   TaskStatus,
@@ -55,6 +56,10 @@ class ScriptedController implements Controller {
 
   status(): ContainerStatus {
     return ContainerStatus.create({ containerId: "c", exitCode: 3 });
+  }
+
+  ports(): readonly PortConfig[] {
+    return [PortConfig.create({ targetPort: 80, publishedPort: 8080, publishMode: "host" })];
   }
 
   #play(call: string): unknown {
@@ -169,6 +174,23 @@ describe("agent/exec/advance", () => {
       pid: 0,
       exitCode: 3,
     });
+  });
+
+  it("tells of its ports while it runs, and not of those it had", async () => {
+    const up = await advance(
+      standing("starting", "running"),
+      new ScriptedController(undefined),
+      tools(),
+    );
+    deepEqual(up.kind === "moved" && up.status.portStatus?.ports[0]?.publishedPort, 8080);
+    const ended = new ScriptedController(exit({ exitCode: 1 }));
+    const before = up.kind === "moved" ? up.status : TaskStatus.create();
+    const over = await advance(
+      { ...standing("running", "running"), status: before },
+      ended,
+      tools(),
+    );
+    deepEqual(over.kind === "moved" && over.status.portStatus, undefined);
   });
 
   it("takes for stopped only what was stopped", async () => {

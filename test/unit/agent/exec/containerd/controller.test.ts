@@ -1,7 +1,7 @@
 /**
  * Drives task containers over a runtime in memory: pulls, adoption, health, ends, and what is left behind.
  */
-import { deepEqual, equal, rejects } from "node:assert/strict";
+import { deepEqual, equal, notEqual, rejects } from "node:assert/strict";
 import {
   type ContainerExecutorOptions,
   containerExecutor,
@@ -226,6 +226,22 @@ describe("agent/exec/containerd/controller", () => {
     await settled();
     await runtime.containers.kill("web.1.t", "KILL");
     equal((await end).exitCode, 137);
+  });
+
+  it("tells the ports of the node that lead to it, the one that was chosen for it included", async () => {
+    const port = (targetPort: number, publishedPort: number) =>
+      PortConfig.create({ targetPort, publishedPort, publishMode: "host" });
+    const ports = [port(80, 8080), port(81, 0), PortConfig.create({ targetPort: 82 })];
+    const one = controller({ ...task("t"), endpoint: Endpoint.create({ ports }) });
+    deepEqual(one.ports(), []);
+    await one.prepare(never);
+    deepEqual(one.ports(), []);
+    const [container] = runtime.containers.list();
+    if (container !== undefined) await runtime.networks.give(container);
+    const [first, second, ...others] = one.ports();
+    deepEqual([first, others], [port(80, 8080), []]);
+    deepEqual([second?.targetPort, second?.publishMode], [81, "host"]);
+    notEqual(second?.publishedPort, 0);
   });
 
   it("waits 15 s at most for that before the node says hello", async () => {
