@@ -54,6 +54,8 @@ const defaults: Readonly<Record<string, unknown>> = {
   FailureAction: "pause",
   Order: "stop-first",
 };
+/** Lists of words that mean something together only. */
+const inOrder = /\.(Args|Command|Test)$/;
 /** Not the user's, or the cluster's own names for what has another. */
 const passedOver = new Set(["ForceUpdate", "SecretID", "ConfigID"]);
 
@@ -117,7 +119,7 @@ function differences(before: unknown, after: unknown, path: string): readonly Di
   if (JSON.stringify(before) === JSON.stringify(after)) return [];
   if (Array.isArray(before) && Array.isArray(after)) {
     const listed = listDifferences(before, after, path);
-    if (listed.length > 0 && !path.endsWith(".Env")) return listed;
+    if (listed.length > 0 && !path.endsWith(".Env") && !inOrder.test(path)) return listed;
   }
   if (path.endsWith("ContainerSpec.Env")) return environmentDifferences(before, after, path);
   return [{ path, before: shown(before), after: shown(after) }];

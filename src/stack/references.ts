@@ -1,7 +1,8 @@
 /**
  * What the parts of a project say of each other: names that are there, and no service that waits for itself. Pure.
  */
-import type { ClusterError } from "../common/errors/cluster-error.ts";
+import { type ClusterError, errorText } from "../common/errors/cluster-error.ts";
+import { parseReference } from "../common/registry/reference.ts";
 import type { ComposePayload, ComposeProject, ComposeService } from "./model.ts";
 
 /** What checking needs. */
@@ -30,10 +31,19 @@ interface At extends ReferenceContext {
   readonly path: string;
 }
 
+function checkImage(image: string, { path, fail }: At): void {
+  try {
+    parseReference(image);
+  } catch (error) {
+    throw fail(`${path}.image`, `${path}.image: ${errorText(error)}`);
+  }
+}
+
 function checkService(key: string, service: ComposeService, at: At): void {
   const { project, path, fail } = at;
   if ((service.image ?? "") === "")
     throw fail(path, `invalid image reference for service ${key}: no image specified`);
+  checkImage(service.image ?? "", at);
   if (service.network_mode !== undefined && service.networks !== undefined)
     throw fail(
       `${path}.network_mode`,

@@ -64,9 +64,9 @@ async function resolved(
 ): Promise<Body> {
   const reference = withDefaultTag(parseReference(service.image));
   const Image = familiarText(reference);
+  const found = client.image(Image, headers);
   try {
-    const path = `/distribution/${encodeURIComponent(Image).replaceAll("%2F", "/")}/json`;
-    const answer = (await client.call({ method: "GET", path, headers })) as {
+    const answer = (await found.answer) as {
       readonly Descriptor?: { readonly digest?: string };
       readonly Platforms?: readonly { readonly architecture?: string; readonly os?: string }[];
     };
@@ -89,7 +89,7 @@ async function resolved(
     };
   } catch (error) {
     if (!(error instanceof ClusterError)) throw error;
-    if (!options.quiet)
+    if (!options.quiet && found.isNew)
       io.fail(
         `warning: image ${service.image} could not be accessed on a registry to record its digest. Each node will access ${service.image} independently, possibly leading to different nodes running different versions of the image. (${error.message})\n`,
       );

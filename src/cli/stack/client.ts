@@ -21,6 +21,12 @@ export interface ApiObject {
 /** What stacks are made of, as the API's paths name it. */
 export type ObjectKind = "services" | "networks" | "secrets" | "configs";
 
+/** An answer, and whether it was asked for just now. */
+export interface RegistryAnswer {
+  readonly answer: Promise<unknown>;
+  readonly isNew: boolean;
+}
+
 const codes: Readonly<Record<number, ErrorCode>> = {
   400: "invalid-argument",
   403: "permission-denied",
@@ -33,6 +39,8 @@ const codes: Readonly<Record<number, ErrorCode>> = {
 /** Asks one daemon. */
 export class StackClient {
   readonly #host: ApiHost;
+  /** By name and credentials. */
+  readonly #images = new Map<string, Promise<unknown>>();
 
   constructor(host: ApiHost) {
     this.#host = host;
@@ -56,6 +64,17 @@ export class StackClient {
         codes[status] ?? "unknown",
         `Error response from daemon: ${messageOf(text)}`,
       );
+  }
+
+  /** What the registry of an image says of it, asked once. The answer rejects with the daemon's message. */
+  image(name: string, headers: Readonly<Record<string, string>>): RegistryAnswer {
+    const key = JSON.stringify([name, headers]);
+    const known = this.#images.get(key);
+    if (known !== undefined) return { answer: known, isNew: false };
+    const path = `/distribution/${encodeURIComponent(name).replaceAll("%2F", "/")}/json`;
+    const answer = this.call({ method: "GET", path, headers });
+    this.#images.set(key, answer);
+    return { answer, isNew: true };
   }
 
   /** Objects of a stack. */

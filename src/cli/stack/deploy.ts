@@ -27,14 +27,18 @@ export async function deploy(run: StackRun, name: string | undefined): Promise<v
   const existing = await client.ofStack("services", specs.stack);
   if (options.prune) await prune(run, specs, existing);
   await makeNetworks(run, specs);
-  for (const kind of ["secrets", "configs"] as const)
-    for (const object of specs[kind]) await makePayload(run, kind, object);
+  const changed = new Set<string>();
+  for (const secret of specs.secrets) await makePayload(run, "secrets", secret);
+  for (const config of specs.configs)
+    if (await makePayload(run, "configs", config)) changed.add(config.name);
   const ids = await payloadIds(client, specs.services);
   const byName = new Map(existing.map((service) => [service.name, service]));
   for (const service of specs.services) {
     await waitForDependencies(run, service, specs);
     const before = byName.get(service.name);
-    await makeService(run, { ...service, body: withIds(service.body, ids) }, before);
+    const followed = namedReferences([service.body], "configs").filter((one) => changed.has(one));
+    const whole = { ...service, body: withIds(service.body, ids) };
+    await makeService(run, whole, { before, followed });
   }
   if (!options.detach) await converge(run, specs);
 }
@@ -86,21 +90,24 @@ async function makeNetworks({ client, io }: StackRun, specs: StackSpecs): Promis
   }
 }
 
-/** The managers tell what is new of data: a secret's cannot be compared here. */
+/** @returns whether a config that was there is another now; of secrets only the managers know. */
 async function makePayload(
   { client, io }: StackRun,
   kind: "secrets" | "configs",
   object: StackObject,
-): Promise<void> {
+): Promise<boolean> {
   const { name, body } = object;
   const before = await client.find(kind, name);
   if (before === undefined) {
     io.out(`Creating ${kind.slice(0, -1)} ${name}\n`);
     await client.create(kind, body);
-    return;
+    return false;
   }
   try {
     await client.update(kind, before, { body });
+    const isChanged = kind === "configs" && before.spec["Data"] !== body["Data"];
+    if (isChanged) io.out(`Updating config ${name}\n`);
+    return isChanged;
   } catch (error) {
     if (!(error instanceof ClusterError)) throw error;
     throw new ClusterError(
@@ -150,9 +157,10 @@ async function waitForDependencies(
 async function makeService(
   run: StackRun,
   service: StackService,
-  before: ApiObject | undefined,
+  o: { readonly before: ApiObject | undefined; readonly followed: readonly string[] },
 ): Promise<void> {
   const { client, io } = run;
+  const { before, followed } = o;
   const headers = authHeaders(run, service);
   const body = await finalBody(run, service, before);
   if (before === undefined) {
@@ -163,7 +171,8 @@ async function makeService(
   // Every update runs a job again, and the same again is none.
   const found = serviceDifferences(before.spec, body, await client.networkNames());
   if (found.length === 0 && headers === undefined) {
-    io.out(`Service ${service.name} is unchanged\n`);
+    const what = followed.length === 0 ? "" : `, and follows config ${followed.join(", ")}`;
+    io.out(`Service ${service.name} is unchanged${what}\n`);
     return;
   }
   io.out(`Updating service ${service.name} (id: ${before.id})\n`);

@@ -4,6 +4,7 @@
 import { ClusterError } from "../../common/errors/cluster-error.ts";
 import type { Json } from "./client.ts";
 import type { StackRun } from "./io.ts";
+import { taskPlace } from "./task-place.ts";
 
 /** Bytes before each piece of a stream: its kind, and how long it is. */
 const headerBytes = 8;
@@ -18,7 +19,10 @@ export async function logs(run: StackRun, stack: string): Promise<void> {
     service: Object.fromEntries(services.map(({ id }) => [id, true])),
   });
   const slots = new Map(
-    tasks.map((task) => [String(task["ID"]), String(task["Slot"] ?? task["NodeID"] ?? "")]),
+    tasks.map((task) => {
+      const service = services.find(({ id }) => id === task["ServiceID"]);
+      return [String(task["ID"]), taskPlace(task, service)];
+    }),
   );
   const query = `details=1&stdout=1&stderr=1&tail=${encodeURIComponent(options.tail)}&follow=${options.follow ? 1 : 0}`;
   await Promise.all(

@@ -7,6 +7,7 @@ import { namespaceLabel } from "../../stack/translate/context.ts";
 import { agoText, tableText } from "../table.ts";
 import type { ApiObject, Json } from "./client.ts";
 import { type StackRun, say } from "./io.ts";
+import { taskPlace } from "./task-place.ts";
 
 const none = (stack: string) => new ClusterError("not-found", `nothing found in stack: ${stack}`);
 
@@ -104,7 +105,7 @@ export async function tasks({ client, io, options }: StackRun, stack: string): P
     io.out(`${JSON.stringify(all, null, 2)}\n`);
     return;
   }
-  const serviceNames = new Map(found.map(({ id, name }) => [id, name]));
+  const byId = new Map(found.map((service) => [service.id, service]));
   const nodeNames = new Map(
     nodes.map((node) => [
       String(node["ID"]),
@@ -112,8 +113,8 @@ export async function tasks({ client, io, options }: StackRun, stack: string): P
     ]),
   );
   const nameOf = (task: Json) => {
-    const service = serviceNames.get(String(task["ServiceID"])) ?? String(task["ServiceID"]);
-    return `${service}.${String(task["Slot"] ?? task["NodeID"] ?? "")}`;
+    const service = byId.get(String(task["ServiceID"]))?.name ?? String(task["ServiceID"]);
+    return `${service}.${taskPlace(task, byId.get(String(task["ServiceID"])))}`;
   };
   const sorted = [...all].sort((one, other) =>
     nameOf(one) === nameOf(other)

@@ -267,6 +267,31 @@ Plan ${index}
     deepEqual(await specs(), {});
   });
 
+  it("asks for an image that several services have once, and says what follows a changed config", async () => {
+    const write = (content: string) =>
+      writeFileSync(
+        compose,
+        `services:
+  a: {image: '127.0.0.1:1/i', configs: [page]}
+  b: {image: '127.0.0.1:1/i'}
+configs: {page: {content: ${content}}}`,
+      );
+    write("one");
+    const first = await skep("deploy", "-c", compose, "shop");
+    equal(first.err.match(/could not be accessed on a registry/g)?.length, 1);
+    const again = ["deploy", "--resolve-image", "never", "-c", compose, "shop"];
+    equal((await skep(...again)).out, "Service shop_a is unchanged\nService shop_b is unchanged\n");
+    write("two");
+    equal(
+      (await skep(...again)).out,
+      `Updating config shop_page
+Service shop_a is unchanged, and follows config shop_page
+Service shop_b is unchanged
+`,
+    );
+    await skep("rm", "shop");
+  });
+
   it("says which program of its node has the host port of a task", async () => {
     const nginx = { protocol: "tcp", port: 80, address: "::", program: "nginx (7)" } as const;
     const { dataPath } = engine.runtime;

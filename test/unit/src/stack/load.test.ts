@@ -299,6 +299,10 @@ describe("src/stack/project", () => {
     ["services: {a: {image: i, secrets: [s]}}", /undefined secret "s"/],
     ["services: {a: {image: i, configs: [s]}}", /undefined config "s"/],
     ["services: {a: {build: .}}", /no image specified/],
+    [
+      "services: {a: {image: 'BUSY box'}}",
+      /^\S+:1:16: services\.a\.image: invalid reference format: "BUSY box" is no image name$/,
+    ],
     ["services: {a: {image: i, depends_on: [b]}}", /service "a" depends on undefined service "b"/],
     [
       "services: {a: {image: i, depends_on: [b]}, b: {image: i, profiles: [x]}}",

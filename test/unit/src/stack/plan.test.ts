@@ -73,6 +73,11 @@ describe("src/stack/plan", () => {
       spec({ Args: ["b", "a"] }),
       ['TaskTemplate.ContainerSpec.Args ["a","b"] ["b","a"]'],
     ],
+    [
+      spec({ Args: ["sleep", "1"] }),
+      spec({ Args: ["sleep", "2"] }),
+      ['TaskTemplate.ContainerSpec.Args ["sleep","1"] ["sleep","2"]'],
+    ],
     [spec({}, { Labels: { a: "1" } }), spec({}), ["Labels.a 1 undefined"]],
   ] as const)
     it(`sees ${expected[0]}`, () => {
