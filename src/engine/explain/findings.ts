@@ -46,7 +46,7 @@ function lookOf(answer: NodeAnswer | undefined): NodeLook | undefined {
 }
 
 function serviceFindings(picture: Picture): Finding[] {
-  const { serviceName, wanted, networks, ports, tasks, subject } = picture;
+  const { serviceName, mode, wanted, networks, ports, tasks, subject } = picture;
   const found: Finding[] = [];
   const ready = tasks.filter((task) => task.ready);
   if (picture.isBehind) {
@@ -60,9 +60,15 @@ function serviceFindings(picture: Picture): Finding[] {
       ),
     );
   }
+  // A job serves nobody, and has tasks while it runs alone.
+  if (mode.endsWith("-job")) return found;
   if (wanted === 0 && subject.kind !== "task") {
     const text = `service ${serviceName} is to have no tasks: whoever calls it is refused`;
-    found.push(warning("", text, `docker service scale ${serviceName}=1`));
+    const remedy =
+      mode === "replicated"
+        ? `docker service scale ${serviceName}=1`
+        : `docker service ps --no-trunc ${serviceName}`;
+    found.push(warning("", text, remedy));
   } else if (ready.length === 0 && wanted > 0) {
     const what = `no task of service ${serviceName} is ready, ${wanted} should be: whoever calls it is refused`;
     found.push(fault("", what, `docker service ps --no-trunc ${serviceName}`));

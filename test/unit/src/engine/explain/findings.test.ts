@@ -401,4 +401,13 @@ describe("src/engine/explain", () => {
       /^warning: service web is in no network between nodes and publishes no port/,
     );
   });
+
+  it("says what helps where no task is wanted, and nothing of jobs, which serve nobody", () => {
+    const idle = (mode: string) => told(known({ picture: { mode, wanted: 0, tasks: [] } }))[0];
+    const what = "warning: service web is to have no tasks: whoever calls it is refused.";
+    equal(idle("replicated"), `${what} docker service scale web=1`);
+    equal(idle("global"), `${what} docker service ps --no-trunc web`);
+    equal(idle("replicated-job"), undefined);
+    equal(idle("global-job"), undefined);
+  });
 });
