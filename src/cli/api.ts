@@ -108,11 +108,16 @@ async function read(
 export function messageOf(text: string): string {
   try {
     const { message }: { message?: unknown } = JSON.parse(text);
-    if (typeof message === "string") return message;
+    if (typeof message === "string") return plainText(message);
   } catch {
     // Not of our daemon: shown as it is.
   }
   return text.trim();
+}
+
+/** Without how Docker's managers begin, which programs look for and people do not. */
+export function plainText(message: string): string {
+  return message.replace(/^rpc error: code = \w+ desc = /, "");
 }
 
 /** The text of an answer that is a good one. @throws Error with the daemon's words. */

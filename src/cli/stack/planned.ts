@@ -4,6 +4,7 @@
 import type { PlannedChange } from "../../stack/plan.ts";
 import type { Body } from "../../stack/translate/context.ts";
 import type { StackSpecs } from "../../stack/translate/stack.ts";
+import { plainText } from "../api.ts";
 import type { ApiObject, Json } from "./client.ts";
 import type { StackRun } from "./io.ts";
 import { namedReferences, withIds } from "./references.ts";
@@ -142,11 +143,6 @@ type ToldPlan = Omit<ManagersPlan, "Services"> & {
 function whole(told: ToldPlan): ManagersPlan {
   const services = told.Services.map((one) => ({ ...one, Conflicts: one.Conflicts ?? [] }));
   return { ...told, Services: services };
-}
-
-/** Without how Docker's managers begin. */
-function plainText(message: string): string {
-  return message.replace(/^rpc error: code = \w+ desc = /, "");
 }
 
 /** In the order of a deployment. */
