@@ -6,9 +6,10 @@
  *
  * Part of `npm run test:long`. What runs is read from the processes of each host, starts are counted from the daemons' logs.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { seededRandom } from "../../src/common/random/random.ts";
+import { hostProcesses } from "../support/host-processes.ts";
 import type { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
 import { onLab, registryAddress } from "./on-lab.ts";
@@ -149,19 +150,9 @@ function processes(lab: SwarmLab): number {
 
 /** Pids, as the host counts them, of the service's processes on it. */
 function pids(lab: SwarmLab, host: string): number[] {
-  const { hostPid } = lab.playground.node(host);
-  if (hostPid === undefined) return [];
-  const proc = `/proc/${hostPid}/root/proc`;
-  return readdirSync(proc).flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
-    try {
-      const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ").trim();
-      return words === program.join(" ") ? [Number(name)] : [];
-    } catch {
-      // It has ended meanwhile.
-      return [];
-    }
-  });
+  return hostProcesses(lab, host)
+    .filter(({ words }) => words.join(" ") === program.join(" "))
+    .map(({ pid }) => pid);
 }
 
 /** How many containers of the service were started so far, by all daemons. */

@@ -9,6 +9,7 @@ import { serviceTools } from "../support/service-tools.ts";
 import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
 import { cronTests, jobTests } from "./services/jobs.ts";
+import { rolloutTests } from "./services/rollouts.ts";
 import { stackTests } from "./services/stacks.ts";
 
 const managers = ["m1", "m2", "m3"];
@@ -275,6 +276,7 @@ describe("services", function () {
     ok(left.every((id) => last.includes(id)));
   });
 
+  rolloutTests(bench);
   jobTests(bench);
 
   it("leave a drained host, and those of a global service come back to it", async () => {

@@ -3,10 +3,10 @@
  * kernel of each host, which processes there are and what is in their memory.
  */
 import { equal } from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
 import { ask } from "../../src/cli/api.ts";
 import { runService } from "../../src/cli/service.ts";
 import { runSwarm } from "../../src/cli/swarm.ts";
+import { hostProcesses } from "./host-processes.ts";
 import { memoryHas } from "./process-memory.ts";
 import type { SwarmLab } from "./swarm-lab.ts";
 import { until } from "./wait.ts";
@@ -121,31 +121,20 @@ function complete(
   );
 }
 
-/** Pids of the host's processes whose command line begins so, as its kernel has them. */
+/** Pids of the host's processes whose command line begins so. */
 function processes(lab: SwarmLab, host: string, begin: string): number[] {
-  const { hostPid } = lab.playground.node(host);
-  if (hostPid === undefined) return [];
-  const proc = `/proc/${hostPid}/root/proc`;
-  return readdirSync(proc).flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
-    try {
-      const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0").join(" ");
-      return words.startsWith(begin) ? [Number(name)] : [];
-    } catch {
-      // It has ended meanwhile.
-      return [];
-    }
-  });
+  return hostProcesses(lab, host)
+    .filter(({ words }) => words.join(" ").startsWith(begin))
+    .map(({ pid }) => pid);
 }
 
 /** What runs on a host and has a text in its memory. */
 function processesWith(lab: SwarmLab, host: string, text: string): string[] {
-  const proc = `/proc/${lab.playground.node(host).hostPid}/root/proc`;
-  return readdirSync(proc).flatMap((name) => {
-    if (!/^\d+$/.test(name) || !memoryHas(`${proc}/${name}`, text)) return [];
-    const words = readFileSync(`${proc}/${name}/cmdline`, "utf8").split("\0");
-    return words.some((word) => word.endsWith("skep.js")) ? "skep daemon" : words.join(" ");
-  });
+  return hostProcesses(lab, host)
+    .filter(({ folder }) => memoryHas(folder, text))
+    .map(({ words }) =>
+      words.some((word) => word.endsWith("skep.js")) ? "skep daemon" : words.join(" "),
+    );
 }
 
 /** The project's own command, on m1. */
