@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../../src/common/clock/clock.ts";
 import type { CreatedContainer } from "../../../src/common/container/containers.ts";
@@ -29,6 +30,7 @@ import type { Records } from "./records.ts";
 import { ignoreAbsent, snapshotKey } from "./records.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerFiles, ContainerNetworks, ContainerStreams, ProcessUser } from "./seams.ts";
+import { ShimGroups } from "./shim-groups.ts";
 import { signalNumber } from "./signals.ts";
 import type { SizedLayers } from "./sized-layers.ts";
 import { hostnameOf, type SpecBuilder } from "./spec-builder.ts";
@@ -63,12 +65,15 @@ const usersKeptMax = 500;
 /** Makes and unmakes containers; their life in between is the runner's. */
 export class Creator {
   readonly #o: CreatorOptions;
+  readonly #shims: ShimGroups;
   #users = new Map<string, ProcessUser>();
   /** Containers that could not be made, nor removed as containerd was away, with the volumes that go with them. */
   readonly #remains = new Map<string, readonly PlannedMount[]>();
 
   constructor(options: CreatorOptions) {
     this.#o = options;
+    // As many as are started at once.
+    this.#shims = new ShimGroups({ ...options, openMax: 2 * availableParallelism() });
   }
 
   /** @throws ClusterError; nothing is left of it then. */
@@ -92,6 +97,8 @@ export class Creator {
     } catch (error) {
       table.freeName(name, id);
       throw error;
+    } finally {
+      this.#shims.made(id);
     }
   }
 
@@ -212,7 +219,9 @@ export class Creator {
     await layers.make(sized);
     specs.writeSecrets(id, config);
     const mounts = await this.#mountPoints(id, planned);
-    const whole = { ...facts, planned, mounts, logPath: "" };
+    const shimGroup = this.#shims.join({ id, config, planned });
+    const shared = shimGroup === undefined ? {} : { shimGroup };
+    const whole = { ...facts, ...shared, planned, mounts, logPath: "" };
     const guess: ProcessUser = known ?? { uid: 0, gid: 0, additionalGids: [0], home: "/" };
     const specJson = await specs.build(whole, guess, undefined);
     const life = { state: freshState, stopped: false, lastExit: undefined };
@@ -307,7 +316,8 @@ export class Creator {
     specs.removeSecrets(id);
     // Many files, and many containers often end at once: the loop does not wait for them.
     await rm(folderOf(id), { recursive: true, force: true });
-    await rm(shimSocket(client, id), { force: true });
+    const shim = this.#shims.leave(id);
+    if (shim !== undefined) await rm(shimSocket(client, shim), { force: true });
     // Last, so that what is left after a crash is found by its record.
     await records.delete(id);
   }
@@ -348,10 +358,10 @@ function makeBindSources(config: ContainerConfig): void {
   }
 }
 
-/** Socket of a container's shim, which a shim that was killed leaves behind (containerd 1.6 names it so). */
-function shimSocket({ socketPath, namespace }: ContainerdClient, id: string): string {
+/** Socket of a group's shim, which a shim that was killed leaves behind (containerd 1.6 names it so). */
+function shimSocket({ socketPath, namespace }: ContainerdClient, group: string): string {
   const name = createHash("sha256")
-    .update(join(socketPath, namespace, id))
+    .update(join(socketPath, namespace, group))
     .digest("hex");
   return join("/run/containerd/s", name);
 }

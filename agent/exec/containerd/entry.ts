@@ -137,7 +137,7 @@ export class Entry {
 }
 
 function containerOf(facts: ContainerFacts, life: ContainerLife): Container {
-  const { planned: _planned, ...shown } = facts;
+  const { planned: _planned, shimGroup: _shimGroup, ...shown } = facts;
   return { ...shown, state: life.state };
 }
 

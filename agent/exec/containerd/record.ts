@@ -15,6 +15,8 @@ import type { PlannedMount } from "./mounts.ts";
 /** Facts that change seldom: at creation, rename and update. */
 export interface ContainerFacts extends Omit<Container, "state"> {
   readonly planned: readonly PlannedMount[];
+  /** Whose shim it has; not there for one of its own. */
+  readonly shimGroup?: string;
 }
 
 /** How a task ended, as containerd says it. */

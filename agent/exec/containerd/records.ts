@@ -221,6 +221,16 @@ export function saysGone(error: unknown): boolean {
   );
 }
 
+/** Whether an answer to a start says that the shim was ending which it was to have with others; the next try makes one. */
+export function saysShimEnded(error: unknown): boolean {
+  return (
+    hasCode(error, "unknown") &&
+    /ttrpc: closed|dial unix .*: connect: (?:connection refused|no such file)/.test(
+      errorText(error),
+    )
+  );
+}
+
 /** Lets an answer pass that says that what was to go is gone. @throws whatever else it is. */
 export function ignoreAbsent(error: unknown): undefined {
   if (hasCode(error, "not-found")) return undefined;

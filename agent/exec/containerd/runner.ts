@@ -23,7 +23,7 @@ import type { Making } from "./making.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import { startOf } from "./process-start.ts";
 import type { TaskExit } from "./record.ts";
-import { ignoreAbsent, type Records, saysGone, snapshotKey } from "./records.ts";
+import { ignoreAbsent, type Records, saysGone, saysShimEnded, snapshotKey } from "./records.ts";
 import { restartPause } from "./restart-policy.ts";
 import type { RuntimePrograms } from "./runtime-programs.ts";
 import type { ContainerNetworks, ContainerStreams, JoinedNetworks } from "./seams.ts";
@@ -32,6 +32,7 @@ import { signalNumber } from "./signals.ts";
 import type { SizedLayers } from "./sized-layers.ts";
 import { networkOf, type SpecBuilder } from "./spec-builder.ts";
 import { startFailure } from "./start-failure.ts";
+import { Turns } from "./turns.ts";
 
 /** What a runner is made with. */
 export interface RunnerOptions {
@@ -67,6 +68,7 @@ export interface RunnerOptions {
 /** Runs the containers of a node. */
 export class Runner {
   readonly #o: RunnerOptions;
+  readonly #turns = new Turns();
 
   constructor(options: RunnerOptions) {
     this.#o = options;
@@ -202,18 +204,22 @@ export class Runner {
     const { client, ready, programs, specs } = this.#o;
     for (let attempt = 0; ; attempt++) {
       try {
-        const { pid } = await client.call(TasksService.create, {
-          containerId: entry.id,
-          ...how,
-          options: programs.optionsOf(entry.facts.runtime, specs.memoryForVariables(entry.facts)),
-        });
+        const options = programs.optionsOf(
+          entry.facts.runtime,
+          specs.memoryForVariables(entry.facts),
+        );
+        const request = { containerId: entry.id, ...how, options };
+        // Two that found no shim of their group at the same moment would make one each.
+        const { pid } = await this.#turns.run(entry.facts.shimGroup ?? entry.id, () =>
+          client.call(TasksService.create, request),
+        );
         keepMemoryToItself(entry, pid);
         setBlockWeights(this.#o.node.cgroups, specs.cgroupOf(entry.facts), entry.facts.config);
         await client.call(TasksService.start, { containerId: entry.id });
         return pid;
       } catch (error) {
         const isLost = hasCode(error, "unavailable");
-        const mayRetry = isLost || hasCode(error, "already-exists");
+        const mayRetry = isLost || hasCode(error, "already-exists") || saysShimEnded(error);
         if (!mayRetry || attempt >= containerdRetriesMax) {
           if (!isLost) await this.dropTask(entry.id);
           throw error;

@@ -35,6 +35,7 @@ import type { ContainerNetworks, JoinedNetworks, ProcessUser } from "./seams.ts"
 import { type OciSeccomp, seccompOf } from "./seccomp.ts";
 import { SeccompFilters } from "./seccomp-filters.ts";
 import { secretEnvFiles } from "./secret-env.ts";
+import { groupAnnotation } from "./shim-groups.ts";
 import { userFileBytesMax, userOf } from "./user-lookup.ts";
 
 /** What a builder is made with. */
@@ -123,7 +124,10 @@ export class SpecBuilder {
       cgroupsPath: this.cgroupOf(facts),
       cgroupVersion: node.cgroups.version,
       initPath: config.init === true && shared.pid === undefined ? this.#init() : undefined,
-      annotations: this.#filters.annotations(facts.runtime, seccomp),
+      annotations: {
+        ...this.#filters.annotations(facts.runtime, seccomp),
+        ...(facts.shimGroup !== undefined && { [groupAnnotation]: facts.shimGroup }),
+      },
     };
     return specJson(ociSpec(input));
   }

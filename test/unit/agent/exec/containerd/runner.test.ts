@@ -23,8 +23,12 @@ const exit = { pid, exitCode: 137, atMs: 1_000 };
 describe("agent/exec/containerd/runner", () => {
   let done: string[];
   let deletion: () => void;
+  /** Whether a start is what is tested. */
+  let creating: boolean;
   /** Of the deletion of its task. */
   let failure: Error | undefined;
+  /** What the creation of a task comes to, one after the other; well when there is none. */
+  let creations: Error[];
   /** When places in networks are given up. */
   let left: Promise<void>;
   let runner: Runner;
@@ -33,6 +37,8 @@ describe("agent/exec/containerd/runner", () => {
     done = [];
     left = Promise.resolve();
     failure = undefined;
+    creations = [];
+    creating = false;
     const deleted = new Promise<void>((resolve) => {
       deletion = resolve;
     });
@@ -40,6 +46,11 @@ describe("agent/exec/containerd/runner", () => {
       call: async ({ path }: { path: string }) => {
         const name = path.split("/").at(-1) ?? "";
         done.push(name);
+        const refusal = path.endsWith("Tasks/Create") ? creations.shift() : undefined;
+        if (refusal !== undefined) throw refusal;
+        if (path.endsWith("Tasks/Create")) return { pid };
+        if (path.endsWith("Tasks/Get")) throw new ClusterError("not-found", "no such task");
+        if (path.endsWith("Tasks/Delete") && creating) throw new ClusterError("not-found", "none");
         if (name === "Delete") await deleted;
         if (name === "Delete" && failure !== undefined) throw failure;
         return {};
@@ -49,14 +60,23 @@ describe("agent/exec/containerd/runner", () => {
     const options = {
       client,
       records: new Records({ client, optionsOf: nothing, log: silentLog } as never),
-      streams: { stopped: async () => done.push("log complete") },
+      streams: {
+        stopped: async () => done.push("log complete"),
+        prepare: async () => ({ stdin: "", stdout: "", stderr: "", terminal: false }),
+        started: nothing,
+      },
+      programs: { optionsOf: nothing },
       networks: { leave: () => left.then(() => done.push("places given up")) },
       specs: {
         removeReadSecrets: nothing,
         removeSecrets: () => done.push("secrets forgotten"),
         cgroupOf: () => "/none",
+        userIn: nothing,
+        build: async () => "{}",
+        learn: async () => undefined,
+        memoryForVariables: nothing,
       },
-      layers: { rest: async () => undefined },
+      layers: { rest: async () => undefined, boundedIn: async () => [] },
       node: { cgroups: { version: 2, trees: [], mountOf: new Map(), controllers: new Set() } },
       gate: new Gate(1),
       joining: new Gate(1),
@@ -155,4 +175,35 @@ describe("agent/exec/containerd/runner", () => {
       const ends = done.slice(done.indexOf("log complete"), done.indexOf("die") + 1);
       assert.deepEqual(ends, ["log complete", "places given up", "Update", "die"]);
     });
+
+  function fresh(): Entry {
+    creating = true;
+    const config = { ...emptyContainerConfig, networks: ["none"] };
+    const facts = { id: "c1", name: "c1", config, shimGroup: "c0" };
+    const life = { state: freshState, stopped: false, lastExit: undefined };
+    const entry = new Entry(facts as unknown as ContainerFacts, life, "{}");
+    entry.rootfs = [];
+    return entry;
+  }
+
+  for (const text of [
+    "failed to create shim task: ttrpc: closed",
+    "failed to start shim: start failed: dial unix /run/containerd/s/ab: connect: connection refused",
+  ])
+    it(`starts again what met a shim that was about to end (${text.slice(0, 24)})`, async () => {
+      creations = [new ClusterError("unknown", text)];
+      const entry = fresh();
+      await runner.start(entry, new AbortController().signal);
+      assert.equal(entry.state.phase, "running");
+      assert.deepEqual(
+        done.filter((name) => ["Create", "Get", "Delete", "Start", "start"].includes(name)),
+        ["Create", "Get", "Delete", "Create", "Start", "start"],
+      );
+    });
+
+  it("does not start again what its program refuses", async () => {
+    creations = [new ClusterError("unknown", "OCI runtime create failed: no")];
+    await assert.rejects(runner.start(fresh(), new AbortController().signal), /no/);
+    assert.deepEqual(done.filter((name) => name === "Create").length, 1);
+  });
 });
