@@ -97,6 +97,12 @@ interface MeantAnswer {
 
 const answers: readonly MeantAnswer[] = [
   {
+    words: /^service ps --filter desired-state=shutdown web$/,
+    theirs: /^ID[^\n]*(\nID [^\n]* Shutdown {2}Shutdown AGO)+$/,
+    ours: /^ID[^\n]*$/,
+    why: "the history of a slot goes with it; in Docker's swarm with the next update of the service",
+  },
+  {
     words: /--rollback-max-failure-ratio 2/,
     theirs: /^ID$/,
     ours: /desc = TaskSpec: rollback-maxfailureratio cannot be less than 0 or bigger than 1$/,

@@ -201,6 +201,20 @@ describe("manager/orchestrator/update/supervisor", () => {
     assert.equal(cluster.service("web").previousSpec, undefined);
   });
 
+  it("takes a place back without its restart delay, and is through only when its task runs", async () => {
+    const restart = RestartPolicy.create({ condition: "any", delayNs: 60e9 });
+    const update = UpdateConfig.create({ failureAction: "rollback", parallelism: 1 });
+    await cluster.createService("web", 3, { restart, spec: { update } });
+    await cluster.pass(300);
+    cluster.command = (task) => (image(task) === "bad" ? { endsAfterMs: 100, exitCode: 1 } : {});
+    await cluster.updateService("web", withImage("bad"));
+    await cluster.pass(3_000);
+    assert.deepEqual(images(), ["app", "app", "app"]);
+    assert.equal(status()?.state, "rollback-started");
+    await cluster.pass(5_000);
+    assert.equal(status()?.state, "rollback-completed");
+  });
+
   it("pauses a rollback that fails", async () => {
     await start(2, { failureAction: "rollback", parallelism: 1, monitorNs: 1e9 });
     const first = new Set(cluster.tasks("web").map(({ id }) => id));
