@@ -14,7 +14,7 @@ const usage = `Usage: skep service history [--json] NAME
        skep service rebalance [--detach] NAME
 
 history lists the last specs of a service, the present one first: when and why it got each, the image, and the revisions of
-the secrets and configs it runs with. rollback takes the service back to one of them, or to the one before the present, by
+the secrets and configs it runs with: 1 of 2 is one that it was taken back to, until its tasks are updated. rollback takes the service back to one of them, or to the one before the present, by
 the service's own rollback policy; docker service ps shows how far it is. rebalance moves tasks of a replicated service to
 nodes that have fewer of them, as many at a time and in the order its updates go, and waits until that is over; tasks with
 local volumes stay. The label skep.rebalance=auto on the service does it when a node joins or returns; skep swarm rebalance
@@ -47,6 +47,8 @@ export interface HistoryRow {
 interface PayloadRow {
   readonly Name: string;
   readonly Revision: number;
+  /** Where the service stays with an earlier one. */
+  readonly Newest?: number;
 }
 
 /** Runs the command; resolves with its exit code. Never rejects. */
@@ -119,16 +121,23 @@ async function rebalance(at: ApiHost, name: string, isDetached: boolean): Promis
   return `${name}: being rebalanced\n`;
 }
 
+/** `config page 2` each; `config page 1 of 2` for one that the service was taken back to. Pure. */
+export function payloadTexts({ Secrets, Configs }: HistoryRow): readonly string[] {
+  const texts = (kind: string, list: readonly PayloadRow[]) =>
+    list.map(({ Name, Revision, Newest }) => {
+      return `${kind} ${Name} ${Revision}${Newest === undefined ? "" : ` of ${Newest}`}`;
+    });
+  return [...texts("secret", Secrets), ...texts("config", Configs)];
+}
+
 /** A table of a history. Pure. */
 export function historyText(rows: readonly HistoryRow[]): string {
-  const payloads = (kind: string, list: readonly PayloadRow[]) =>
-    list.map(({ Name, Revision }) => `${kind} ${Name} ${Revision}`);
   const cells = rows.map((row) => [
     `${row.Revision}${row.Current ? " *" : ""}`,
     row.CreatedAt.replace(/\.\d+Z$/, "Z"),
     row.Spec.TaskTemplate?.ContainerSpec?.Image?.replace(/@sha256:[0-9a-f]+$/, "") ?? "",
     `${row.Spec.Mode?.Replicated?.Replicas ?? "-"}`,
-    [...payloads("secret", row.Secrets), ...payloads("config", row.Configs)].join(", ") || "-",
+    payloadTexts(row).join(", ") || "-",
     row.Cause,
   ]);
   return tableText(

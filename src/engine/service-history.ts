@@ -6,6 +6,7 @@ import type { Service } from "../common/api/generated/api.ts";
 import { payloadReferences } from "../common/spec/payload-revision.ts";
 import { firstNote } from "../common/spec/service-revisions.ts";
 import { type EngineContext, readView } from "./context.ts";
+import type { ObjectView } from "./ports.ts";
 import { json } from "./reply.ts";
 import { param } from "./request.ts";
 import type { Route } from "./router.ts";
@@ -20,22 +21,26 @@ export function serviceHistoryRoutes(context: EngineContext): readonly Route[] {
       pattern: "/skep/services/{id}/history",
       handler: async (request) => {
         const view = await readView(context, request);
-        return json(historyToJson(view.lookup("service", param(request, "id"))));
+        return json(historyToJson(view.lookup("service", param(request, "id")), view));
       },
     },
   ];
 }
 
-/** The present spec first. */
-export function historyToJson(service: Service): readonly Json[] {
+/** The present spec first; it says where there is newer data than it runs with. */
+export function historyToJson(service: Service, view: ObjectView): readonly Json[] {
   const { spec, revision, meta, revisions } = service;
   const present = { spec, note: revision ?? firstNote(meta?.createdAtMs ?? 0) };
   return [present, ...[...revisions].reverse()].map((one, at) => {
     const references = payloadReferences(one.spec?.task);
-    const named = (kind: string) =>
+    const named = (kind: "secret" | "config") =>
       references
         .filter((reference) => reference.kind === kind)
-        .map(({ id, name, revision: number }) => ({ ID: id, Name: name, Revision: number }));
+        .map(({ id, name, revision: number }) => {
+          const newest = at === 0 ? newestOf(view, kind, id) : number;
+          const row = { ID: id, Name: name, Revision: number };
+          return newest > number ? { ...row, Newest: newest } : row;
+        });
     return {
       Revision: one.note?.number ?? 0,
       CreatedAt: timeToJson(one.note?.atMs ?? 0),
@@ -46,4 +51,10 @@ export function historyToJson(service: Service): readonly Json[] {
       Spec: serviceSpecToJson(one.spec),
     };
   });
+}
+
+function newestOf(view: ObjectView, kind: "secret" | "config", id: string): number {
+  const { revision = 0 } = view.get(kind, id) ?? {};
+  // The first is written as 0, too.
+  return Math.max(1, revision);
 }

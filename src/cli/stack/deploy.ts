@@ -10,6 +10,7 @@ import {
   type StackSpecs,
   stackSpecs,
 } from "../../stack/translate/stack.ts";
+import { type HistoryRow, payloadTexts } from "../service.ts";
 import { authHeaders, finalBody } from "./body.ts";
 import type { ApiObject, StackClient } from "./client.ts";
 import { type StackRun, say } from "./io.ts";
@@ -171,12 +172,32 @@ async function makeService(
   // Every update runs a job again, and the same again is none.
   const found = serviceDifferences(before.spec, body, await client.networkNames());
   if (found.length === 0 && headers === undefined) {
-    const what = followed.length === 0 ? "" : `, and follows config ${followed.join(", ")}`;
+    const earlier = followed.length === 0 ? await earlierOf(client, service, before.id) : [];
+    const what =
+      followed.length > 0
+        ? `, and follows config ${followed.join(", ")}`
+        : earlier.length > 0
+          ? `, and runs with ${earlier.join(", ")}: docker service update --force takes it to the newest`
+          : "";
     io.out(`Service ${service.name} is unchanged${what}\n`);
     return;
   }
   io.out(`Updating service ${service.name} (id: ${before.id})\n`);
   await client.update("services", before, { body, headers });
+}
+
+/** Revisions of secrets and configs that a service was taken back to, as its history has them. */
+async function earlierOf(
+  client: StackClient,
+  { body }: StackService,
+  id: string,
+): Promise<readonly string[]> {
+  const kinds = ["secrets", "configs"] as const;
+  if (kinds.every((kind) => namedReferences([body], kind).length === 0)) return [];
+  const answer = await client.call({ method: "GET", path: `/skep/services/${id}/history` });
+  const [present] = answer as readonly HistoryRow[];
+  if (present === undefined) return [];
+  return payloadTexts(present).filter((text) => / of \d+$/.test(text));
 }
 
 async function converge(run: StackRun, specs: StackSpecs): Promise<void> {

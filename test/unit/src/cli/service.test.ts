@@ -28,6 +28,11 @@ async function run(...argv: readonly string[]): Promise<string> {
 }
 
 describe("src/cli/service", () => {
+  it("says where a service stays with an earlier revision", () => {
+    const Configs = [{ Name: "page", Revision: 1, Newest: 2 }];
+    match(historyText([row(3, { Current: true, Configs })]), / config page 1 of 2 /);
+  });
+
   it("lists a history with what each spec ran with", () => {
     const present = row(12, { Current: true, Configs: [{ Name: "page", Revision: 2 }] });
     const first = row(1, { Cause: "created", Spec: { Mode: {} } });
