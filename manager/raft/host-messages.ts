@@ -156,6 +156,8 @@ export type ToMain =
       readonly fields: Readonly<Record<string, unknown>>;
     }
   | { readonly type: "removed" }
+  /** What waited for each other, in order. */
+  | { readonly type: "several"; readonly messages: readonly ToMain[] }
   /** The group can have no leader until a person acts, or may go on. */
   | { readonly type: "standstill"; readonly reason: string | undefined }
   /** Writes stand still because the device is full, or go on. */

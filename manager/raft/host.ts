@@ -414,6 +414,10 @@ class WorkerHost implements RaftHost {
   }
 
   #handle(message: ToMain): void {
+    if (message.type === "several") {
+      for (const one of message.messages) this.#handle(one);
+      return;
+    }
     if (message.type === "connection") {
       if (this.#ended === undefined) this.#onConnection(message.connection);
       else drop(message.connection);

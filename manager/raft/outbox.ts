@@ -1,7 +1,8 @@
 /**
  * What the worker posts to the main thread: at once, or together with the next message that cannot wait.
  *
- * Each message that finds the other thread asleep costs a wake-up, on a small machine more than the work it brings.
+ * Each message that finds the other thread asleep costs a wake-up, on a small machine more than the work it brings, and each
+ * one on its way costs as much as some small ones in one.
  * The order of messages is kept.
  */
 import type { ToMain } from "./host-messages.ts";
@@ -23,10 +24,13 @@ export class Outbox {
     this.#send = send;
   }
 
-  /** Posts what waited, and then this. */
+  /** Posts what waited, and then this, all in one. */
   post(message: ToMain, transfer?: readonly ArrayBuffer[]): void {
-    this.#flush();
-    this.#send(message, transfer);
+    if (this.#later.length === 0) this.#send(message, transfer);
+    else {
+      this.#later.push({ message, transfer });
+      this.#flush();
+    }
   }
 
   /** Posts this with the next message, or a little later. */
@@ -42,8 +46,12 @@ export class Outbox {
 
   #flush(): void {
     if (this.#later.length === 0) return;
-    const messages = this.#later;
+    const posts = this.#later;
     this.#later = [];
-    for (const { message, transfer } of messages) this.#send(message, transfer);
+    const messages = posts.map(({ message }) => message);
+    this.#send(
+      { type: "several", messages },
+      posts.flatMap(({ transfer }) => transfer ?? []),
+    );
   }
 }

@@ -287,7 +287,7 @@ export class RaftStorage {
     const after = write.snapshot
       ? await this.#restoreOperations(write.snapshot, operations)
       : { records: this.#records, anchorChain: this.#anchorChain };
-    const records = await this.#appendOperations(write.entries, after, operations);
+    const { kept, added } = await this.#appendOperations(write.entries, after, operations);
     await this.#db()
       .batch(operations, true)
       .catch((error: unknown) => {
@@ -296,7 +296,9 @@ export class RaftStorage {
       });
     this.#hardState = hard;
     if (putsHard) this.#writtenCommit = hard.commit;
-    this.#records = records;
+    // In its place: there are thousands, and most writes add one.
+    after.records.splice(kept, Number.POSITIVE_INFINITY, ...added);
+    this.#records = after.records;
     this.#anchorChain = after.anchorChain;
     if (write.config) this.#loaded = { ...this.#loaded, config: write.config };
     if (write.snapshot) this.#tail.restore(write.snapshot);
@@ -317,25 +319,27 @@ export class RaftStorage {
     return { records: [], anchorChain };
   }
 
-  /** Adds the records of `entries` to the batch, cutting back records they overlap; gives the records there are then. */
+  /** Adds the records of `entries` to the batch, cutting back records they overlap; says how many stay and which come. */
   async #appendOperations(
     entries: readonly Entry[],
     before: { readonly records: RecordPlace[]; readonly anchorChain: Uint8Array },
     operations: LogOperation[],
-  ): Promise<RecordPlace[]> {
+  ): Promise<{ readonly kept: number; readonly added: readonly RecordPlace[] }> {
     const first = entries[0];
-    if (first === undefined) return before.records;
+    if (first === undefined) return { kept: before.records.length, added: [] };
     let kept = before.records.length;
     while (kept > 0 && (before.records[kept - 1]?.last ?? 0) >= first.index) kept--;
     const overlapped = before.records.slice(kept);
-    const records = before.records.slice(0, kept);
-    if (overlapped.length > 0) await this.#lowerFloor(records.at(-1)?.last ?? this.#anchorIndex());
+    const last = before.records[kept - 1];
+    if (overlapped.length > 0) await this.#lowerFloor(last?.last ?? this.#anchorIndex());
     for (const record of overlapped) operations.push({ type: "del", key: recordKey(record.first) });
     const left = this.#entriesBetween(overlapped[0]?.first ?? first.index, first.index);
+    const added: RecordPlace[] = [];
     for (const group of splitEntries([...left, ...entries])) {
-      records.push(this.#putRecord(group, records.at(-1)?.chain ?? before.anchorChain, operations));
+      const chain = (added.at(-1) ?? last)?.chain ?? before.anchorChain;
+      added.push(this.#putRecord(group, chain, operations));
     }
-    return records;
+    return { kept, added };
   }
 
   #putRecord(
