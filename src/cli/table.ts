@@ -36,3 +36,8 @@ export function agoText(ms: number): string {
   const count = Math.max(0, Math.floor(ms / unit));
   return ms < 1000 ? "less than a second ago" : `${count} ${name}${count === 1 ? "" : "s"} ago`;
 }
+
+/** What went wrong, as `docker service ps` has it in a table: on one line, its own quotation marks as they are. */
+export function quotedText(text: string): string {
+  return `"${text.replace(/\s*\n\s*/g, " ")}"`;
+}

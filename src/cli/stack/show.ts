@@ -4,7 +4,7 @@
 import { ClusterError } from "../../common/errors/cluster-error.ts";
 import { projectText } from "../../stack/print.ts";
 import { namespaceLabel } from "../../stack/translate/context.ts";
-import { agoText, tableText } from "../table.ts";
+import { agoText, quotedText, tableText } from "../table.ts";
 import type { ApiObject, Json } from "./client.ts";
 import { type StackRun, say } from "./io.ts";
 import { taskPlace } from "./task-place.ts";
@@ -153,7 +153,7 @@ function taskRow(task: Json, name: string, node: string): readonly string[] {
     node,
     title(String(task["DesiredState"] ?? "")),
     `${title(status.State ?? "")}${since}`,
-    status.Err === undefined || status.Err === "" ? "" : JSON.stringify(status.Err),
+    status.Err === undefined || status.Err === "" ? "" : quotedText(status.Err),
   ];
 }
 
