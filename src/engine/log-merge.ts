@@ -82,13 +82,15 @@ export class LogMerge<T extends Timed> {
         const next = this.#oldest();
         const [first] = next?.queue ?? [];
         const sinceMs = Math.max(first?.arrivedMs ?? 0, this.#openedMs);
-        if (next !== undefined && first !== undefined && this.#mayGo(sinceMs)) {
+        // Asked once: a wait that ended in between would be over for one, and not begun for the other.
+        const waitedMs = this.#options.clock.monotonic() - sinceMs;
+        if (next !== undefined && first !== undefined && this.#mayGo(waitedMs)) {
           next.queue.shift();
           this.#bytes -= first.record.data.length;
           void this.#read(next);
           yield first.record;
         } else if (this.#sources.size === 0 && this.#isComplete) return;
-        else await this.#change(first === undefined ? undefined : sinceMs);
+        else await this.#change(first === undefined ? undefined : waitedMs);
       }
     } finally {
       // A log that waits for its next record ends with the signal it was made with.
@@ -108,12 +110,11 @@ export class LogMerge<T extends Timed> {
     return oldest;
   }
 
-  /** Whether the oldest record, which has waited since that time, has waited for all that may be older. */
-  #mayGo(sinceMs: number): boolean {
-    const { holdMs, clock } = this.#options;
+  /** Whether the oldest record, which has waited so long, has waited for all that may be older. */
+  #mayGo(waitedMs: number): boolean {
+    const { holdMs } = this.#options;
     const hasWaited =
-      holdMs !== undefined &&
-      (this.#bytes >= logReorderBytesMax || clock.monotonic() - sinceMs >= holdMs);
+      holdMs !== undefined && (this.#bytes >= logReorderBytesMax || waitedMs >= holdMs);
     for (const { queue, isOpening } of this.#sources) {
       if (queue.length === 0 && (!hasWaited || isOpening)) return false;
     }
@@ -152,15 +153,14 @@ export class LogMerge<T extends Timed> {
   }
 
   /** Resolves when something may have changed: a record, an end, the end of a record's wait, or the signal. */
-  async #change(sinceMs: number | undefined): Promise<void> {
+  async #change(waitedMs: number | undefined): Promise<void> {
     const { holdMs, clock, signal } = this.#options;
     const stop = new AbortController();
     const wake = () => stop.abort();
     this.#wake = wake;
     signal.addEventListener("abort", wake, { once: true });
     if (signal.aborted) wake();
-    const isHeld = sinceMs !== undefined && holdMs !== undefined;
-    const leftMs = isHeld ? sinceMs + holdMs - clock.monotonic() : 0;
+    const leftMs = waitedMs === undefined || holdMs === undefined ? 0 : holdMs - waitedMs;
     if (leftMs > 0) {
       await clock.sleep(leftMs, stop.signal).catch(() => {
         // Woken.

@@ -61,6 +61,26 @@ describe("src/engine/log-merge", () => {
     assert.deepEqual(said, ["1", "2", "3", "4", "5", "7", "9", "end"]);
   });
 
+  it("does not wait for ever when a record has waited long enough just after it was looked at", async () => {
+    let askedMs = 0;
+    const ticking = {
+      now: () => clock.now(),
+      monotonic: () => {
+        askedMs += 6;
+        return askedMs;
+      },
+      sleep: (ms: number, signal?: AbortSignal) => clock.sleep(ms, signal),
+    };
+    const merged = new LogMerge<Line>({ holdMs: 10, clock: ticking, signal: stop.signal });
+    merged.add(new MessageQueue<Line>());
+    merged.add(given(1));
+    read(merged);
+    await settled();
+    await clock.advance(1_000);
+    await settled();
+    assert.deepEqual(said, ["1"]);
+  });
+
   it("ends when there is no log at all", async () => {
     const merged = merge(undefined);
     merged.complete();
