@@ -89,8 +89,9 @@ describe("src/engine/service-logs", () => {
     });
   }
 
-  /** A task with a container on a node; on one that is gone the container is anywhere. */
-  async function place(slot: number, nodeId: string, tty = false): Promise<Task> {
+  const nothing = (_: Task) => {};
+  /** A task with a container on a node, which has said something before; on one that is gone the container is anywhere. */
+  async function place(slot: number, nodeId: string, tty = false, says = nothing): Promise<Task> {
     const id = newId(systemRandom);
     const engine = nodeId === near.selfId ? near : far;
     const body = { Image: "busybox", Tty: tty };
@@ -104,6 +105,7 @@ describe("src/engine/service-logs", () => {
       spec: TaskSpec.create({ container: ContainerSpec.create({ tty }) }),
     });
     const task = { ...bare, status: bare.status && { ...bare.status, container } };
+    says(task);
     await near.store.update((tx) => tx.create("task", task));
     return task;
   }
@@ -268,8 +270,8 @@ describe("src/engine/service-logs", () => {
       follow();
       first.push(record(1, "first"));
       await hears("first");
-      const second = await place(2, near.selfId);
-      feed(second).push(record(2, "second"));
+      // Whoever follows asks for its log as soon as it is there.
+      await place(2, near.selfId, false, (task) => feed(task).push(record(2, "second")));
       await hears("second");
       first.push(record(3, "third"));
       await hears("third");
