@@ -67,7 +67,7 @@ secrets:
     equal(await reads(), "first page, first key");
     match(
       await skep("service", "history", "st_web"),
-      /^3 \* .* secret st_key 1, config st_page 1 +rolled/m,
+      /^3 \* .* secret st_key 1 of 2, config st_page 1 of 2 +rolled/m,
     );
     await skep("service", "rollback", "--to", "2", "st_web");
     equal(await updated("st_web"), "rollback_completed: rollback completed");
