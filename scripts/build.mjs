@@ -1,9 +1,9 @@
 /**
  * Builds the project into `build/`: the schema's static module first, then TypeScript, then drops outputs whose source
- * is gone (a removed test must not go on running). Quiet unless something is wrong.
+ * is gone (a removed test must not go on running), and lets the program be run by its name. Quiet unless something is wrong.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -16,6 +16,7 @@ for (const [command, ...args] of [
   if (status !== 0) process.exit(status ?? 1);
 }
 for (const folder of ["src", "manager", "agent", "test", "bench"]) dropStale(folder);
+chmodSync(join(top, "build/src/bin/skep.js"), 0o755);
 
 function dropStale(folder) {
   const outputs = join(top, "build", folder);
