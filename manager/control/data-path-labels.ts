@@ -117,6 +117,14 @@ const nodeForms: Readonly<Record<string, Form>> = {
   "skep.devices": one("allow"),
 };
 
+/** All labels that mean something, by what they are given to; `<…>` stands for a name or number of the user's. */
+export const knownLabels: Readonly<Record<"services" | "containers" | "nodes", readonly string[]>> =
+  {
+    services: [...Object.keys(forms), ...patterns],
+    containers: Object.keys(ofContainers),
+    nodes: Object.keys(nodeForms),
+  };
+
 /** Checks the labels of a node that are new or changed. @throws ClusterError invalid-argument that names the label. */
 export function checkNodeLabels(
   labels: Readonly<Record<string, string>>,
