@@ -88,15 +88,15 @@ said_by_daemon() { # LINES
   journalctl -u skep -n "$1" --no-pager 2>/dev/null
 }
 
-daemon_flags="--data-root /var/lib/skep --pidfile /run/skep.pid --host $DOCKER_HOST"
 start_daemon() {
   if [ -d /run/systemd/system ]; then
-    sed "s#^ExecStart=.*#ExecStart=/usr/bin/node /payload/skep/build/src/bin/skep.js daemon $daemon_flags#" \
-      /payload/skep.service >/etc/systemd/system/skep.service
+    # The unit as it is, but for where it says its process id.
+    ln -sfn /payload/skep /opt/skep
+    sed '/^ExecStart=/s#$# --pidfile /run/skep.pid#' /payload/skep.service >/etc/systemd/system/skep.service
     systemctl daemon-reload && systemctl enable --now --quiet skep
   else
-    # shellcheck disable=SC2086
-    setsid node /payload/skep/build/src/bin/skep.js daemon $daemon_flags >>/var/lib/skep.log 2>&1 </dev/null &
+    setsid node /payload/skep/build/src/bin/skep.js daemon --pidfile /run/skep.pid --host $DOCKER_HOST \
+      >>/var/lib/skep.log 2>&1 </dev/null &
   fi
   local tries=0
   until timeout 30 docker version >/dev/null 2>&1; do
@@ -142,17 +142,37 @@ first_boot() {
   # The command gives up after 20 s, which an emulated machine may take; the daemon goes on.
   docker swarm init --advertise-addr 127.0.0.1 >/dev/null
   until_is "a swarm is made" "active true" docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}'
-  docker service create --detach --name web --replicas 3 --limit-memory 32M --no-resolve-image busybox:1 sleep 100000 >/dev/null
-  until_is "a service of three" 3/3 replicas web
-  docker ps --no-trunc --quiet --filter label=com.docker.swarm.service.name=web | sort >/var/lib/tasks
+  # With two processors the fifth task of a service is the first that shares a shim with another one.
+  docker service create --detach --name web --replicas 6 --limit-memory 32M --no-resolve-image busybox:1 sleep 100000 >/dev/null
+  until_is "a service of six" 6/6 replicas web
+  tasks_of_web
+}
+web_tasks() { docker ps --quiet --filter label=com.docker.swarm.service.name=web; }
+web_shims() { # The parents of their processes.
+  local task
+  for task in $(web_tasks); do
+    sed -n 's/^PPid:\s*//p' "/proc/$(docker inspect --format '{{.State.Pid}}' "$task")/status"
+  done | sort -u | wc -l
+}
+web_limits() {
+  local task
+  for task in $(web_tasks); do cat "$(group_of "$task")/memory.max"; done | sort | uniq -c | tr -s ' '
+}
+tasks_of_web() {
+  local shims
+  shims=$(web_shims)
+  same "tasks of a service share shims" yes "$([ "$shims" -gt 0 ] && [ "$shims" -lt 6 ] && echo yes)"
+  echo "vm: told six tasks in $shims shims"
+  same "memory limits of tasks that share shims" " 6 33554432" "$(web_limits)"
 }
 
 second_boot() {
-  until_is "the service is back after the reboot" 3/3 replicas web
+  until_is "the service is back after the reboot" 6/6 replicas web
   until_is "a container with --restart always is back" running docker inspect --format '{{.State.Status}}' always
   same "a container without is not" exited "$(docker inspect --format '{{.State.Status}}' once)"
-  until_is "three tasks run, no more" 3 sh -c \
+  until_is "six tasks run, no more" 6 sh -c \
     'docker ps --quiet --filter label=com.docker.swarm.service.name=web | wc -l'
+  tasks_of_web
   docker service rm web >/dev/null
   until_is "no task is left" 0 sh -c 'docker ps --all --quiet --filter label=com.docker.swarm.service.name=web | wc -l'
   docker rm --force limited eater always once >/dev/null && ok "containers are removed"
