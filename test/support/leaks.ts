@@ -72,13 +72,20 @@ export function machineState(): MachineState {
   return Object.fromEntries(entries) as MachineState;
 }
 
-/** Differences as lines such as `link: skep-a1`, or `gone mount: …`; empty when nothing was left behind. */
-export function difference(before: MachineState, after: MachineState): string[] {
+/**
+ * Differences as lines such as `link: skep-a1`, or `gone mount: …`; empty when nothing was left behind.
+ *
+ * @param withOthers Whether others work on the machine: they take away what is theirs, so that nothing counts as gone.
+ */
+export function difference(
+  before: MachineState,
+  after: MachineState,
+  withOthers = shared,
+): string[] {
   const lines: string[] = [];
   for (const kind of Object.keys(readers) as Kind[]) {
     for (const line of after[kind]) if (!before[kind].has(line)) lines.push(`${kind}: ${line}`);
-    // On a shared machine others take away what is theirs.
-    if (shared || mayGo.has(kind)) continue;
+    if (withOthers || mayGo.has(kind)) continue;
     for (const line of before[kind])
       if (!after[kind].has(line)) lines.push(`gone ${kind}: ${line}`);
   }

@@ -8,7 +8,9 @@ describe("test/support/leaks", () => {
   it("names new lines of every kind and missing lines of the lasting kinds", () => {
     const before = emptyState({ link: ["lo", "eth0"], process: ["1 a"], nft: ["table ip x"] });
     const after = emptyState({ link: ["lo", "skep-b"], process: ["2 b"], nft: ["table ip x"] });
-    deepEqual(difference(before, after), ["process: 2 b", "link: skep-b", "gone link: eth0"]);
+    const added = ["process: 2 b", "link: skep-b"];
+    deepEqual(difference(before, after, false), [...added, "gone link: eth0"]);
+    deepEqual(difference(before, after, true), added);
   });
 
   it("sees a process that was started and one that has ended", async () => {
