@@ -14,11 +14,11 @@ const usage = `Usage: skep service history [--json] NAME
        skep service rebalance [--detach] NAME
 
 history lists the last specs of a service, the present one first: when and why it got each, the image, and the revisions of
-the secrets and configs it runs with: 1 of 2 is one that it was taken back to, until its tasks are updated. rollback takes the service back to one of them, or to the one before the present, by
-the service's own rollback policy; docker service ps shows how far it is. rebalance moves tasks of a replicated service to
-nodes that have fewer of them, as many at a time and in the order its updates go, and waits until that is over; tasks with
-local volumes stay. The label skep.rebalance=auto on the service does it when a node joins or returns; skep swarm rebalance
-auto does for all services that do not say off.
+the secrets and configs it runs with; "1 of 2" is one that it was taken back to, though there is a newer one. rollback takes
+the service back to one of them, or to the one before the present, by the service's own rollback policy; docker service ps
+shows how far it is. rebalance moves tasks of a replicated service to nodes that have fewer of them, as many at a time and in
+the order its updates go, and waits until that is over; tasks with local volumes stay. The label skep.rebalance=auto on the
+service does it when a node joins or returns; skep swarm rebalance auto does for all services that do not say off.
 
 Flags:
   -H, --host HOST      Daemon to ask (DOCKER_HOST, else ${defaultHost})

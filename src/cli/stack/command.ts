@@ -43,7 +43,7 @@ Deploying:
       --resolve-image WHEN   Ask the registry for digests: always, changed or never (always)
       --with-registry-auth   Send the caller's credentials to the nodes
       --timeout TIME         Longest time a service waits for one it depends on (10m)
-      --plan INDEX           Refuse if the stack is no longer as it was for this plan
+      --plan NUMBER          Refuse unless all is as it was for the plan with this number
   -q, --quiet                No warnings
 
 Logs:
