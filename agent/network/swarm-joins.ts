@@ -37,16 +37,31 @@ export class SwarmJoins {
       .filter(({ network }) => local.lookUp(network) === undefined);
     if (container.config.task !== undefined) return this.#taskJoins(joins, signal);
     const found: SwarmJoin[] = [];
+    const endpointIds: string[] = [];
     for (const join of joins) {
       const { id: containerId, name } = container;
-      const { network, attachment } = await attachments
+      const { network, attachment, taskId } = await attachments
         .attach({ ...join, containerId, name }, signal)
         .catch((error: unknown) => {
           throw isNoMember(error) ? notFound(join.network) : error;
         });
       found.push({ join: { ...join, addresses: attachment.addresses }, network });
+      endpointIds.push(taskId);
     }
+    await this.#told(endpointIds, signal);
     return found;
+  }
+
+  /**
+   * What else there is in the networks comes by the session, a moment after the answer and together with the container's own
+   * endpoints: until then names lead nowhere. A node that its managers do not reach starts the container all the same.
+   */
+  async #told(endpointIds: readonly string[], signal: AbortSignal): Promise<void> {
+    const { cluster, clock } = this.#o;
+    const end = clock.monotonic() + networkWaitMs;
+    const isTold = () => endpointIds.every((id) => cluster.current().endpoints.has(id));
+    while (!isTold() && clock.monotonic() < end)
+      await this.#clusterChange(Math.min(networkLookMs, end - clock.monotonic()), signal);
   }
 
   /** The networks of a task come with its assignment, or a moment later. */

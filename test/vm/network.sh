@@ -145,7 +145,7 @@ data_path_shortcut() {
   docker run -d --name caller --network plain busybox:1 sleep 100000 >/dev/null
   refused=$(said_by_daemon 100000 | grep -m 1 'lead every frame')
   # Of all frames that the bridges lead; without programs these are 200 questions and 200 answers at least.
-  swarm nft 'add table bridge led; add chain bridge led all { type filter hook forward priority 0; }; add rule bridge led all counter'
+  swarm nft 'add table bridge led; add chain bridge led c_led { type filter hook forward priority 0; }; add rule bridge led c_led counter'
   same "past the bridge: every question has its answer" "200 packets received" \
     "$(docker exec caller ping -q -c 200 -i 0.01 -W 60 tasks.far-talk | grep -o '[0-9]* packets received')"
   local led
