@@ -68,6 +68,8 @@ function openRuntime(dir: string): Promise<NodeRuntime> {
     cluster: new NetworkState(tools),
     attachments: attachmentsThrough(() => undefined),
     defaultAddressPools: [],
+    bridgeShortcuts: true,
+    sharedShims: true,
     socketPath: join(dir, "c.sock"),
     runtime: process.env["SKEP_BENCH_RUNTIME"] ?? "",
     registry: new Registry({

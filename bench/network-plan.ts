@@ -121,6 +121,7 @@ class BenchNode {
         detach: async () => {},
         settled: async () => {},
       },
+      shortcuts: true,
       clock: systemClock,
       random: systemRandom,
       log: silentLog,

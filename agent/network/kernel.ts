@@ -38,12 +38,14 @@ export class Kernel {
     readonly instance: string;
     readonly fileOf: (space: string) => string | undefined;
     readonly thread: Thread;
+    /** Whether frames of overlay networks are to go past their bridges. */
+    readonly shortcuts: boolean;
     readonly log: Log;
   }) {
     this.#instance = o.instance;
     this.#fileOf = o.fileOf;
     this.#thread = o.thread;
-    this.#shortcuts = new Shortcuts(o);
+    this.#shortcuts = new Shortcuts({ ...o, isWanted: o.shortcuts });
   }
 
   /** Name of the device that leads to the other nodes; empty while it is not known. */
@@ -102,7 +104,7 @@ export class Kernel {
     return seen;
   }
 
-  /** Lets frames go past the bridges of overlay networks. @param steps By which the kernel has become as it is wanted. */
+  /** Lets frames go past the bridges of overlay networks, or has them stop to. @param steps By which the kernel has become as it is wanted. */
   async shorten(wanted: Plan, steps: Steps): Promise<void> {
     const looks = this.#hasLooked || makesPorts(steps);
     this.#hasLooked = false;

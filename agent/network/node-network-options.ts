@@ -28,6 +28,8 @@ export interface NodeNetworkOptions {
   readonly cluster: Pick<NetworkState, "current" | "listen" | "known" | "settledBy">;
   /** How containers that are run by hand get into networks of the swarm, and when all nodes have heard of a change. */
   readonly attachments: SwarmAttachments;
+  /** Whether frames of overlay networks go past their bridges, where the kernel can. */
+  readonly shortcuts: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

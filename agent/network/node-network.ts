@@ -85,7 +85,7 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
     this.#store = new SandboxStore(options.folder);
     const { instance, log } = options;
     this.#thread = new ThreadNftables({ log });
-    this.#kernel = new Kernel({ instance, fileOf: this.#fileOf, thread: this.#thread, log });
+    this.#kernel = new Kernel({ ...options, fileOf: this.#fileOf, thread: this.#thread });
     this.#settings = new HostSettings(
       join(options.folder, "host-settings.json"),
       options.host,

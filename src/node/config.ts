@@ -48,6 +48,10 @@ export interface DaemonConfig {
   readonly defaultAdvertiseAddress: string | undefined;
   readonly defaultAddressPools: readonly { readonly base: string; readonly size: number }[];
   readonly raftProfile: "normal" | "slow-disk";
+  /** Whether BPF programs lead frames of overlay networks past their bridges. */
+  readonly bridgeShortcuts: boolean;
+  /** Whether containers of a service share shims where it has many on the node. */
+  readonly sharedShims: boolean;
   /** As given; registries on this machine itself are trusted besides. */
   readonly registries: RegistrySettings;
   readonly ignoredFlags: readonly string[];
@@ -79,6 +83,8 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
     defaultAdvertiseAddress: last(flags, "swarm-default-advertise-addr"),
     defaultAddressPools: (flags.values.get("default-address-pool") ?? []).map(addressPool),
     raftProfile: profile(last(flags, "raft-profile") ?? "normal"),
+    bridgeShortcuts: last(flags, "bridge-shortcuts") !== "false",
+    sharedShims: last(flags, "shared-shims") !== "false",
     registries: {
       insecure: [
         ...(flags.values.get("insecure-registry") ?? []).map(checkInsecureRegistry),

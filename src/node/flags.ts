@@ -43,6 +43,16 @@ const rules: Readonly<Record<string, FlagRule>> = {
     help: "what the node has beside CPU and memory, KIND=COUNT or KIND=NAME",
   },
   "raft-profile": { kind: "text", used: true, help: "normal, or slow-disk for SD cards" },
+  "bridge-shortcuts": {
+    kind: "boolean",
+    used: true,
+    help: "frames of overlay networks go past their bridges (true)",
+  },
+  "shared-shims": {
+    kind: "boolean",
+    used: true,
+    help: "containers of a service share shims where it has many (true)",
+  },
   "userland-proxy": { kind: "boolean", used: false, help: "" },
   containerd: { kind: "text", used: false, help: "" },
   "containerd-namespace": { kind: "text", used: false, help: "" },

@@ -3,7 +3,11 @@
  * that answer on every node with the true address of the caller. Truth is what servers see and what the kernels have.
  */
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import { HostKernel } from "../support/host-kernel.ts";
+import { hostProcesses } from "../support/host-processes.ts";
 import { OutsideClient } from "../support/outside.ts";
 import type { Tally, Target } from "../support/outside-client.ts";
 import { pushTestImagesTo } from "../support/registry.ts";
@@ -218,7 +222,9 @@ describe("network", function () {
       const open = ["-p", "8081:80", "-p", "8081:80/udp", "--network-alias", "site"];
       await docker("run", "-d", "--name", "near", "--network", "net-local", ...open, image);
       for (const target of everyWay().filter(({ host }) => /[.:]14$/.test(host))) {
-        const { address } = await client.call({ ...target, port: 8081 });
+        // Its program listens a moment after it has started.
+        const call = () => client.call({ ...target, port: 8081 });
+        const { address } = await until(call, { withinMs: 20_000, what: `${target.host} answers` });
         equal(address, target.host.includes(":") ? client.address6 : client.address, target.host);
       }
       match(await docker("ps", "--format", "{{.Ports}}"), /0\.0\.0\.0:8081->80\/tcp/);
@@ -275,6 +281,53 @@ describe("network", function () {
     ok(talked.lines > 10 * streams.length, `${talked.lines} lines`);
     onlyOurs(tally);
     ok(tally.calls > 200, `${tally.calls} calls`);
+  });
+
+  it("does without programs at bridges and shared shims on a node that is told so", async () => {
+    // One more than have shims of their own.
+    const replicas = 2 * availableParallelism() + 1;
+    const shims = () =>
+      hostProcesses(lab.swarm, "w1").filter(({ words }) => /containerd-shim/.test(words[0] ?? ""))
+        .length;
+    const rooms = async () => {
+      const words = ["nsenter", "--net=/run/skep/netns/swarm", "tc", "qdisc", "show"];
+      const { code, stdout, stderr } = await lab.swarm.playground.exec("w1", words);
+      equal(code, 0, stderr);
+      return stdout.match(/ clsact /g)?.length ?? 0;
+    };
+    const becomes = (isSo: () => boolean | Promise<boolean>, what: string) =>
+      until(isSo, { withinMs: 30_000, what });
+    const restart = async (flags: readonly string[]) => {
+      await lab.swarm.playground.killDaemon("w1");
+      await lab.swarm.playground.startNode("w1", { flags });
+    };
+    await lab.swarm.docker("m1", ["network", "create", "-d", "overlay", "net-d"]);
+    const many = ["--network", "net-d", "--replicas", `${replicas}`, "--update-parallelism", "0"];
+    const script = "trap 'exit 0' TERM; sleep 3600 & wait";
+    await lab.create("m1", "many", [...many, ...on("w1")], script);
+    await lab.create("m1", "asks", ["--network", "net-d", ...on("w2")], script);
+    await lab.running("m1", "many", replicas);
+    await becomes(() => shims() === replicas - 1, "two tasks share a shim");
+    ok((await rooms()) > 0);
+    const file = join(lab.swarm.scratch(), "daemon.json");
+    writeFileSync(file, JSON.stringify({ "bridge-shortcuts": false, "shared-shims": false }));
+    await restart(["--config-file", file]);
+    try {
+      await becomes(async () => (await rooms()) === 0, "the programs are gone");
+      const again = ["service", "update", "--detach", "--force", "many"];
+      await lab.swarm.docker("m1", again);
+      await becomes(() => shims() === replicas, "every task has a shim of its own");
+      equal(await rooms(), 0);
+      const asks = await only("asks");
+      const answers = async () => {
+        const said = await inside(asks, "ping -c1 -W2 tasks.many || true");
+        return said.includes(" 0% packet loss");
+      };
+      await becomes(answers, "tasks on other nodes are reached");
+    } finally {
+      await restart([]);
+    }
+    await becomes(async () => (await rooms()) > 0, "the programs are there again");
   });
 
   for (const [node, how] of [

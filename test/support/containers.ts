@@ -61,6 +61,8 @@ export class TestContainers {
   /** Runtimes that may be used, the one for new containers first. */
   programs = ["runc"];
   networks: ContainerNetworks = noNetworks;
+  /** Counts from the next start on. */
+  sharedShims = true;
   readonly #layersFolder = join(this.containerd.dir, "layers");
   readonly layers = new SizedLayers(this.#layersFolder);
   /** What its calls to containerd go through. */
@@ -112,6 +114,7 @@ export class TestContainers {
       folder,
       secretsFolder: this.memory,
       cgroupParent: this.cgroupParent,
+      sharedShims: this.sharedShims,
       clock: systemClock,
       random: systemRandom,
       log,

@@ -46,6 +46,8 @@ export class DataPathNode {
   #stop = new AbortController();
   #running: Promise<void> | undefined;
   network: NodeNetwork | undefined;
+  /** Whether frames go past bridges from the next start on. */
+  shortcuts = true;
   /** Until then the next start waits to be told what the node takes part in. */
   known: Promise<void> = Promise.resolve();
 
@@ -116,6 +118,7 @@ export class DataPathNode {
         detach: async () => {},
         settled: async () => {},
       },
+      shortcuts: this.shortcuts,
       clock: systemClock,
       random: systemRandom,
       log: silentLog,

@@ -73,6 +73,8 @@ export interface ContainersOptions {
   readonly secretsFolder: string | undefined;
   /** Absolute in the cgroup tree, of this node alone. */
   readonly cgroupParent: string;
+  /** Whether containers of a service share shims where it has many. */
+  readonly sharedShims: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

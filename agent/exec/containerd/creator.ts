@@ -50,6 +50,8 @@ export interface CreatorOptions {
   readonly layers: SizedLayers;
   readonly folderOf: (id: string) => string;
   readonly programs: RuntimePrograms;
+  /** Whether containers of a service share shims where it has many. */
+  readonly sharedShims: boolean;
   /** Bounds how many are written down at once, so that the first can start while the others wait for the disk. */
   readonly writing: Gate;
   /** Says when the starts have caught up. */
@@ -73,7 +75,8 @@ export class Creator {
   constructor(options: CreatorOptions) {
     this.#o = options;
     // As many as are started at once.
-    this.#shims = new ShimGroups({ ...options, openMax: 2 * availableParallelism() });
+    const openMax = options.sharedShims ? 2 * availableParallelism() : 0;
+    this.#shims = new ShimGroups({ ...options, openMax });
   }
 
   /** @throws ClusterError; nothing is left of it then. */

@@ -57,6 +57,10 @@ export interface NodeRuntimeOptions {
   readonly engineId: string;
   /** Where the subnets of its own networks are taken from; Docker's when empty. */
   readonly defaultAddressPools: readonly AddressPool[];
+  /** Whether frames of overlay networks go past their bridges, where the kernel can. */
+  readonly bridgeShortcuts: boolean;
+  /** Whether containers of a service share shims where it has many. */
+  readonly sharedShims: boolean;
   /** Below which control group the containers' own are. */
   readonly cgroupParent: string;
   readonly socketPath: string;
@@ -126,6 +130,7 @@ export class NodeRuntime implements Runtime {
       local,
       cluster: options.cluster,
       attachments: options.attachments,
+      shortcuts: options.bridgeShortcuts,
       clock,
       random,
       log: log.with({ component: "network" }),
@@ -157,6 +162,7 @@ export class NodeRuntime implements Runtime {
       folder,
       secretsFolder: this.#secretsFolder,
       cgroupParent: options.cgroupParent,
+      sharedShims: options.sharedShims,
       clock,
       random,
       log,

@@ -31,7 +31,7 @@ export interface ShimGroupsOptions {
   readonly volumes: Pick<Volumes, "find">;
   /**
    * Groups of a service that may be joined at a time: a shim makes one container after the other, so with fewer than are
-   * started at once each start would wait for another.
+   * started at once each start would wait for another. With 0 every new container has a shim of its own.
    */
   readonly openMax: number;
 }
@@ -97,6 +97,7 @@ export class ShimGroups {
    * server that does not answer. Nor one whose program is run in a way of its own.
    */
   #mayShare({ config, planned }: NewMember): boolean {
+    if (this.#o.openMax === 0) return false;
     if ((config.secretEnv ?? []).length > 0 || config.pidMode !== "") return false;
     return planned.every(({ type, source }) => {
       if (type === "tmpfs") return true;

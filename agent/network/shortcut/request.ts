@@ -11,16 +11,16 @@ export interface Programs {
 
 /** Ports that are to have programs. */
 export interface PutRequest {
-  /** Undefined: to be loaded. */
-  readonly programs: Programs | undefined;
+  /** Undefined: to be loaded. `none`: the ports are to have none of ours, which earlier lives of the daemon may have put there. */
+  readonly programs: Programs | "none" | undefined;
   /** Names of devices, and whether a container is behind them. */
   readonly ports: ReadonlyMap<string, boolean>;
-  /** Those that have these programs, by name with their numbers. */
+  /** Those that are so already, by name with their numbers. */
   readonly known: ReadonlyMap<string, number>;
 }
 
 /** What came of it. */
 export interface PutAnswer {
-  readonly programs: Programs;
+  readonly programs: Programs | "none";
   readonly known: ReadonlyMap<string, number>;
 }

@@ -1,7 +1,8 @@
 /**
  * Lets frames of overlay networks go past the bridges that know them: keeps the programs at their ports.
  *
- * A gain in speed and nothing else. Where the kernel or the machine takes no programs, bridges lead every frame.
+ * A gain in speed and nothing else. Where the kernel or the machine takes no programs, bridges lead every frame; likewise where the
+ * node's operator wants none, and then programs of earlier lives of the daemon are taken away.
  */
 import { closeSync } from "node:fs";
 import { errorText } from "../../../src/common/errors/cluster-error.ts";
@@ -16,17 +17,24 @@ import type { Programs } from "./request.ts";
 export class Shortcuts {
   readonly #thread: Pick<KernelThread, "putPrograms">;
   readonly #log: Log;
+  readonly #isWanted: boolean;
   #programs: Programs | undefined;
   #known: ReadonlyMap<string, number> = new Map();
   #isRefused = false;
 
-  constructor(o: { readonly thread: Pick<KernelThread, "putPrograms">; readonly log: Log }) {
+  constructor(o: {
+    readonly thread: Pick<KernelThread, "putPrograms">;
+    /** False: ports are to have none. */
+    readonly isWanted: boolean;
+    readonly log: Log;
+  }) {
+    this.#isWanted = o.isWanted;
     this.#thread = o.thread;
     this.#log = o.log;
   }
 
   /**
-   * Sees that the ports have programs. Never rejects.
+   * Sees that the ports have programs, or none. Never rejects.
    *
    * @param file Of the namespace with the bridges.
    * @param state What it holds.
@@ -38,14 +46,16 @@ export class Shortcuts {
     this.#known = known;
     if (this.#isRefused || ports.size === 0 || (known.size === ports.size && !looks)) return;
     try {
-      const request = { programs: this.#programs, ports, known };
-      const answer = await this.#thread.putPrograms(file, request);
+      const programs = this.#isWanted ? this.#programs : "none";
+      const answer = await this.#thread.putPrograms(file, { programs, ports, known });
       if (answer === undefined) return;
-      this.#programs = answer.programs;
+      if (answer.programs !== "none") this.#programs = answer.programs;
       this.#known = answer.known;
     } catch (error) {
       this.#isRefused = true;
-      this.#log.info("bridges of overlay networks lead every frame", { err: errorText(error) });
+      const facts = { err: errorText(error) };
+      if (this.#isWanted) this.#log.info("bridges of overlay networks lead every frame", facts);
+      else this.#log.warn("programs stay at bridges of overlay networks", facts);
     }
   }
 

@@ -76,6 +76,22 @@ describe("agent/exec/containerd shims that are shared", () => {
     deepEqual(shims.slice(0, ownShims), shims.slice(ownShims));
   });
 
+  it("is no more for new ones once it is switched off, and as it was for those that run", async () => {
+    const shims = ids.map(shimOf);
+    await test.stop();
+    test.sharedShims = false;
+    try {
+      await test.start();
+      deepEqual(ids.map(shimOf), shims);
+      const next = [await run(replicas), await run(replicas + 1)].map(shimOf);
+      equal(new Set([...shims, ...next]).size, ownShims + 2);
+    } finally {
+      test.sharedShims = true;
+      await test.stop();
+      await test.start();
+    }
+  });
+
   it("ends those of a shim that is killed, and no others", async () => {
     const { first, second, other } = some();
     const ended = [first, second].map((id) => test.it.wait(id, "next-exit", patient));

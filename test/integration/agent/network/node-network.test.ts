@@ -115,6 +115,18 @@ describe("agent/network/node-network on two nodes", function () {
     rmSync(dir, { recursive: true, force: true });
   });
 
+  /** What is listed at each port of an overlay bridge, where frames come in and where they leave. */
+  function programsAtPorts(): string[] {
+    const links = JSON.parse(inside(one.swarm, "ip", "-json", "link"));
+    const ports = links.filter(({ master = "" }) => /^br\d+$/.test(master));
+    equal(ports.length, 4);
+    return ports.flatMap(({ ifname = "" }) =>
+      ["ingress", "egress"].map((side) =>
+        inside(one.swarm, "tc", "filter", "show", "dev", ifname, side),
+      ),
+    );
+  }
+
   it("connects containers of different nodes, over both families and the mesh", () => {
     ok(ping(one.sandbox, "10.0.1.2"));
     ok(ping(two.sandbox, "10.0.1.1"));
@@ -123,17 +135,27 @@ describe("agent/network/node-network on two nodes", function () {
   });
 
   it("lets frames of overlay networks go past the bridges, by programs at all their ports", () => {
-    const links = JSON.parse(inside(one.swarm, "ip", "-json", "link"));
-    const ports = links.filter(({ master = "" }) => /^br\d+$/.test(master));
-    equal(ports.length, 4);
-    for (const { ifname } of ports) {
-      for (const side of ["ingress", "egress"]) {
-        match(
-          inside(one.swarm, "tc", "filter", "show", "dev", ifname, side),
-          / skep direct-action /,
-        );
-      }
-    }
+    for (const filters of programsAtPorts()) match(filters, / skep direct-action /);
+  });
+
+  it("takes the programs away when the daemon is started without them, and puts them there again", async () => {
+    const restart = async () => {
+      await one.stop();
+      const network = one.start();
+      await network.adopted(one.container);
+      network.claimed();
+      await network.inspect();
+    };
+    one.shortcuts = false;
+    await restart();
+    deepEqual([...new Set(programsAtPorts())], [""]);
+    ok(ping(one.sandbox, "10.0.1.2"));
+    ok(ping(one.sandbox, "10.0.2.2"));
+    ok(ping(one.swarm, "10.254.0.2"));
+    one.shortcuts = true;
+    await restart();
+    for (const filters of programsAtPorts()) match(filters, / skep direct-action /);
+    ok(ping(one.sandbox, "10.0.1.2"));
   });
 
   it("sends what is encrypted through the tunnel, and nowhere when that is down", async () => {

@@ -29,6 +29,8 @@ describe("src/node/config", () => {
         defaultAdvertiseAddress: undefined,
         defaultAddressPools: [],
         raftProfile: "normal",
+        bridgeShortcuts: true,
+        sharedShims: true,
         registries: { insecure: ["::1/128", "127.0.0.0/8"], mirrors: [] },
         ignoredFlags: [],
       },
@@ -55,6 +57,11 @@ describe("src/node/config", () => {
       "takes the other settings as they are",
       ["-p", "/p", "--raft-profile=slow-disk", "--swarm-default-advertise-addr=eth1"],
       { pidFile: "/p", raftProfile: "slow-disk", defaultAdvertiseAddress: "eth1" },
+    ],
+    [
+      "switches off what costs no function",
+      ["--bridge-shortcuts=false", "--shared-shims=false"],
+      { bridgeShortcuts: false, sharedShims: false },
     ],
     [
       "takes registries",

@@ -16,13 +16,13 @@ describe("agent/exec/containerd/shim-groups", () => {
   let table: ContainerTable;
   let groups: ShimGroups;
   let count: number;
+  const volumes = {
+    find: (name: string) => ({ options: name === "remote" ? { type: "nfs" } : {} }) as never,
+  };
 
   beforeEach(() => {
     table = new ContainerTable();
     count = 0;
-    const volumes = {
-      find: (name: string) => ({ options: name === "remote" ? { type: "nfs" } : {} }) as never,
-    };
     groups = new ShimGroups({ table, volumes, openMax: 2 });
   });
 
@@ -61,6 +61,11 @@ describe("agent/exec/containerd/shim-groups", () => {
     const sizes = new Map<string, number>();
     for (const group of groupsOf(50)) sizes.set(group, (sizes.get(group) ?? 0) + 1);
     deepEqual([...sizes.values()].sort(), [3, 7, 8, 8, 8, 8, 8]);
+  });
+
+  it("has each in a shim of its own where none are to be shared", () => {
+    groups = new ShimGroups({ table, volumes, openMax: 0 });
+    deepEqual(groupsOf(3), ["", "", ""]);
   });
 
   it("keeps services apart", () => {

@@ -23,7 +23,7 @@ function fakeThread(refuses = false) {
     asked.push(request);
     if (refuses) throw new Error("error 1");
     const known = new Map([...request.ports.keys()].map((name, at) => [name, at + 1]));
-    return { programs, known };
+    return { programs: request.programs ?? programs, known };
   };
   return { asked, putPrograms };
 }
@@ -49,7 +49,7 @@ describe("agent/network/shortcut/shortcuts", () => {
 
   it("asks for programs when there is a new port, or when ports may have lost theirs", async () => {
     const thread = fakeThread();
-    const shortcuts = new Shortcuts({ thread, log: silentLog });
+    const shortcuts = new Shortcuts({ thread, isWanted: true, log: silentLog });
     const [one, two] = [
       state(tunnel, port("o0-one")),
       state(tunnel, port("o0-one"), port("o0-two")),
@@ -78,9 +78,22 @@ describe("agent/network/shortcut/shortcuts", () => {
     deepEqual([...(thread.asked.at(-1)?.known.keys() ?? [])], ["vx4097", "o0-one"]);
   });
 
+  it("has programs taken away where none are wanted, and keeps that in mind", async () => {
+    const thread = fakeThread();
+    const shortcuts = new Shortcuts({ thread, isWanted: false, log: silentLog });
+    await shortcuts.keep("swarm", state(tunnel), false);
+    await shortcuts.keep("swarm", state(tunnel), false);
+    await shortcuts.keep("swarm", state(tunnel), true);
+    deepEqual(
+      thread.asked.map(({ programs, known }) => [programs, ...known.keys()]),
+      [["none"], ["none", "vx4097"]],
+    );
+    shortcuts.close();
+  });
+
   it("leaves it at a refusal, without a word to whoever waits for the network", async () => {
     const thread = fakeThread(true);
-    const shortcuts = new Shortcuts({ thread, log: silentLog });
+    const shortcuts = new Shortcuts({ thread, isWanted: true, log: silentLog });
     await shortcuts.keep("swarm", state(tunnel), true);
     await shortcuts.keep("swarm", state(tunnel, port("o0-one")), true);
     equal(thread.asked.length, 1);
@@ -89,6 +102,7 @@ describe("agent/network/shortcut/shortcuts", () => {
   it("asks for nothing where there is no thread", async () => {
     const shortcuts = new Shortcuts({
       thread: { putPrograms: async () => undefined },
+      isWanted: true,
       log: silentLog,
     });
     await shortcuts.keep("swarm", state(tunnel), true);
