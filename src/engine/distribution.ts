@@ -4,6 +4,7 @@
 import { ClusterError } from "../common/errors/cluster-error.ts";
 import { defaultDomain } from "../common/registry/reference.ts";
 import type { EngineContext } from "./context.ts";
+import { registryInTime } from "./registry-wait.ts";
 import { json, type Reply } from "./reply.ts";
 import { type EngineRequest, param } from "./request.ts";
 import type { Route } from "./router.ts";
@@ -31,8 +32,23 @@ async function inspect(context: EngineContext, request: EngineRequest): Promise<
     );
   }
   const auth = registryAuthFromHeader(request.header("x-registry-auth"));
+  const { registry } = context.ports;
+  const withinMs = patienceOf(request);
+  const work = (signal: AbortSignal) => registry.resolve(reference, { auth, signal });
   const { signal } = request;
-  return json(resolvedToJson(await context.ports.registry.resolve(reference, { auth, signal })));
+  const found =
+    withinMs === undefined
+      ? await work(signal)
+      : await registryInTime(context, { withinMs, signal }, work);
+  return json(resolvedToJson(found));
+}
+
+/** How long the caller waits for the registry, in whole seconds of `timeout`, which Docker's route does not have. */
+function patienceOf({ query }: EngineRequest): number | undefined {
+  const text = query.get("timeout");
+  if (text === null) return undefined;
+  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text) * 1000;
+  throw new ClusterError("invalid-argument", `invalid value for timeout: ${text}`);
 }
 
 async function login(context: EngineContext, request: EngineRequest): Promise<Reply> {

@@ -18,19 +18,28 @@ export function authHeaders(
   return auth === undefined ? undefined : { "X-Registry-Auth": auth };
 }
 
+/** How a registry is asked. */
+export interface Asking {
+  /** How long it is waited for; undefined: as long as the daemon does. */
+  readonly withinS?: number;
+  /** An image is taken as it is named; told once for each. @param image As it is sent. */
+  readonly onUnresolved: (image: string, error: ClusterError) => void;
+}
+
 /** What is sent for a service: with the image as the registry has it, and what only the running one knows. */
 export async function finalBody(
   run: Pick<StackRun, "client" | "io" | "options">,
   service: StackService,
-  before: ApiObject | undefined,
+  o: Asking & { readonly before: ApiObject | undefined },
 ): Promise<Body> {
+  const { before } = o;
   const { resolveImage } = run.options;
   const isSameImage = before?.labels[imageLabel] === service.image;
   const asks =
     service.resolvesImage &&
     (resolveImage === "always" || (resolveImage === "changed" && !isSameImage));
   const body = asks
-    ? await resolved(run, service, authHeaders(run, service))
+    ? await resolved(run, service, o)
     : withImage(service.body, imageFor(service, isSameImage ? before : undefined));
   if (before === undefined) return body;
   const task = before.spec["TaskTemplate"] as Json | undefined;
@@ -58,13 +67,14 @@ function withImage(body: Body, Image: string): Body {
 
 /** With the digest the registry has for the image, and the platforms it is for; as it is when nobody answers. */
 async function resolved(
-  { client, io, options }: Pick<StackRun, "client" | "io" | "options">,
+  run: Pick<StackRun, "client" | "io" | "options">,
   service: StackService,
-  headers: Readonly<Record<string, string>> = {},
+  { withinS, onUnresolved }: Asking,
 ): Promise<Body> {
   const reference = withDefaultTag(parseReference(service.image));
   const Image = familiarText(reference);
-  const found = client.image(Image, headers);
+  const headers = authHeaders(run, service) ?? {};
+  const found = run.client.image(Image, { headers, withinS });
   try {
     const answer = (await found.answer) as {
       readonly Descriptor?: { readonly digest?: string };
@@ -89,10 +99,7 @@ async function resolved(
     };
   } catch (error) {
     if (!(error instanceof ClusterError)) throw error;
-    if (!options.quiet && found.isNew)
-      io.fail(
-        `warning: image ${service.image} could not be accessed on a registry to record its digest. Each node will access ${service.image} independently, possibly leading to different nodes running different versions of the image. (${error.message})\n`,
-      );
+    if (found.isNew) onUnresolved(Image, error);
     return withImage(service.body, Image);
   }
 }

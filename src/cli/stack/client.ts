@@ -66,12 +66,24 @@ export class StackClient {
       );
   }
 
-  /** What the registry of an image says of it, asked once. The answer rejects with the daemon's message. */
-  image(name: string, headers: Readonly<Record<string, string>>): RegistryAnswer {
+  /**
+   * What the registry of an image says of it, asked once. The answer rejects with the daemon's message.
+   *
+   * @param o.withinS How long the daemon may wait for the registry; undefined: as long as it does for itself.
+   */
+  image(
+    name: string,
+    o: {
+      readonly headers: Readonly<Record<string, string>>;
+      readonly withinS: number | undefined;
+    },
+  ): RegistryAnswer {
+    const { headers, withinS } = o;
     const key = JSON.stringify([name, headers]);
     const known = this.#images.get(key);
     if (known !== undefined) return { answer: known, isNew: false };
-    const path = `/distribution/${encodeURIComponent(name).replaceAll("%2F", "/")}/json`;
+    const query = withinS === undefined ? "" : `?timeout=${withinS}`;
+    const path = `/distribution/${encodeURIComponent(name).replaceAll("%2F", "/")}/json${query}`;
     const answer = this.call({ method: "GET", path, headers });
     this.#images.set(key, answer);
     return { answer, isNew: true };

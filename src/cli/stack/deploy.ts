@@ -163,7 +163,10 @@ async function makeService(
   const { client, io } = run;
   const { before, followed } = o;
   const headers = authHeaders(run, service);
-  const body = await finalBody(run, service, before);
+  const onUnresolved = (_: string, { message }: ClusterError) => {
+    if (!run.options.quiet) io.fail(unresolvedText(service.image, message));
+  };
+  const body = await finalBody(run, service, { before, onUnresolved });
   if (before === undefined) {
     io.out(`Creating service ${service.name}\n`);
     await client.create("services", body, headers);
@@ -184,6 +187,11 @@ async function makeService(
   }
   io.out(`Updating service ${service.name} (id: ${before.id})\n`);
   await client.update("services", before, { body, headers });
+}
+
+/** In Docker's words. */
+function unresolvedText(image: string, reason: string): string {
+  return `warning: image ${image} could not be accessed on a registry to record its digest. Each node will access ${image} independently, possibly leading to different nodes running different versions of the image. (${reason})\n`;
 }
 
 /** Revisions of secrets and configs that a service was taken back to, as its history has them. */

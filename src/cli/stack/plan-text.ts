@@ -130,15 +130,40 @@ export function warningsOf(plan: ManagersPlan): readonly string[] {
     ...plan.SilentNodes.map(
       ({ Node, Reason }) => `node ${nodeName(Node)} did not say what it has: ${Reason}`,
     ),
-    ...[...new Set(plan.Images.flatMap(({ Image, Unknown }) => unknownText(Image, Unknown)))],
+    ...imageLines(plan),
     ...(plan.NodesNotAsked > 0
       ? [`${plan.NodesNotAsked} nodes were not asked what they have`]
       : []),
   ];
 }
 
-function unknownText(image: string, reason: string | undefined): readonly string[] {
-  return reason === undefined
-    ? []
-    : [`what of image ${image} is to be pulled is not known: ${reason}`];
+/** What registries did not tell, each reason once. */
+function imageLines({ Unresolved, Images }: ManagersPlan): readonly string[] {
+  const unresolved = new Set(Unresolved.map(({ Image }) => Image));
+  const others = Images.filter(({ Image }) => !unresolved.has(Image));
+  const unknown = others.flatMap(({ Image, Unknown: Reason }) =>
+    Reason === undefined ? [] : [{ Image, Reason }],
+  );
+  return [
+    ...byReason(Unresolved).map(([reason, images]) => {
+      const [noun, verb, whose] =
+        images.length === 1 ? ["image", "was", "its"] : ["images", "were", "their"];
+      return `${noun} ${images.join(", ")} ${verb} not resolved, so that ${whose} platforms and what is to be pulled are not known: ${reason}`;
+    }),
+    ...byReason(unknown).map(([reason, images]) => {
+      const noun = images.length === 1 ? "image" : "images";
+      return `what of ${noun} ${images.join(", ")} is to be pulled is not known: ${reason}`;
+    }),
+  ];
+}
+
+function byReason(
+  list: readonly { readonly Image: string; readonly Reason: string }[],
+): readonly (readonly [string, readonly string[]])[] {
+  const images = new Map<string, Set<string>>();
+  for (const { Image, Reason } of list) {
+    const known = images.get(Reason) ?? new Set();
+    images.set(Reason, known.add(Image));
+  }
+  return [...images].map(([reason, names]) => [reason, [...names]]);
 }

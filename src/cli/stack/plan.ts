@@ -3,6 +3,7 @@
  *
  * What it would send is tried by the managers; here it is only told which settings differ, from what they have.
  */
+import { planRegistryMs } from "../../common/limits/limits.ts";
 import type { Warning } from "../../stack/files.ts";
 import { type Difference, type PlannedChange, serviceDifferences } from "../../stack/plan.ts";
 import { type StackSpecs, stackSpecs } from "../../stack/translate/stack.ts";
@@ -33,10 +34,24 @@ export async function planOf(
   const byName = new Map(present.services.map((service) => [service.name, service]));
   const sent: SentService[] = [];
   const differences = new Map<string, readonly Difference[]>();
-  for (const service of specs.services) {
+  const silent = new Map<string, string>();
+  // Side by side, so that registries that are silent cost one wait.
+  const bodies = await Promise.all(
+    specs.services.map(async (service) => {
+      const before = byName.get(service.name);
+      const body = await finalBody(run, service, {
+        ...{ before, withinS: planRegistryMs / 1000 },
+        // What a registry refuses, the managers may be allowed.
+        onUnresolved: (image, { code, message }) => {
+          if (code === "unavailable")
+            silent.set(image, message.replace(/^Error response from daemon: /, ""));
+        },
+      });
+      return { service, before, body };
+    }),
+  );
+  for (const { service, before, body } of bodies) {
     const { name } = service;
-    const before = byName.get(name);
-    const body = await finalBody(run, service, before);
     const headers = authHeaders(run, service);
     const found = before === undefined ? [] : serviceDifferences(before.spec, body, nameOf);
     differences.set(name, found);
@@ -44,7 +59,7 @@ export async function planOf(
     if (before === undefined || found.length > 0 || headers !== undefined)
       sent.push({ name, body, before, headers });
   }
-  const { plan: found, refusals } = await askManagers(run, specs, { present, sent });
+  const { plan: found, refusals } = await askManagers(run, specs, { present, sent, silent });
   const changes = changesOf(run, specs, { present, found, differences });
   return {
     ...{ stack: specs.stack, index: found.Index, changes },

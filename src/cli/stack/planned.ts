@@ -32,6 +32,8 @@ export interface ManagersPlan {
     readonly PullBytes?: number;
     readonly Unknown?: string;
   }[];
+  /** Images that are taken without what their registries say of them. */
+  readonly Unresolved: readonly { readonly Image: string; readonly Reason: string }[];
   readonly MissingPaths: readonly {
     readonly Node: PlanNode;
     readonly Service: string;
@@ -116,14 +118,21 @@ export interface SentService {
 export async function askManagers(
   run: Pick<StackRun, "client" | "options" | "io">,
   specs: StackSpecs,
-  o: { readonly present: Present; readonly sent: readonly SentService[] },
+  o: {
+    readonly present: Present;
+    readonly sent: readonly SentService[];
+    /** Images whose registries were waited for in vain, with the reason: the managers need not do that again. */
+    readonly silent: ReadonlyMap<string, string>;
+  },
 ): Promise<{ readonly plan: ManagersPlan; readonly refusals: readonly string[] }> {
-  const { present } = o;
+  const { present, silent } = o;
   const requests = await requestsOf(run, specs, o);
   const all = [...present.services, ...present.networks, ...present.secrets, ...present.configs];
   const body = {
     Requests: requests.map(({ what: _, ...request }) => request),
     Objects: all.map(({ id }) => id),
+    Registries: run.options.resolveImage === "never" ? "never" : "ask",
+    Unresolved: [...silent].map(([Image, Reason]) => ({ Image, Reason })),
   };
   const answer = await run.client.call({ method: "POST", path: "/skep/plan", body });
   const plan = whole(answer as ToldPlan);
@@ -134,15 +143,16 @@ export async function askManagers(
 }
 
 /** The answer of any daemon. */
-type ToldPlan = Omit<ManagersPlan, "Services"> & {
+type ToldPlan = Omit<ManagersPlan, "Services" | "Unresolved"> & {
+  readonly Unresolved?: ManagersPlan["Unresolved"];
   readonly Services: readonly (Omit<PlannedService, "Conflicts"> &
     Partial<Pick<PlannedService, "Conflicts">>)[];
 };
 
-/** Daemons of earlier versions do not tell of conflicts, and during an upgrade any may be asked. */
+/** Daemons of earlier versions do not tell of conflicts and unresolved images, and during an upgrade any may be asked. */
 function whole(told: ToldPlan): ManagersPlan {
   const services = told.Services.map((one) => ({ ...one, Conflicts: one.Conflicts ?? [] }));
-  return { ...told, Services: services };
+  return { ...told, Services: services, Unresolved: told.Unresolved ?? [] };
 }
 
 /** In the order of a deployment. */

@@ -2,17 +2,15 @@
  * What the nodes of a plan would have to pull, which of their files would be missed, and which volumes and ports they would not
  * give: registries are asked what images are made of, and the nodes what they have of it.
  */
-import { aborting } from "../../common/clock/aborting.ts";
-import { ClusterError, errorText } from "../../common/errors/cluster-error.ts";
-import { planNodesMax, planRegistryMs } from "../../common/limits/limits.ts";
-import type { ImageContents, ResolvedImage } from "../../common/registry/registry.ts";
-import { registryAuthOf } from "../../common/registry/registry-auth.ts";
+import { planNodesMax } from "../../common/limits/limits.ts";
+import type { ImageContents } from "../../common/registry/registry.ts";
 import type { ClusterPlan, ConflictPlan } from "../../common/spec/cluster-plan.ts";
 import type { EngineContext } from "../context.ts";
 import { askEach, type Outcome } from "../explain/ask.ts";
-import type { ObjectView, RehearsalPort } from "../ports.ts";
+import type { ObjectView } from "../ports.ts";
 import { type HeldAnswer, type HeldQuestion, held, heldPath } from "./held.ts";
 import { type Place, placesOf, wishKey } from "./places.ts";
+import type { Contents, PlanRegistries } from "./registries.ts";
 
 /** An image that a node needs for new tasks. */
 export interface ImageNeed {
@@ -53,62 +51,22 @@ export interface Needs {
   readonly unasked: number;
 }
 
-/** What registries say of images, by the reference. */
-export interface Resolved {
-  readonly answers: ReadonlyMap<string, ResolvedImage>;
-  /** Why they did not answer: they are not asked again for this plan. */
-  readonly failed: ReadonlyMap<string, string>;
-}
-
-/** Asks registries for the images of services that were made or changed. */
-export async function resolveImages(
-  context: EngineContext,
-  rehearsal: RehearsalPort,
-  signal: AbortSignal,
-): Promise<Resolved> {
-  const wanted = new Map<string, string>();
-  for (const { spec, image } of rehearsal.services()) {
-    const container = spec?.task?.container;
-    const reference = container?.image ?? "";
-    const isKnown = image?.reference === reference && image.error === "";
-    if (reference !== "" && !isKnown) wanted.set(reference, container?.pull?.registryAuth ?? "");
-  }
-  const answers = new Map<string, ResolvedImage>();
-  const failed = new Map<string, string>();
-  await Promise.all(
-    [...wanted].map(async ([reference, auth]) => {
-      try {
-        const options = { auth: registryAuthOf(auth) };
-        const answer = await inTime(context, signal, (own) =>
-          context.ports.registry.resolve(reference, { ...options, signal: own }),
-        );
-        answers.set(reference, answer);
-      } catch (error) {
-        // The managers go on without it, too: every node may try.
-        failed.set(reference, errorText(error));
-      }
-    }),
-  );
-  signal.throwIfAborted();
-  return { answers, failed };
-}
-
 /** Asks for what the plan's new tasks need. */
 export async function needsOf(
   context: EngineContext,
   plan: ClusterPlan,
   o: {
     readonly view: ObjectView;
-    readonly failed: Resolved["failed"];
+    readonly registries: Pick<PlanRegistries, "contents">;
     readonly signal: AbortSignal;
   },
 ): Promise<Needs> {
-  const { signal, failed } = o;
+  const { signal, registries } = o;
   const all = placesOf(plan, o.view);
   const nodeIds = [...new Set(all.map(({ nodeId }) => nodeId))].sort();
   const asked = new Set(nodeIds.slice(0, planNodesMax));
   const places = all.filter(({ nodeId }) => asked.has(nodeId));
-  const contents = await contentsOf(context, { places, failed, signal });
+  const contents = await registries.contents(places);
   const questions = new Map<string, HeldQuestion>();
   for (const id of asked) questions.set(id, questionFor(id, places, contents));
   const answers = await askEach<HeldQuestion, HeldAnswer>(context, {
@@ -124,37 +82,6 @@ export async function needsOf(
     refusals: refusedWishes(places, questions, answers),
     ...{ silent, unasked },
   };
-}
-
-type FoundContents = ImageContents | { readonly unknown: string };
-type Contents = ReadonlyMap<string, FoundContents>;
-
-async function contentsOf(
-  context: EngineContext,
-  o: {
-    readonly places: readonly Place[];
-    readonly failed: Resolved["failed"];
-    readonly signal: AbortSignal;
-  },
-): Promise<Contents> {
-  const { places, failed, signal } = o;
-  const lots = new Map(places.map(({ key, lot }) => [key, lot]));
-  const found = await Promise.all(
-    [...lots].map(async ([key, { image, ...lot }]): Promise<readonly [string, FoundContents]> => {
-      const unknown = failed.get(image);
-      if (unknown !== undefined) return [key, { unknown }];
-      try {
-        const contents = await inTime(context, signal, (own) =>
-          context.ports.registry.contents(image, { ...lot, signal: own }),
-        );
-        return [key, contents];
-      } catch (error) {
-        return [key, { unknown: errorText(error) }];
-      }
-    }),
-  );
-  signal.throwIfAborted();
-  return new Map(found);
 }
 
 function questionFor(nodeId: string, places: readonly Place[], contents: Contents): HeldQuestion {
@@ -248,26 +175,4 @@ function refusalsOf(
   reasons: readonly string[],
 ): ReadonlyMap<string, string> {
   return new Map(wishes.map((wish, at) => [wishKey(wish), reasons[at] ?? ""]));
-}
-
-/** Does something that may take as long as a registry may. */
-async function inTime<T>(
-  { clock }: EngineContext,
-  signal: AbortSignal,
-  work: (own: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const stop = new AbortController();
-  const end = () => stop.abort(signal.reason);
-  signal.addEventListener("abort", end, { once: true });
-  const late = clock.sleep(planRegistryMs, stop.signal).then(
-    () => stop.abort(new ClusterError("unavailable", "the registry did not answer in time")),
-    () => undefined, // It has answered.
-  );
-  try {
-    return await aborting(work(stop.signal), stop.signal);
-  } finally {
-    signal.removeEventListener("abort", end);
-    stop.abort();
-    await late;
-  }
 }

@@ -25,11 +25,13 @@ export function planToJson(
   plan: ClusterPlan,
   o: {
     readonly needs: Needs;
+    /** Why images are taken without what their registries say of them. */
+    readonly unresolved: ReadonlyMap<string, string>;
     readonly refused: readonly RefusedRequest[];
     readonly view: ObjectView;
   },
 ): Json {
-  const { needs, refused, view } = o;
+  const { needs, unresolved, refused, view } = o;
   const nodeOf = (id: string) => nodeToJson(id, view);
   return {
     Index: plan.index,
@@ -46,6 +48,7 @@ export function planToJson(
       Node: nodeOf(nodeId),
       ...(unknown === "" ? { TotalBytes: totalBytes, PullBytes: pullBytes } : { Unknown: unknown }),
     })),
+    Unresolved: [...unresolved].map(([Image, Reason]) => ({ Image, Reason })),
     MissingPaths: needs.missing.map(({ nodeId, service, path }) => ({
       ...{ Node: nodeOf(nodeId), Service: service, Path: path },
     })),

@@ -14,8 +14,9 @@ import { json, type Reply } from "../reply.ts";
 import { type EngineRequest, strictFlag } from "../request.ts";
 import { type Route, splitVersion } from "../router.ts";
 import type { JsonObject } from "../translate/reader.ts";
-import { needsOf, resolveImages } from "./images.ts";
+import { needsOf } from "./images.ts";
 import { planToJson, type RefusedRequest } from "./json.ts";
+import { PlanRegistries } from "./registries.ts";
 import { RehearsedRoutes, type RouteMaker } from "./rehearse.ts";
 
 /** The routes of objects, which can be tried, and the one for several requests. */
@@ -43,7 +44,12 @@ async function tryOne(
 ): Promise<Reply> {
   const rehearsal = await begun(context, request);
   await new RehearsedRoutes(context, rehearsal, make).try(request);
-  return await told(context, request, { rehearsal, refused: [], related: [] });
+  const registries = new PlanRegistries(context, {
+    asks: asksRegistries(request.query.get("registries") ?? ""),
+    silent: new Map(),
+    signal: request.signal,
+  });
+  return await told(context, request, { rehearsal, registries, refused: [], related: [] });
 }
 
 async function tryMany(
@@ -58,6 +64,13 @@ async function tryMany(
       "invalid-argument",
       `a plan holds at most ${planRequestsMax} requests, not ${requests.length}`,
     );
+  const registries = new PlanRegistries(context, {
+    asks: asksRegistries(body.string("Registries")),
+    silent: new Map(
+      body.objects("Unresolved").map((one) => [one.string("Image"), one.string("Reason")]),
+    ),
+    signal: request.signal,
+  });
   const rehearsal = await begun(context, request);
   const routes = new RehearsedRoutes(context, rehearsal, make);
   const refused: RefusedRequest[] = [];
@@ -75,7 +88,14 @@ async function tryMany(
       refused.push({ at, method: tried.method, path: tried.path, message: error.message });
     }
   }
-  return await told(context, request, { rehearsal, refused, related: body.strings("Objects") });
+  const related = body.strings("Objects");
+  return await told(context, request, { rehearsal, registries, refused, related });
+}
+
+/** @throws ClusterError `invalid-argument` for another word. */
+function asksRegistries(when: string): boolean {
+  if (when === "" || when === "ask" || when === "never") return when !== "never";
+  throw new ClusterError("invalid-argument", `registries: ask or never, not ${when}`);
 }
 
 /** A request within a request. */
@@ -113,14 +133,16 @@ async function told(
   { signal }: EngineRequest,
   o: {
     readonly rehearsal: RehearsalPort;
+    readonly registries: PlanRegistries;
     readonly refused: readonly RefusedRequest[];
     readonly related: readonly string[];
   },
 ): Promise<Reply> {
-  const { rehearsal, refused, related } = o;
-  const { answers, failed } = await resolveImages(context, rehearsal, signal);
+  const { rehearsal, registries, refused, related } = o;
+  const answers = await registries.resolve(rehearsal);
   const plan = await rehearsal.plan({ answers, related });
   const view = rehearsal.view();
-  const needs = await needsOf(context, plan, { view, failed, signal });
-  return json(planToJson(plan, { needs, refused, view }));
+  const needs = await needsOf(context, plan, { view, registries, signal });
+  const { unresolved } = registries;
+  return json(planToJson(plan, { needs, unresolved, refused, view }));
 }

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { runStack } from "../../../../src/cli/stack/command.ts";
 import { type DockerClient, dockerClients, runDocker } from "../../../support/docker.ts";
 import { startEngine, type TestEngine } from "../../../support/engine.ts";
+import { FakeRegistry } from "../../../support/fake-registry.ts";
 
 /** Keys that all stock clients know. */
 const file = `version: "3.8"
@@ -167,7 +168,6 @@ describe("skep stack and the stock clients", function () {
 
   it("says what a deployment would change, and refuses a plan that no longer holds", async () => {
     const write = (text: string) => writeFileSync(compose, text);
-    // A registry that is not there: what nodes would pull is not known then.
     const image = "127.0.0.1:1/i";
     write(`services: {a: {image: '${image}', environment: {A: 1}}, b: {image: '${image}'}}`);
     equal((await skep(...deployWords, compose, "shop")).code, 0);
@@ -192,7 +192,7 @@ describe("skep stack and the stock clients", function () {
     slot 1: N
 - service shop_b
 ! node N did not say what it has: node N is not available
-! what of image 127.0.0.1:1/i:latest is to be pulled is not known: Get "https://127.0.0.1:1/v2/": dial tcp 127.0.0.1:1: connect: connection refused
+! image 127.0.0.1:1/i:latest was not resolved, so that its platforms and what is to be pulled are not known: registries were not to be asked
 Stack shop: 3 of 4 objects change
 Plan ${index}
 `,
@@ -290,6 +290,32 @@ Service shop_b is unchanged
 `,
     );
     await skep("rm", "shop");
+  });
+
+  it("asks each registry once for a plan, says which images it did not resolve, and asks none with never", async () => {
+    const [one, two] = [await FakeRegistry.start(), await FakeRegistry.start()];
+    for (const { behaviour } of [one, two]) behaviour.status = 503;
+    const images = [`${one.host}/a`, `${one.host}/b`, `${two.host}/c`];
+    const services = images.map((image, at) => `  s${at}: {image: '${image}'}`);
+    writeFileSync(compose, `services:\n${services.join("\n")}\n`);
+    try {
+      const never = await skep("plan", "--resolve-image", "never", "-c", compose, "shop");
+      equal(one.seen.length + two.seen.length, 0);
+      const whole = images.map((image) => `${image}:latest`).join(", ");
+      const lines = (out: string) => out.split("\n").filter((line) => line.startsWith("! image"));
+      deepEqual(lines(never.out), [
+        `! images ${whole} were not resolved, so that their platforms and what is to be pulled are not known: registries were not to be asked`,
+      ]);
+      const { out, err } = await skep("plan", "-c", compose, "shop");
+      equal(err, "");
+      const said = lines(out).join("\n");
+      for (const image of images) match(said, new RegExp(`${image}:latest.* not resolved`));
+      const asked = (registry: FakeRegistry) => registry.seen.map(({ path }) => path);
+      deepEqual([asked(one).length, asked(two).length], [2, 1], `${asked(one)} ${asked(two)}`);
+    } finally {
+      await one.stop();
+      await two.stop();
+    }
   });
 
   it("says which program of its node has the host port of a task", async () => {

@@ -2,6 +2,7 @@
  * `GET /distribution/{name}/json` and `docker login` against registries.
  */
 import { deepEqual, equal, match } from "node:assert/strict";
+import { type AddressInfo, createServer } from "node:net";
 import { startEngine, type TestEngine } from "../../../support/engine.ts";
 import { FakeRegistry, fakeUser } from "../../../support/fake-registry.ts";
 import { registryUser, startRegistry, type TestRegistry } from "../../../support/registry.ts";
@@ -37,6 +38,24 @@ describe("src/engine/distribution", () => {
       { architecture: "arm64", os: "linux", variant: "v8" },
       { architecture: "arm", os: "linux", variant: "v7" },
     ]);
+  });
+
+  it("waits for a silent registry as long as the caller says", async () => {
+    const silent = createServer();
+    await new Promise<void>((resolve) => {
+      silent.listen(0, "127.0.0.1", resolve);
+    });
+    const { port } = silent.address() as AddressInfo;
+    const ask = (timeout: string) =>
+      engine.send("GET", `/distribution/127.0.0.1:${port}/app:1/json?timeout=${timeout}`);
+    try {
+      const late = await ask("1");
+      equal(late.status, 503);
+      equal(late.message, "the registry did not answer in time");
+      equal((await ask("soon")).message, "invalid value for timeout: soon");
+    } finally {
+      silent.close();
+    }
   });
 
   it("says why not, with the status of Docker", async () => {

@@ -18,7 +18,14 @@ function planWith(parts: Partial<PlannedService>): ManagersPlan {
     Absence: { Running: 0, Away: 0, Lost: 0 },
     ...parts,
   };
-  const none = { Images: [], MissingPaths: [], SilentNodes: [], NodesNotAsked: 0, Refused: [] };
+  const none = {
+    Images: [],
+    Unresolved: [],
+    MissingPaths: [],
+    SilentNodes: [],
+    NodesNotAsked: 0,
+    Refused: [],
+  };
   return { Index: 1, Objects: [], Services: [service], ...none };
 }
 
@@ -47,6 +54,22 @@ describe("src/cli/stack/plan-text", () => {
   it("says which volume starts empty, and where it does not", () => {
     deepEqual(said({ Effect: "empty", To: node("n3"), Nodes: [node("n2"), node("n1")] }), [
       "service db: volume data starts empty on n3; what it has by now is on n1, n2",
+    ]);
+  });
+
+  it("says once for each reason what registries did not tell, of each image once", () => {
+    const plan = planWith({});
+    const Node = node("n1");
+    const Images = [
+      { Image: "a", Node, Unknown: "late" },
+      { Image: "b", Node, Unknown: "refused" },
+      { Image: "b", Node: node("n2"), Unknown: "refused" },
+      { Image: "c", Node, PullBytes: 1, TotalBytes: 1 },
+    ];
+    const Unresolved = ["a", "d"].map((Image) => ({ Image, Reason: "late" }));
+    deepEqual(warningsOf({ ...plan, Images, Unresolved }), [
+      "images a, d were not resolved, so that their platforms and what is to be pulled are not known: late",
+      "what of image b is to be pulled is not known: refused",
     ]);
   });
 

@@ -16,7 +16,7 @@ describe("src/cli/stack/planned", () => {
     const answer = { Index: 1, Refused: [], Services: [{ Name: "web" }] };
     const client = { call: async () => answer, byName: async () => new Map() };
     const run = { client, options: {} } as unknown as StackRun;
-    const { plan } = await askManagers(run, specs, { present, sent: [] });
+    const { plan } = await askManagers(run, specs, { present, sent: [], silent: new Map() });
     deepEqual(
       plan.Services.map(({ Name, Conflicts }) => [Name, Conflicts]),
       [["web", []]],

@@ -22,7 +22,8 @@ function shownOf(parts: Partial<ServicePlan>, refusals: Needs["refusals"] = []):
     ...{ conflicts: [], ...parts },
   };
   const plan = { index: 1, objects: [], services: [service] };
-  const shown = planToJson(plan, { needs: { ...needs, refusals }, refused: [], view }) as {
+  const rest = { unresolved: new Map(), refused: [], view };
+  const shown = planToJson(plan, { needs: { ...needs, refusals }, ...rest }) as {
     readonly Services: readonly Shown[];
   };
   return shown.Services[0];
