@@ -6,6 +6,7 @@ import { nodeRunsImage } from "../../src/common/platform/match.ts";
 import { nodeMatcher } from "../constraint/match.ts";
 import { parseConstraints } from "../constraint/parse.ts";
 import { explainPlatforms, namedMax, nodesText, onNodes } from "./explain.ts";
+import { explainResources } from "./explain-resources.ts";
 import type { Group } from "./group.ts";
 import { volumesLabel } from "./homes.ts";
 import type { NodeInfo } from "./node-info.ts";
@@ -65,7 +66,7 @@ function resources({ reserved }: Group): Filter | undefined {
       (nanoCpus <= 0 || info.totalCpus - info.usedCpus >= nanoCpus) &&
       (memoryBytes <= 0 || info.totalMemory - info.usedMemory >= memoryBytes) &&
       (generic.length === 0 || info.generic.has(generic)),
-    explain: (nodes) => onNodes("insufficient resources", nodes.length),
+    explain: (nodes) => explainResources(reserved, nodes),
   };
 }
 

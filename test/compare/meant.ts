@@ -61,6 +61,12 @@ const meant: readonly Meant[] = [
     why: "what a lost node was last heard of does not run: clients before API 1.41 count so too",
   },
   {
+    scenario: /^waits$/,
+    what: /(?<=insufficient resources on \d+ nodes?): .*?\)(?=\)|; )/g,
+    by: "",
+    why: "Docker does not say of which resource",
+  },
+  {
     scenario: /^failures$/,
     what: /: it used more memory than its limit allows/g,
     by: "",

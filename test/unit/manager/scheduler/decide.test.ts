@@ -284,7 +284,10 @@ describe("manager/scheduler/decide", () => {
     const decision = new GroupDecision(group, set, now);
     const given = tasks.map((task) => decision.place(task)?.next.assignedGeneric[0]?.named);
     assert.deepEqual(given, ["x", "y", undefined]);
-    assert.equal(decision.explain(), "no suitable node (insufficient resources on 1 node)");
+    assert.equal(
+      decision.explain(),
+      "no suitable node (insufficient resources on 1 node: GPU (1 wanted))",
+    );
   });
 });
 

@@ -92,7 +92,37 @@ describe("manager/scheduler/filters", () => {
       assert.equal(outcome(nodes, group({ work }))[0], passing, JSON.stringify(work));
     assert.equal(
       outcome(nodes, group({ work: { cpus: 4.1 } }))[1],
-      "no suitable node (insufficient resources on 4 nodes)",
+      "no suitable node (insufficient resources on 4 nodes: cpu (4.1 wanted, none has more than 4))",
+    );
+  });
+
+  it("says of which resource there is not enough, on how many nodes, and whether it is only reserved", () => {
+    const busy = { id: "t1", nodeId: "c", spec: aTaskSpec({ cpus: 3.5, memoryMb: 0 }) };
+    const gpu = [{ kind: "GPU", named: "", count: 1 }];
+    const nodes = nodesOf(
+      [{ id: "a", cpus: 1, generic: gpu }, { id: "b", cpus: 0.5 }, { id: "c" }],
+      [busy],
+    );
+    const two = [{ kind: "GPU", named: "", count: 2 }];
+    const named = [...gpu, { kind: "GPU", named: "x", count: 0 }];
+    const table: readonly (readonly [WorkParts, string])[] = [
+      [{ cpus: 2 }, "3 nodes: cpu (2 wanted, too much is reserved)"],
+      [
+        { cpus: 1, memoryMb: 5_000, generic: gpu },
+        "3 nodes: memory (4.883GiB wanted, none has more than 4GiB), cpu on 2 (1 wanted, too much is reserved), GPU on 2 (1 wanted)",
+      ],
+      [{ generic: two }, "3 nodes: GPU (2 wanted)"],
+      [{ generic: named }, "3 nodes: GPU (1, x wanted)"],
+    ];
+    for (const [work, text] of table)
+      assert.equal(
+        outcome(nodes, group({ work }))[1],
+        `no suitable node (insufficient resources on ${text})`,
+      );
+    const one = nodesOf([{ id: "a" }]);
+    assert.equal(
+      outcome(one, group({ work: { memoryMb: 8_192 } }))[1],
+      "no suitable node (insufficient resources on 1 node: memory (8GiB wanted, it has 4GiB))",
     );
   });
 
@@ -302,7 +332,7 @@ describe("manager/scheduler/filters", () => {
     const work = { cpus: 2, constraints: ["node.id!=d"] };
     assert.equal(
       outcome(nodes, group({ work }))[1],
-      "no suitable node (insufficient resources on 2 nodes; 1 node not available for new tasks; " +
+      "no suitable node (insufficient resources on 2 nodes: cpu (2 wanted, none has more than 1); 1 node not available for new tasks; " +
         "scheduling constraints not satisfied on 1 node)",
     );
   });

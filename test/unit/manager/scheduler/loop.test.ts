@@ -125,7 +125,10 @@ describe("manager/scheduler/loop", () => {
     });
     await start();
     assert.equal(task("t1")?.status?.state, "pending");
-    assert.equal(task("t1")?.status?.error, "no suitable node (insufficient resources on 1 node)");
+    assert.equal(
+      task("t1")?.status?.error,
+      "no suitable node (insufficient resources on 1 node: cpu (8 wanted, it has 4))",
+    );
     await add({ nodes: [aNode({ id: "b", cpus: 8 })] });
     await pass(100);
     assert.deepEqual(assigned(), ["t1>b"]);
@@ -192,7 +195,10 @@ describe("manager/scheduler/loop", () => {
       task("t2")?.status?.message,
       "scheduler confirmed task can run on preassigned node",
     );
-    assert.equal(task("t1")?.status?.error, "no suitable node (insufficient resources on 1 node)");
+    assert.equal(
+      task("t1")?.status?.error,
+      "no suitable node (insufficient resources on 1 node: cpu (2 wanted, it has 1))",
+    );
     await changeNode("a", aNode({ id: "a" }));
     await pass(100);
     assert.deepEqual(assigned(), ["t1>a", "t2>b"]);
@@ -429,7 +435,7 @@ describe("manager/scheduler/loop", () => {
       await pass(200);
       assert.equal(task("small")?.nodeId, "a");
       await pass(1_000);
-      const error = "no suitable node (insufficient resources on 1 node)";
+      const error = "no suitable node (insufficient resources on 1 node: cpu (8 wanted, it has 4))";
       assert.ok(tasks.every(({ id }) => task(id)?.status?.error === error));
       assert.ok(most <= 24, `${most} batches were under way`);
       const { length } = log.entries;
