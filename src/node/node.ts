@@ -114,7 +114,7 @@ export class SwarmNode implements SwarmPort, ManagerSource {
       state = await this.#files.load();
       if (state === undefined) {
         this.#o.network.left();
-        void discardTasks(this.#o);
+        void discardTasks(this.#o, () => (this.#member ?? this.#joining) === undefined);
         return;
       }
       if (state.initialising === true) {
