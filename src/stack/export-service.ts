@@ -2,6 +2,7 @@
  * A service of the cluster → a service of a Compose file: the way back of `translate/service.ts`. Pure.
  */
 import { imageLabel, namespaceLabel } from "./translate/context.ts";
+import { hasNames } from "./translate/endpoint.ts";
 import { durationText } from "./units.ts";
 
 /** Part of an answer of the API. */
@@ -127,9 +128,15 @@ function surroundingsOf(spec: Shown, key: string, names: ExportNames): Shown {
       }) ?? null,
     ];
   });
+  const unnamed = attachments.filter(({ Aliases }, i) => {
+    const aliases = (Aliases ?? []) as readonly string[];
+    return hasNames(targets[i] ?? "") && !aliases.includes(key);
+  });
   const [only] = networks;
   const isDefault = networks.length === 1 && only?.[0] === "default" && only[1] === null;
   return {
+    // As `docker service update --network-add` leaves it.
+    "x-skep-no-alias": unnamed.map(({ Target }) => names.network(String(Target))),
     networks: isDefault ? undefined : Object.fromEntries(networks),
     ports: parts(part(spec, "EndpointSpec"), "Ports").map((port) =>
       filled({

@@ -201,6 +201,8 @@ export interface ComposeService {
   readonly ports?: readonly ComposePort[];
   readonly networks?: Readonly<Record<string, ComposeAttachment>>;
   readonly network_mode?: string;
+  /** Networks in which its tasks do not have the key of the service as a name, which the specification always gives. */
+  readonly "x-skep-no-alias"?: readonly string[];
   readonly mac_address?: string;
   readonly volumes?: readonly ComposeMount[];
   readonly volumes_from?: readonly string[];

@@ -55,6 +55,12 @@ function checkService(key: string, service: ComposeService, at: At): void {
         `${path}.networks.${name}`,
         `undefined network ${JSON.stringify(name)}: ${path} refers to it; declare it under networks`,
       );
+  for (const name of service["x-skep-no-alias"] ?? [])
+    if (service.networks?.[name] === undefined && name !== "default")
+      throw fail(
+        `${path}.x-skep-no-alias`,
+        `${path}.x-skep-no-alias: the service is not in network ${JSON.stringify(name)}`,
+      );
   for (const [i, mount] of (service.volumes ?? []).entries())
     if (
       mount.type === "volume" &&

@@ -193,6 +193,7 @@ const surroundings: Table = {
   networks: attachments,
   network_mode: text,
   mac_address: macAddress,
+  "x-skep-no-alias": textList(),
   dns: listOrOne(text),
   dns_search: listOrOne(text),
   dns_opt: textList(text),

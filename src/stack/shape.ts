@@ -202,7 +202,7 @@ export function object(table: Table, required: readonly string[] = []): Shape {
 function fields(node: MapNode, table: Table, spot: Spot): Record<string, unknown> {
   const found: Record<string, unknown> = {};
   for (const [key, { place, value }] of node.entries) {
-    if (key.startsWith("x-")) continue;
+    if (key.startsWith("x-") && !Object.hasOwn(table, key)) continue;
     const path = spot.path === "" ? key : `${spot.path}.${key}`;
     const shape = Object.hasOwn(table, key) ? table[key] : undefined;
     if (shape === undefined) {

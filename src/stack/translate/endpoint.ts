@@ -91,7 +91,8 @@ function attachmentBody(
   context: ServiceContext & { readonly service: ComposeService },
 ): Body {
   const target = networkName(name, context);
-  const isOwn = !["host", "none", "bridge", "default"].includes(target);
+  const unnamed = context.service["x-skep-no-alias"] ?? [];
+  const isNamed = hasNames(target) && !unnamed.includes(name);
   const { mac_address: mac, driver_opts: options } = attachment;
   if (mac !== undefined && hasSeveralTasks(context.service)) {
     const path = `${context.path}.networks.${name}`;
@@ -99,9 +100,14 @@ function attachmentBody(
   }
   return present({
     Target: target,
-    Aliases: isOwn ? [...(attachment.aliases ?? []), context.key] : attachment.aliases,
+    Aliases: isNamed ? [...(attachment.aliases ?? []), context.key] : attachment.aliases,
     DriverOpts: mac === undefined ? options : { ...options, [macAddressOption]: mac },
   });
+}
+
+/** Whether containers have names in a network; not in those of the node itself. @param target Its name in the cluster. */
+export function hasNames(target: string): boolean {
+  return !["host", "none", "bridge", "default"].includes(target);
 }
 
 /** The name of a network of the project in the cluster. */

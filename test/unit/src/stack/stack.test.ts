@@ -223,6 +223,32 @@ describe("src/stack/translate/stack", () => {
     deepEqual(second.warnings, []);
   });
 
+  it("says of a network in which tasks do not have the service's name that it is so, and takes that back", () => {
+    const [first] = specsOfText("services: {a: {image: i}}").services;
+    const task = first?.body["TaskTemplate"] as Record<string, unknown>;
+    // As `docker service update --network-add mon` leaves it; nothing has a name in the node's own network.
+    const Networks = [
+      { Target: "id-mon", Aliases: [] },
+      { Target: "shop_default", Aliases: ["a"] },
+    ];
+    const body = { ...first?.body, TaskTemplate: { ...task, Networks } };
+    const { project } = exported({
+      ...{ stack: "shop", services: [body], configs: [] },
+      networks: [{ Id: "id-mon", Name: "mon" }],
+    });
+    const text = projectText(project);
+    match(text, /x-skep-no-alias:\n +- mon\n/);
+    const [again] = specsOfText(text).services;
+    const nameOf = (id: string) => (id === "id-mon" ? "mon" : id);
+    deepEqual(serviceDifferences(body, again?.body ?? {}, nameOf), []);
+    match(projectText(projectOfText(text).model), /x-skep-no-alias:\n +- mon\n/);
+    const odd = "services: {a: {image: i, x-skep-no-alias: [gone]}}";
+    match(
+      refusalOf(() => specsOfText(odd)),
+      /services\.a\.x-skep-no-alias: the service is not in network "gone"/,
+    );
+  });
+
   it("prints a project that reads as the same project", () => {
     const text =
       "name: shop\nservices:\n  a:\n    image: i\n    command: [echo, $$HOME, 'no', '012', '1e3', '~']\n    entrypoint: null\n    environment: {A: 'x: y', B: , C: \"1\\n2\"}\n    init: false\n    ports: ['80:80', '9:9/udp']\n    volumes: [v:/v, ./b:/b]\n    deploy: {resources: {limits: {memory: 1g}}, update_config: {delay: 90s}}\n    depends_on: [b]\n    ulimits: {nofile: 5}\n    secrets: [{source: s, mode: 0440}]\n  b: {image: i, profiles: [x]}\nvolumes: {v: {}}\nsecrets: {s: {file: ./s}}";
