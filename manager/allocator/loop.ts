@@ -16,6 +16,7 @@ import {
 import type { Clock } from "../../src/common/clock/clock.ts";
 import { allocationsPerSlice, networksPerBatch } from "../../src/common/limits/orchestrator.ts";
 import { type Log, silentLog } from "../../src/common/log/log.ts";
+import { addressesOf } from "../../src/common/spec/subnet-clash.ts";
 import type { Change } from "../state/change.ts";
 import { type Follower, Waiting } from "../state/follow.ts";
 import type { Store } from "../state/store.ts";
@@ -235,6 +236,7 @@ export class AllocatorLoop implements Follower {
       numbers: this.#book.numbers,
       pools: poolsOf(cluster),
       others: this.#book.subnetsBut(id),
+      nodes: [...tx.each("node")].flatMap(addressesOf),
     });
     if (allocation.kind === "wait") {
       const { reason } = allocation;

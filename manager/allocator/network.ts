@@ -29,6 +29,8 @@ export interface NetworkSurroundings {
   readonly pools: PoolOfSubnets;
   /** The other networks that have subnets, each with its name. */
   readonly others: readonly NamedPrefix[];
+  /** Addresses of nodes, which no subnet that is chosen here contains. */
+  readonly nodes: readonly NamedPrefix[];
 }
 
 /** What becomes of a network. */
@@ -101,7 +103,7 @@ function numberFor(network: Network, numbers: NetworkNumbers): number | undefine
 function configsFor(
   network: Network,
   number: number,
-  { pools, others }: NetworkSurroundings,
+  { pools, others, nodes }: NetworkSurroundings,
 ): IpamConfig[] | string {
   const given = network.spec?.ipam?.configs ?? [];
   for (const { subnet } of given) {
@@ -110,9 +112,10 @@ function configsFor(
   }
   const configs = [...given];
   if (!given.some(({ subnet }) => parsePrefix(subnet)?.family === 4)) {
-    const taken = [...others.map(({ prefix }) => prefix), ...dataPathPrefixes];
+    const used = [...others, ...nodes];
+    const taken = [...used.map(({ prefix }) => prefix), ...dataPathPrefixes];
     const subnet =
-      network.spec?.ingress === true && clashOf(ingressSubnetDefault, others) === undefined
+      network.spec?.ingress === true && clashOf(ingressSubnetDefault, used) === undefined
         ? ingressSubnetDefault
         : chooseSubnet(pools, [...taken, ...prefixesOf([ingressSubnetDefault])]);
     if (subnet === undefined)

@@ -15,7 +15,7 @@ import {
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { contains, overlaps, parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
 import { nodeNetworkDrivers } from "../../src/common/spec/node-networks.ts";
-import { clashOf } from "../../src/common/spec/subnet-clash.ts";
+import { addressesOf, clashOf, hiddenNodeIn } from "../../src/common/spec/subnet-clash.ts";
 import type { Tx } from "../state/transaction.ts";
 import type { Environment } from "./environment.ts";
 import { checkDnsName, invalid, isNameTaken, notFound } from "./names.ts";
@@ -112,9 +112,14 @@ function checkSubnets(tx: Tx, spec: NetworkSpec): void {
         return prefix === undefined ? [] : [{ name, prefix }];
       }) ?? [],
   );
+  const nodeAddresses = [...tx.each("node")].flatMap(addressesOf);
+  // Of the others, containers are in the nodes' own network.
+  const isOverlay = spec.driver?.name === "overlay";
   for (const subnet of wanted) {
     const clash = clashOf(subnet, others);
-    if (clash !== undefined) throw invalid(`invalid pool request: ${clash}`);
+    const hidden = isOverlay ? hiddenNodeIn(subnet, nodeAddresses) : undefined;
+    const reason = clash ?? hidden;
+    if (reason !== undefined) throw invalid(`invalid pool request: ${reason}`);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   TaskStatus,
 } from "../../src/common/api/generated/api.ts";
 import type { Clock } from "../../src/common/clock/clock.ts";
+import { addressesOf } from "../../src/common/spec/subnet-clash.ts";
 import { AllocationBook } from "../allocator/book.ts";
 import {
   type Surroundings as AllocationSurroundings,
@@ -117,6 +118,7 @@ export class Room {
       numbers: this.#book.numbers,
       pools: poolsOf(cluster),
       others: this.#book.subnetsBut(id),
+      nodes: [...this.#tx.each("node")].flatMap(addressesOf),
     });
     if (found.kind === "wait") return this.#waitsFor(id, found.reason);
     this.#book.setNetwork(id, found.network);

@@ -11,6 +11,8 @@ import {
   Network,
   NetworkAttachmentConfig,
   NetworkSpec,
+  Node,
+  NodeStatus,
   PortConfig,
   TaskSpec,
 } from "../../../../src/common/api/generated/api.ts";
@@ -129,6 +131,20 @@ describe("manager/allocator/loop", () => {
         { ...cluster.store.view().get("network", "a")?.driverState?.options },
         { mine: "1", "com.docker.network.driver.overlay.vxlanid_list": "4097" },
       );
+    });
+
+    it("gives no subnet that would hide the address of a node from containers", async () => {
+      const at = (id: string, address: string) =>
+        cluster.store.update((tx) =>
+          tx.create("node", Node.create({ id, status: NodeStatus.create({ address }) })),
+        );
+      await at("n8", "10.0.0.8");
+      await at("n9", "10.255.3.9");
+      await overlay("mesh", [], { ingress: true });
+      await overlay("a");
+      await cluster.pass(100);
+      assert.deepEqual(shown("mesh"), [4096, "10.0.1.0/24 10.0.1.1"]);
+      assert.deepEqual(shown("a"), [4097, "10.0.2.0/24 10.0.2.1"]);
     });
 
     it("goes by the pools of the cluster", async () => {

@@ -21,6 +21,7 @@ import {
   NetworkSpec,
   type Node,
   NodeCertificate,
+  NodeStatus,
   RootCa,
   SecretReference,
   SecretSpec,
@@ -277,6 +278,28 @@ describe("manager/control/networks", () => {
         message: `${words}: subnet ${subnet} ${rest}`,
       });
     await create(control, ipam({ Subnet: "10.9.1.0/24" }));
+  });
+
+  it("refuses subnets that would hide the address of a node from containers", async () => {
+    const control = testControl();
+    const node = { ...testNode("n1", "w1", "worker", 1), outerAddress: "198.51.100.7" };
+    const status = NodeStatus.create({ address: "10.9.0.7" });
+    await control.store.update((tx) =>
+      tx.create("node", { ...node, status, dataPathAddress: "fd09::7" }),
+    );
+    const words = "invalid pool request: Pool overlaps with other one on this address space";
+    for (const [subnet, address] of [
+      ["10.9.0.0/24", "10.9.0.7"],
+      ["fd09::/64", "fd09::7"],
+      ["198.51.100.0/24", "198.51.100.7"],
+    ] as const)
+      await assert.rejects(create(control, ipam({ Subnet: subnet })), {
+        code: "invalid-argument",
+        message: `${words}: subnet ${subnet} contains ${address}, the address of node w1, which containers in the network could not reach: choose another --subnet`,
+      });
+    await create(control, ipam({ Subnet: "10.9.1.0/24" }));
+    const lan = { ...ipam({ Subnet: "10.9.0.0/24" }), Name: "lan", Driver: "macvlan" };
+    await create(control, lan);
   });
 
   it("has one ingress network, and keeps it while it is needed", async () => {
