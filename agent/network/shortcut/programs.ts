@@ -29,17 +29,8 @@ import {
   set,
   setMap,
   store,
-} from "./assembler.ts";
-
-/** A map of the kernel that programs share. */
-export interface MapShape {
-  /** BPF_MAP_TYPE_… */
-  readonly type: number;
-  /** Bytes. */
-  readonly key: number;
-  readonly value: number;
-  readonly entriesMax: number;
-}
+} from "../bpf/assembler.ts";
+import type { MapShape } from "../bpf/map-shape.ts";
 
 /** The maps of a node's programs, by name. */
 export const maps = {

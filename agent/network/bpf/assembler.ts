@@ -1,7 +1,7 @@
 /**
  * Programs of the kernel's BPF machine, from steps to bytes (RFC 9669). Pure.
  *
- * Only what the programs beside this need, and in the byte order of the machine, as messages of netlink are.
+ * Only what our programs need, and in the byte order of the machine, as messages of netlink are.
  */
 
 /** 0 has results, 1 to 5 arguments, which a call destroys; 6 to 9 stay; 10 is the end of the stack. */
@@ -47,6 +47,8 @@ export const setMap = (to: Register, map: string): Step =>
   step(takesMap, { to, from: isDescriptor, map });
 /** A number is added to a register. */
 export const add = (to: Register, value: number): Step => step(0x07, { to, value });
+/** A register is what is left of it after a division by another one; by none it stays. */
+export const modulo = (to: Register, from: Register): Step => step(0x9f, { to, from });
 /** Of a register only these bits are left. */
 export const and = (to: Register, value: number): Step => step(0x57, { to, value });
 /** A register is what is in memory, at another one and an offset. */

@@ -14,7 +14,7 @@ import {
   set,
   setMap,
   store,
-} from "../../../../../agent/network/shortcut/assembler.ts";
+} from "../../../../../agent/network/bpf/assembler.ts";
 import {
   arriving,
   countsJumps,
@@ -24,7 +24,7 @@ import {
 
 const hex = (...lines: readonly string[]) => lines.join("").replaceAll(" ", "");
 
-describe("agent/network/shortcut/assembler", () => {
+describe("agent/network/bpf/assembler", () => {
   it("writes instructions as the kernel reads them", () => {
     const steps = [copy(6, 1), load(4, 2, 6, 76), store(2, 10, -12, 5), set(0, -1), exit()];
     const bytes = [
