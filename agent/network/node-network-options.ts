@@ -28,7 +28,7 @@ export interface NodeNetworkOptions {
   readonly cluster: Pick<NetworkState, "current" | "listen" | "known" | "settledBy">;
   /** How containers that are run by hand get into networks of the swarm, and when all nodes have heard of a change. */
   readonly attachments: SwarmAttachments;
-  /** Whether frames of overlay networks go past their bridges, where the kernel can. */
+  /** Whether programs lead frames past bridges and connections to service addresses, where the kernel can. */
   readonly shortcuts: boolean;
   readonly clock: Clock;
   readonly random: Random;

@@ -83,8 +83,7 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
   constructor(options: NodeNetworkOptions) {
     this.#o = options;
     this.#store = new SandboxStore(options.folder);
-    const { instance, log } = options;
-    this.#thread = new ThreadNftables({ log });
+    this.#thread = new ThreadNftables(options);
     this.#kernel = new Kernel({ ...options, fileOf: this.#fileOf, thread: this.#thread });
     this.#settings = new HostSettings(
       join(options.folder, "host-settings.json"),
@@ -92,10 +91,9 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
       options.log,
     );
     this.#rules = newNodeRules({
-      instance,
-      nftables: this.#thread,
+      ...options,
       host: options.host,
-      log,
+      nftables: this.#thread,
       swarmFile: this.swarmFile,
       fileOf: (id) => this.#store.fileOf(id),
     });

@@ -6,6 +6,8 @@ import type { PortBinding } from "../../src/common/container/types.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { asksNames } from "./asks-names.ts";
 import type { ClusterState } from "./cluster-state.ts";
+import { ConnectHooks } from "./connect/connect-hooks.ts";
+import type { SpacePlace } from "./connect/plan.ts";
 import { hostSpace, swarmSpace } from "./model.ts";
 import { swarmDevices, uplinkDevice } from "./names.ts";
 import { type Drift, RulesApplier } from "./nft/applier.ts";
@@ -20,10 +22,11 @@ import {
   type StateIndex,
 } from "./nft/from-state.ts";
 import { guardTable, type HostBinding, portTable } from "./nft/host-tables.ts";
-import type { Nftables } from "./nft/library.ts";
+import type { KernelThread, Nftables } from "./nft/library.ts";
 import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
 import { PortWatch } from "./nft/port-watch.ts";
 import type { Table } from "./nft/table.ts";
+import type { TaskTable } from "./nft/task-table.ts";
 import { TaskTables } from "./nft/task-tables.ts";
 import { hasMesh, hasMeshLink, type LocalBridge, type PlanInput, portsOf } from "./plan.ts";
 import { Relays } from "./relay/relays.ts";
@@ -77,14 +80,17 @@ export function newNodeRules(o: {
   readonly host: string | undefined;
   readonly log: Log;
   /** Closed with the rules. */
-  readonly nftables: Nftables;
+  readonly nftables: Nftables & Pick<KernelThread, "hooks">;
   readonly swarmFile: string;
   readonly fileOf: (id: string) => string;
+  /** Whether programs lead connections to service addresses, where the kernel can. */
+  readonly shortcuts: boolean;
 }): NodeRules {
   const { instance, log, nftables } = o;
   return new NodeRules({
     ...o,
     applier: new RulesApplier({ nftables, log }),
+    hooks: new ConnectHooks({ thread: nftables, isWanted: o.shortcuts, log }),
     forward: new ForwardKeeper({
       nftables,
       log,
@@ -100,6 +106,7 @@ export function newNodeRules(o: {
 /** Keeps the tables of one daemon. */
 export class NodeRules {
   readonly #applier: RulesApplier;
+  readonly #hooks: ConnectHooks;
   readonly #forward: ForwardKeeper;
   readonly #portWatch: PortWatch;
   readonly #relays: Relays;
@@ -111,6 +118,7 @@ export class NodeRules {
 
   constructor(o: {
     readonly applier: RulesApplier;
+    readonly hooks: ConnectHooks;
     readonly forward: ForwardKeeper;
     readonly portWatch: PortWatch;
     readonly relays: Relays;
@@ -119,6 +127,7 @@ export class NodeRules {
     readonly fileOf: (id: string) => string;
   }) {
     this.#applier = o.applier;
+    this.#hooks = o.hooks;
     this.#forward = o.forward;
     this.#portWatch = o.portWatch;
     this.#relays = o.relays;
@@ -152,11 +161,14 @@ export class NodeRules {
     if (!ofSwarm.some(({ name }) => name === tables.return.name)) {
       works.push(keep(undefined, this.#applier.remove(this.#swarmFile, tables.return)));
     }
+    const places: SpacePlace[] = [];
     for (const sandbox of input.sandboxes) {
       if (sandbox.overlays.length === 0 && !asksNames(sandbox)) continue;
-      const table = this.#taskTable(sandbox, input, index);
-      works.push(keep(sandbox.id, this.#applier.apply(this.#fileOf(sandbox.id), table)));
+      const [table, file] = [this.#taskTable(sandbox, input, index), this.#fileOf(sandbox.id)];
+      works.push(keep(sandbox.id, this.#applier.apply(file, table)));
+      if (table.slots.size > 0) places.push({ file, table: tableKey(sandbox), slots: table.slots });
     }
+    works.push(this.#hooks.apply(places));
     this.#taskTables.prune(index);
     await Promise.all(works);
     await this.#portWatch.look(input.cluster, false);
@@ -199,6 +211,7 @@ export class NodeRules {
 
   /** The namespace of a container is gone, or was made anew. */
   forget(id: string): void {
+    this.#hooks.forget(this.#fileOf(id));
     this.#applier.forget(this.#fileOf(id));
   }
 
@@ -210,6 +223,7 @@ export class NodeRules {
   /** Removes the tables of the node's own network. */
   async remove(instance: string): Promise<void> {
     this.forgetSwarm();
+    this.#hooks.close();
     await this.#forward.remove();
     await this.#applier.remove(this.#host, tables.ports(instance));
     await this.#applier.remove(this.#host, tables.guard(instance));
@@ -222,6 +236,7 @@ export class NodeRules {
 
   async close(): Promise<void> {
     await this.closePorts();
+    this.#hooks.close();
     await this.#applier.close();
   }
 
@@ -272,9 +287,14 @@ export class NodeRules {
     return [meshTable(rules, previous), gatewayTable(), ...(back === undefined ? [] : [back])];
   }
 
-  #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex): Table {
+  #taskTable(sandbox: Sandbox, input: RulesInput, index: StateIndex): TaskTable {
     return this.#taskTables.tableFor(index, taskPlace(sandbox, input));
   }
+}
+
+/** The same for those whose service addresses lead to the same backends. */
+function tableKey({ overlays }: Sandbox): string {
+  return [...new Set(overlays.map(({ networkId }) => networkId))].sort().join(" ");
 }
 
 function taskPlace(sandbox: Sandbox, input: RulesInput) {

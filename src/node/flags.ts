@@ -46,7 +46,7 @@ const rules: Readonly<Record<string, FlagRule>> = {
   "bridge-shortcuts": {
     kind: "boolean",
     used: true,
-    help: "frames of overlay networks go past their bridges (true)",
+    help: "BPF programs lead frames past bridges, and connections to services (true)",
   },
   "shared-shims": {
     kind: "boolean",

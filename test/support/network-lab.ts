@@ -168,6 +168,11 @@ export class Probe {
     return this.#ask({ what: "say", stream, line });
   }
 
+  /** Who is at the other end of a stream, as its program is told. */
+  peer(stream: number): Promise<string> {
+    return this.#ask({ what: "peer", stream });
+  }
+
   /** A UDP socket that stays connected; its number. */
   openUdp(host: string, port: number): Promise<number> {
     return this.#ask({ what: "openUdp", host, port });

@@ -12,6 +12,7 @@ export type ProbeRequest =
   | { readonly what: "call"; readonly call: ProbeCall }
   | { readonly what: "open"; readonly call: ProbeCall }
   | { readonly what: "say"; readonly stream: number; readonly line: string }
+  | { readonly what: "peer"; readonly stream: number }
   | { readonly what: "send"; readonly host: string; readonly port: number; readonly hex: string }
   | { readonly what: "heard" }
   | { readonly what: "openUdp"; readonly host: string; readonly port: number }
@@ -57,6 +58,8 @@ async function answer(request: ProbeRequest): Promise<unknown> {
       return open(request.call);
     case "say":
       return say(request.stream, request.line);
+    case "peer":
+      return streams[request.stream]?.remoteAddress;
     case "send":
       return send(request);
     case "heard":

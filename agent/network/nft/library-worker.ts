@@ -5,6 +5,7 @@
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { parentPort } from "node:worker_threads";
+import { carryOutHook } from "../connect/carry-out.ts";
 import { carryOut, lookAround } from "../netlink/carry-out.ts";
 import { NetlinkSession, protocols } from "../netlink/session.ts";
 import { putPrograms } from "../shortcut/put.ts";
@@ -67,6 +68,10 @@ function run(job: ThreadJob): ThreadAnswer {
         return { ok: true, output: "", contents: lookAround(job.everything) };
       case "put-programs":
         return { ok: true, output: "", put: putPrograms(job.request) };
+      case "load-hooks":
+      case "enter-hooks":
+      case "tell-hooks":
+        return carryOutHook(job);
       case "delete-flows":
         return { ok: true, output: String(deleteFlows(job.text.split(" "))) };
       default:

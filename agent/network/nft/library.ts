@@ -6,6 +6,7 @@
 import { Worker } from "node:worker_threads";
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
+import type { HookAnswer, HookJob } from "../connect/request.ts";
 import type { SpaceContents } from "../model.ts";
 import type { FailedChange } from "../netlink/carry-out.ts";
 import type { Change } from "../netlink/change.ts";
@@ -43,10 +44,11 @@ export type ThreadJob =
   | LibraryJob
   | (ChangeWork & { readonly what: "change" })
   | { readonly namespace: string | undefined; readonly what: "look"; readonly everything: boolean }
-  | { readonly namespace: string; readonly what: "put-programs"; readonly request: PutRequest };
+  | { readonly namespace: string; readonly what: "put-programs"; readonly request: PutRequest }
+  | HookJob;
 
 /** What came of a job. */
-export interface ThreadAnswer extends LibraryAnswer {
+export interface ThreadAnswer extends LibraryAnswer, Pick<HookAnswer, "hooks" | "cookie"> {
   readonly failed?: readonly FailedChange[];
   readonly contents?: SpaceContents;
   readonly put?: PutAnswer;
@@ -60,6 +62,8 @@ export interface KernelThread {
   look(namespace: string | undefined, everything: boolean): Promise<SpaceContents | undefined>;
   /** Programs at ports of bridges. @throws ClusterError unavailable where the kernel takes none. */
   putPrograms(namespace: string, request: PutRequest): Promise<PutAnswer | undefined>;
+  /** Programs where sockets connect; failures are answers. */
+  hooks(jobs: readonly HookJob[]): Promise<readonly HookAnswer[] | undefined>;
 }
 
 /** How long the thread stays when there is nothing to do: it holds 15 MB, and is there again within 0.1 s. */
@@ -113,6 +117,10 @@ export class ThreadNftables implements Nftables, KernelThread {
     if (answer === undefined) return undefined;
     if (answer.put === undefined) throw new ClusterError("unavailable", answer.output);
     return answer.put;
+  }
+
+  hooks(jobs: readonly HookJob[]): Promise<readonly HookAnswer[] | undefined> {
+    return this.#ask(jobs);
   }
 
   /** @returns Undefined where there is no thread. */

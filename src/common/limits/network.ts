@@ -47,3 +47,7 @@ export const differencesMax = 50;
  * this, and one frame in that time costs nothing.
  */
 export const routeHoldNs = 100_000_000;
+/** Containers of a node whose connections to service addresses programs lead; those of more are led by rules. */
+export const connectSpacesMax = 4_096;
+/** Backends and services that the programs know, of all networks of a node: the kernel sets 2 MB aside to find them. */
+export const connectBackendsMax = 131_072;

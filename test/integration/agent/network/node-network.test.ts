@@ -4,6 +4,7 @@
  */
 import { deepEqual, equal, match, ok, throws } from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,11 +18,13 @@ import {
   NetworkService,
   NetworkSpec,
   PortConfig,
+  VirtualIp,
 } from "../../../../src/common/api/generated/api.ts";
 import { DataPathNode, inside, meanwhileInside, ping } from "../../../support/data-path-node.ts";
 
 const never = new AbortController().signal;
 const port = PortConfig.create({ publishMode: "ingress", publishedPort: 8080, targetPort: 80 });
+const vip = VirtualIp.create({ networkId: "net", address: "10.0.1.100/24" });
 const whole: ClusterState = {
   self: undefined,
   peers: new Map(),
@@ -46,7 +49,9 @@ const whole: ClusterState = {
       }),
     ],
   ]),
-  services: new Map([["s", NetworkService.create({ id: "s", name: "web", ports: [port] })]]),
+  services: new Map([
+    ["s", NetworkService.create({ id: "s", name: "web", ports: [port], virtualIps: [vip] })],
+  ]),
   endpoints: new Map(
     [1, 2].map((number) => [
       `t${number}`,
@@ -80,6 +85,18 @@ const askTwice = `
   socket.on("error", ({ code }) => end(code));
   socket.on("message", () => end("heard"));
   socket.connect(53, "127.0.0.11", () => ask(() => ask(() => end("heard nothing"))));`;
+
+/** Takes connections until its standard input ends. */
+const serve = `
+  require("node:net").createServer((socket) => socket.end()).listen(90, () => console.log("listening"));
+  process.stdin.on("end", () => process.exit()).resume();`;
+
+/** Connects to the service address, and says whom and from which port. */
+const call = `
+  const socket = require("node:net").connect(90, "10.0.1.100", () => {
+    console.log(socket.remoteAddress + " " + socket.localPort);
+  });
+  socket.on("error", ({ code }) => console.log(code)).on("end", () => process.exit());`;
 
 function peersOf(...nodes: readonly DataPathNode[]): ClusterState["peers"] {
   return new Map(nodes.map((node) => [node.peer().nodeId, node.peer()]));
@@ -195,6 +212,40 @@ describe("agent/network/node-network on two nodes", function () {
     inside(one.sandbox, "ip", "link", "del", "ov0");
     await one.network?.inspect();
     ok(ping(one.sandbox, "10.0.1.2"));
+  });
+
+  it("leads to service addresses where connections are opened, and by rules while there is no daemon", async () => {
+    const servers = [one, two].map(({ sandbox }) => {
+      const words = [`--net=${sandbox}`, process.execPath, "-e", serve];
+      return spawn("nsenter", words, { stdio: ["pipe", "pipe", "inherit"] });
+    });
+    for (const { stdout } of servers) await once(stdout, "data");
+    const led = async () => {
+      const [peer, port] = (await meanwhileInside(one.sandbox, process.execPath, "-e", call))
+        .trim()
+        .split(" ");
+      equal(peer, "10.0.1.100");
+      const flows = inside(one.sandbox, "cat", "/proc/net/nf_conntrack");
+      return flows.includes(`dst=10.0.1.100 sport=${port} `) ? "by rules" : "by programs";
+    };
+    const restart = async (shortcuts: boolean) => {
+      await one.stop();
+      equal(await led(), "by rules");
+      one.shortcuts = shortcuts;
+      const network = one.start();
+      await network.adopted(one.container);
+      network.claimed();
+      await network.inspect();
+    };
+    equal(await led(), "by programs");
+    await restart(false);
+    equal(await led(), "by rules");
+    await restart(true);
+    equal(await led(), "by programs");
+    for (const server of servers) {
+      server.stdin.end();
+      await once(server, "exit");
+    }
   });
 
   it("changes nothing when another daemon takes over", async () => {
