@@ -22,6 +22,7 @@ import type { Gate } from "./gate.ts";
 import type { Making } from "./making.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import { startOf } from "./process-start.ts";
+import { programBegan } from "./program-began.ts";
 import type { TaskExit } from "./record.ts";
 import { ignoreAbsent, type Records, saysGone, saysShimEnded, snapshotKey } from "./records.ts";
 import { restartPause } from "./restart-policy.ts";
@@ -470,6 +471,7 @@ export class Runner {
       records.saveLife(entry);
     }
     const wasPaused = entry.state.phase === "paused";
+    if (number !== 9) await programBegan(entry.state.pid, this.#o);
     if (!signalInside(entry.state.pid, entry.id, number)) {
       await this.#o.ready();
       await client
