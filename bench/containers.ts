@@ -70,6 +70,7 @@ function openRuntime(dir: string): Promise<NodeRuntime> {
     defaultAddressPools: [],
     bridgeShortcuts: true,
     sharedShims: true,
+    hasBridge: true,
     socketPath: join(dir, "c.sock"),
     runtime: process.env["SKEP_BENCH_RUNTIME"] ?? "",
     registry: new Registry({

@@ -128,8 +128,9 @@ class BenchNode {
     });
     this.#running = network.run(this.#stop.signal);
     network.claimed();
-    const { path } = await network.join(container(), never);
-    this.#watch = new RulesWatch(path);
+    const joined = await network.join(container(), never);
+    if (joined === undefined) throw new Error("the container has no networks");
+    this.#watch = new RulesWatch(joined.path);
     await this.#watch.ready;
     await this.#watch.quiet(500);
   }

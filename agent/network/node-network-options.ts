@@ -22,7 +22,15 @@ export interface NodeNetworkOptions {
   /** Networks of the node itself. */
   readonly local: Pick<
     LocalNetworks,
-    "check" | "joinsOf" | "lookUp" | "give" | "release" | "list" | "ports" | "setPlumbing" | "tell"
+    | "check"
+    | "isAlone"
+    | "swarmJoinsOf"
+    | "give"
+    | "release"
+    | "list"
+    | "ports"
+    | "setPlumbing"
+    | "tell"
   >;
   /** What the managers say. */
   readonly cluster: Pick<NetworkState, "current" | "listen" | "known" | "settledBy">;

@@ -85,11 +85,8 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
     this.#store = new SandboxStore(options.folder);
     this.#thread = new ThreadNftables(options);
     this.#kernel = new Kernel({ ...options, fileOf: this.#fileOf, thread: this.#thread });
-    this.#settings = new HostSettings(
-      join(options.folder, "host-settings.json"),
-      options.host,
-      options.log,
-    );
+    const { folder, host, log } = options;
+    this.#settings = new HostSettings(join(folder, "host-settings.json"), host, log);
     this.#rules = newNodeRules({
       ...options,
       host: options.host,
@@ -256,10 +253,11 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
   }
 
   /** Makes the namespace of a container that is about to start. @throws ClusterError when it cannot be made. */
-  async join(container: Container, signal: AbortSignal): Promise<Joined> {
+  async join(container: Container, signal: AbortSignal): Promise<Joined | undefined> {
     const { id } = container;
     if (this.#sandboxes.has(id)) await this.leave(id);
     while (this.#ended.has(id)) await this.#nextPass();
+    if (this.#o.local.isAlone(container)) return undefined;
     const local = await this.#o.local.give(container);
     try {
       const joins = await this.#joins.of(container, signal);
@@ -319,8 +317,9 @@ export class NodeNetwork implements Pick<DataPath, "look"> {
     this.#kick();
   }
 
-  /** File that will keep the namespace of a container. */
-  readonly fileOf = (containerId: string): string => this.#store.fileOf(containerId);
+  /** File that will keep the namespace of a container; undefined for one without networks. */
+  readonly fileOf = (container: Pick<Container, "id" | "config">): string | undefined =>
+    this.#o.local.isAlone(container) ? undefined : this.#store.fileOf(container.id);
 
   /** File of a container's namespace; undefined while it has none. */
   sandboxOf(containerId: string): string | undefined {

@@ -14,7 +14,7 @@ import type { NetworkState } from "./state.ts";
 
 /** What it is made with. */
 export interface SwarmJoinsOptions {
-  readonly local: Pick<LocalNetworks, "joinsOf" | "lookUp">;
+  readonly local: Pick<LocalNetworks, "swarmJoinsOf">;
   readonly cluster: Pick<NetworkState, "current" | "listen">;
   readonly attachments: SwarmAttachments;
   readonly clock: Clock;
@@ -32,9 +32,7 @@ export class SwarmJoins {
   /** What a container has of networks of the swarm. @throws ClusterError not-found, and what a manager refuses. */
   async of(container: Container, signal: AbortSignal): Promise<readonly SwarmJoin[]> {
     const { local, attachments } = this.#o;
-    const joins = local
-      .joinsOf(container)
-      .filter(({ network }) => local.lookUp(network) === undefined);
+    const joins = local.swarmJoinsOf(container);
     if (container.config.task !== undefined) return this.#taskJoins(joins, signal);
     const found: SwarmJoin[] = [];
     const endpointIds: string[] = [];

@@ -47,6 +47,8 @@ export interface DaemonConfig {
   /** Interface name or address, as `--advertise-addr`. */
   readonly defaultAdvertiseAddress: string | undefined;
   readonly defaultAddressPools: readonly { readonly base: string; readonly size: number }[];
+  /** Whether the node has the network `bridge`, which containers are in that name none. */
+  readonly hasBridge: boolean;
   readonly raftProfile: "normal" | "slow-disk";
   /** Whether BPF programs lead frames of overlay networks past their bridges. */
   readonly bridgeShortcuts: boolean;
@@ -82,6 +84,7 @@ export function loadConfig(argv: readonly string[]): DaemonConfig {
     genericResources: parseGenericResources(flags.values.get("node-generic-resource") ?? []),
     defaultAdvertiseAddress: last(flags, "swarm-default-advertise-addr"),
     defaultAddressPools: (flags.values.get("default-address-pool") ?? []).map(addressPool),
+    hasBridge: hasBridge(last(flags, "bridge") ?? ""),
     raftProfile: profile(last(flags, "raft-profile") ?? "normal"),
     bridgeShortcuts: last(flags, "bridge-shortcuts") !== "false",
     sharedShims: last(flags, "shared-shims") !== "false",
@@ -146,6 +149,16 @@ function logLevel(text: string): LogLevel {
 function profile(text: string): "normal" | "slow-disk" {
   if (text === "normal" || text === "slow-disk") return text;
   throw new ClusterError("invalid-argument", `--raft-profile ${text}: give normal or slow-disk`);
+}
+
+/** Docker's own name for its bridge is the same as none given. A bridge of somebody else's is not one of ours to use. */
+function hasBridge(name: string): boolean {
+  if (name === "none") return false;
+  if (name === "" || name === "docker0") return true;
+  throw new ClusterError(
+    "invalid-argument",
+    `--bridge ${name}: a bridge that is there already cannot be used; leave --bridge out for a network bridge of the daemon's own, or give none to have no such network`,
+  );
 }
 
 function labels(list: readonly string[]): Record<string, string> {

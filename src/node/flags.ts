@@ -37,6 +37,7 @@ const rules: Readonly<Record<string, FlagRule>> = {
     help: "interface or address to advertise when none is given",
   },
   "default-address-pool": { kind: "list", used: true, help: "base=CIDR,size=N" },
+  bridge: { kind: "text", used: true, help: "none: no network bridge for containers" },
   "node-generic-resource": {
     kind: "list",
     used: true,
@@ -69,7 +70,6 @@ const rules: Readonly<Record<string, FlagRule>> = {
   dns: { kind: "list", used: false, help: "" },
   init: { kind: "boolean", used: false, help: "" },
   bip: { kind: "text", used: false, help: "" },
-  bridge: { kind: "text", used: false, help: "" },
   mtu: { kind: "text", used: false, help: "" },
 };
 

@@ -46,6 +46,8 @@ export interface PlaygroundOptions {
   readonly program?: readonly string[];
   /** Extra environment of every daemon. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Extra flags of every daemon. */
+  readonly flags?: readonly string[];
   /** Nodes that pretend to be of another platform, such as `linux/arm/v7`, by node name. */
   readonly platforms?: Readonly<Record<string, string>>;
 }
@@ -95,6 +97,7 @@ export class Playground {
       name,
       address: addressOf(position),
       env: { ...options.env, ...pretending(options.platforms?.[name]) },
+      ...(options.flags === undefined ? {} : { flags: options.flags }),
     }));
     const state = createState(dir, {
       version: 1,

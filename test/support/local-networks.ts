@@ -47,6 +47,7 @@ export function networksOn(
       },
     },
     engineId: "engine",
+    hasBridge: true,
     pools: [],
     takenPrefixes: () => host.routes.flatMap((text) => parsePrefix(text) ?? []),
     probe: async ({ protocol, hostPort }: TakenPort) => {

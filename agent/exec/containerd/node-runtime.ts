@@ -61,6 +61,8 @@ export interface NodeRuntimeOptions {
   readonly bridgeShortcuts: boolean;
   /** Whether containers of a service share shims where it has many. */
   readonly sharedShims: boolean;
+  /** Whether it has the network `bridge`. */
+  readonly hasBridge: boolean;
   /** Below which control group the containers' own are. */
   readonly cgroupParent: string;
   readonly socketPath: string;
@@ -357,12 +359,13 @@ function removeIfEmpty(folder: string): void {
 
 /** The node's own networks; what the data path has is in their way, wherever the host has no route to it yet. */
 function localNetworks(options: NodeRuntimeOptions, placesFolder: string): LocalNetworks {
-  const { dataRoot, engineId, defaultAddressPools, clock, random, log } = options;
+  const { dataRoot, engineId, hasBridge, defaultAddressPools, clock, random, log } = options;
   const own = [gateway.subnet, gateway.subnet6, `${uplink.host}/${uplink.length}`];
   const prefixes = own.flatMap((text) => parsePrefix(text) ?? []);
   return new LocalNetworks({
     store: new LocalStore(join(dataRoot, "network", "local.json"), placesFolder),
     engineId,
+    hasBridge,
     pools: defaultAddressPools,
     takenPrefixes: () => [...prefixes, ...hostRoutes((device) => /^sk[0-9a-f]{4}-/.test(device))],
     probe: bindProbe,

@@ -136,9 +136,12 @@ export interface ContainerNetworks {
   /** Before a container is made. @throws ClusterError not-found for a network that is not there, invalid-argument. */
   check(config: Container["config"]): void;
   /** File that will keep the namespace of a container with networks of its own; undefined where there is none. */
-  fileOf(containerId: string): string | undefined;
-  /** Before each start: the namespace with its devices, addresses and names, ready for traffic. */
-  join(container: Container, signal: AbortSignal): Promise<JoinedNetworks>;
+  fileOf(container: Pick<Container, "id" | "config">): string | undefined;
+  /**
+   * Before each start: the namespace with its devices, addresses and names, ready for traffic. Undefined for a container that
+   * has no network on this node: its runtime makes it a namespace.
+   */
+  join(container: Container, signal: AbortSignal): Promise<JoinedNetworks | undefined>;
   /** Instead for a container that already ran when the daemon came. */
   adopted(container: Container): Promise<void>;
   /** After its end: the namespace goes. Fine when there is none. */

@@ -103,7 +103,7 @@ export class SpecBuilder {
     const { config } = facts;
     const joined = start === "strict" ? undefined : start;
     const shared = this.#shared(facts, start, joined);
-    const files = this.#files(facts, joined);
+    const files = this.#files(facts, start, joined);
     const mounts = [...(await this.#mounts(facts)), ...this.#secrets(facts), ...files];
     const capabilities = this.#capabilities(config);
     const seccomp = this.#seccomp(config, capabilities);
@@ -216,13 +216,14 @@ export class SpecBuilder {
   }
 
   #shared(
-    { id, config }: Facts,
+    facts: Facts,
     start: JoinedNetworks | "strict" | undefined,
     joined: JoinedNetworks | undefined,
   ): SpecInput["shared"] {
     const strict = start !== undefined;
+    const { config } = facts;
     // Most often the spec a container is made with is the one it starts with, and is not written twice.
-    const own = strict ? joined?.path : this.#o.networks.fileOf(id);
+    const own = strict ? joined?.path : this.#o.networks.fileOf(facts);
     const place = (kind: string, mode: string, file: string): string | undefined => {
       if (mode === "host") return "host";
       const reference = /^container:(.+)$/.exec(mode)?.[1];
@@ -329,7 +330,11 @@ export class SpecBuilder {
    * Writes /etc/hosts and its like, unless they are there: who changed them in the container keeps them. But the addresses
    * of a container may be others at each start.
    */
-  #files({ id, config }: Facts, joined: JoinedNetworks | undefined): OciMount[] {
+  #files(
+    { id, config }: Facts,
+    start: JoinedNetworks | "strict" | undefined,
+    joined: JoinedNetworks | undefined,
+  ): OciMount[] {
     const network = networkOf(config);
     const reference = /^container:(.+)$/.exec(network)?.[1];
     const owner = reference === undefined ? undefined : this.#o.find(reference).id;
@@ -353,7 +358,7 @@ export class SpecBuilder {
       const source = join(folder, name);
       const isNew = !existsSync(source) || (name === "hosts" && joined !== undefined);
       // Before its first start it is not known what is to be in them.
-      if (isNew && (network !== "own" || joined !== undefined || name === "hostname")) {
+      if (isNew && (network !== "own" || start !== undefined || name === "hostname")) {
         mkdirSync(folder, { recursive: true, mode: 0o711 });
         writeFileSync(source, text(), { mode: 0o644 });
       }

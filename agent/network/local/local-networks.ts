@@ -26,10 +26,10 @@ import { checkNetwork, checkParent } from "./check.ts";
 import { checkUnused, configured } from "./configuration.ts";
 import { chooseHostPorts, type PortProbe, type TakenPort } from "./host-ports.ts";
 import { type AddressPool, type ChosenSubnet, chooseSubnets, defaultPools } from "./ipam.ts";
-import { joinsFromConfig } from "./joins.ts";
+import { hasOwnNetworks, joinsFromConfig } from "./joins.ts";
 import { configOf } from "./of-swarm.ts";
 import { choosePlace } from "./place.ts";
-import { defaultNetworkName, predefinedNetworks } from "./predefined.ts";
+import { defaultNetworkName, predefinedId, predefinedNetworks } from "./predefined.ts";
 import type { Kept, KeptContainer, LocalStore } from "./store.ts";
 
 /** What the networks are made with. */
@@ -37,6 +37,8 @@ export interface LocalNetworksOptions {
   readonly store: Pick<LocalStore, "load" | "save" | "keepPlaces">;
   /** Id of the installation: those of its own networks derive from it. */
   readonly engineId: string;
+  /** Whether the node has the network `bridge`; one with containers in it stays until the next start without. */
+  readonly hasBridge: boolean;
   /** Where subnets are taken from; Docker's when empty. */
   readonly pools: readonly AddressPool[];
   /** Prefixes the host has routes for, and those the data path has. */
@@ -88,13 +90,30 @@ export class LocalNetworks implements Networks {
   constructor(options: LocalNetworksOptions) {
     this.#o = options;
     const kept = options.store.load(options.log);
-    this.#isKept = kept !== undefined;
-    this.#bridge = kept?.bridge ?? this.#chooseBridge();
-    for (const network of predefinedNetworks(options.engineId, this.#bridge, options.clock.now()))
-      this.#networks.set(network.id, network);
-    for (const network of kept?.networks ?? []) this.#networks.set(network.id, network);
     for (const [id, container] of Object.entries(kept?.containers ?? {}))
       this.#containers.set(id, container);
+    for (const network of kept?.networks ?? []) this.#networks.set(network.id, network);
+    const hasBridge = options.hasBridge || this.#isBridgeUsed();
+    const had = kept?.bridge ?? [];
+    this.#bridge = hasBridge && had.length === 0 ? this.#chooseBridge() : had;
+    this.#isKept = kept !== undefined && this.#bridge === had;
+    const { engineId, clock } = options;
+    const own = predefinedNetworks(engineId, hasBridge ? this.#bridge : undefined, clock.now());
+    const others = this.list();
+    this.#networks.clear();
+    for (const network of [...own, ...others]) this.#networks.set(network.id, network);
+  }
+
+  /** Containers that run are not cut off: as with Docker, what is asked for holds once they have ended. */
+  #isBridgeUsed(): boolean {
+    const id = predefinedId(this.#o.engineId, defaultNetworkName);
+    const users = this.containersIn(id);
+    if (users.length === 0) return false;
+    this.#o.log.warn(
+      "containers run in the network bridge: it stays until a start of the daemon that finds none",
+      { containers: users.length },
+    );
+    return true;
   }
 
   /** To be set before containers are started. */
@@ -184,9 +203,40 @@ export class LocalNetworks implements Networks {
     return this.#containers.get(container.id)?.joins ?? joinsFromConfig(container.config);
   }
 
+  /**
+   * Whether it has no network at all, as those who name none have on a node without `bridge`: its namespace is its runtime's,
+   * with a loopback device alone.
+   */
+  isAlone({ id, config }: Pick<Container, "id" | "config">): boolean {
+    if (this.#containers.get(id)?.joins !== undefined || !hasOwnNetworks(config)) return false;
+    return this.#without(joinsFromConfig(config)).length === 0;
+  }
+
+  /** Those in networks that there are, or may be. Who names the network `bridge` where there is none has nothing of it. */
+  #without(joins: readonly NetworkJoin[]): readonly NetworkJoin[] {
+    return joins.filter(({ network }) => network !== defaultNetworkName || this.#hasBridge());
+  }
+
+  #hasBridge(): boolean {
+    return this.lookUp(defaultNetworkName) !== undefined;
+  }
+
+  /** What a container is to have of networks that are not the node's. */
+  swarmJoinsOf(container: Container): readonly NetworkJoin[] {
+    const joins = this.#without(this.joinsOf(container));
+    return joins.filter(({ network }) => this.lookUp(network) === undefined);
+  }
+
   async connect(container: Container, join: NetworkJoin): Promise<void> {
     const joins = this.joinsOf(container);
     const network = this.lookUp(join.network);
+    if (this.#without([join]).length === 0) this.find(join.network);
+    if (container.state.pid !== 0 && this.isAlone(container)) {
+      throw new ClusterError(
+        "failed-precondition",
+        `container ${container.name} was started without networks: stop it, connect it, and start it again`,
+      );
+    }
     const reference = network?.name ?? join.network;
     if (joins.some((other) => this.#isSame(other.network, join.network))) {
       throw new ClusterError(
@@ -246,6 +296,12 @@ export class LocalNetworks implements Networks {
 
   /** @throws ClusterError for what a container asks of the networks of this node and cannot have; before it is made. */
   check(config: Container["config"]): void {
+    if (config.ports.length > 0 && this.isAlone({ id: "", config })) {
+      this.#o.log.warn("published ports lead nowhere: the node has no network bridge", {
+        "task.id": config.task?.taskId,
+        ports: config.ports.map(({ hostPort, protocol }) => `${hostPort}/${protocol}`).join(" "),
+      });
+    }
     for (const join of joinsFromConfig(config)) {
       const network = this.lookUp(join.network);
       if (network !== undefined) choosePlace(network, join, new Set(), "");
@@ -423,16 +479,17 @@ export class LocalNetworks implements Networks {
   /** Networks on a device of the host (macvlan, ipvlan) have the subnet of that device. */
   #taken(config: LocalNetworkConfig): readonly IpPrefix[] {
     const onDevice = config.driver !== "bridge";
-    const own = this.list()
-      .flatMap(({ subnets }) => subnets)
-      .flatMap(({ subnet }) => parsePrefix(subnet) ?? []);
-    return onDevice ? own : [...own, ...this.#o.takenPrefixes()];
+    return onDevice ? prefixesOf(this.list()) : this.#takenWith(this.list());
+  }
+
+  #takenWith(networks: readonly LocalNetwork[]): readonly IpPrefix[] {
+    return [...prefixesOf(networks), ...this.#o.takenPrefixes()];
   }
 
   #chooseBridge(): readonly ChosenSubnet[] {
     const request = { configs: [], ipv6: false, uniqueLocal: 0n };
     try {
-      return chooseSubnets(request, this.#pools(), this.#o.takenPrefixes());
+      return chooseSubnets(request, this.#pools(), this.#takenWith(this.list()));
     } catch (error) {
       this.#o.log.error("there are no addresses for containers in the network bridge", {
         err: errorText(error),
@@ -481,6 +538,12 @@ export class LocalNetworks implements Networks {
     this.#last = turn.catch(() => {});
     return turn;
   }
+}
+
+function prefixesOf(networks: readonly LocalNetwork[]): IpPrefix[] {
+  return networks
+    .flatMap(({ subnets }) => subnets)
+    .flatMap(({ subnet }) => parsePrefix(subnet) ?? []);
 }
 
 function anyHostPort(text: string): PortBinding {

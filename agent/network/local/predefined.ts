@@ -13,10 +13,15 @@ export const defaultNetworkName = "bridge";
 /** Through which containers in overlay networks reach the outside. */
 export const gatewayNetworkName = "docker_gwbridge";
 
-/** @param subnets Those of the network `bridge`. */
+/** Id of a network of every node. */
+export function predefinedId(engineId: string, name: string): string {
+  return createHash("sha256").update(`${engineId}/network/${name}`).digest("hex");
+}
+
+/** @param subnets Those of the network `bridge`; undefined where the node has none. */
 export function predefinedNetworks(
   engineId: string,
-  subnets: readonly ChosenSubnet[],
+  subnets: readonly ChosenSubnet[] | undefined,
   createdAtMs: number,
 ): readonly LocalNetwork[] {
   const make = (
@@ -24,7 +29,7 @@ export function predefinedNetworks(
     driver: string,
     more: Partial<Pick<LocalNetwork, "subnets" | "options">>,
   ): LocalNetwork => ({
-    id: createHash("sha256").update(`${engineId}/network/${name}`).digest("hex"),
+    id: predefinedId(engineId, name),
     name,
     driver,
     labels: {},
@@ -41,11 +46,10 @@ export function predefinedNetworks(
     "com.docker.network.bridge.enable_icc": "true",
     "com.docker.network.bridge.enable_ip_masquerade": "true",
   };
+  const isDefault = { "com.docker.network.bridge.default_bridge": "true" };
+  const options = { ...isDefault, ...bridgeOptions };
   return [
-    make(defaultNetworkName, "bridge", {
-      subnets,
-      options: { "com.docker.network.bridge.default_bridge": "true", ...bridgeOptions },
-    }),
+    ...(subnets === undefined ? [] : [make(defaultNetworkName, "bridge", { subnets, options })]),
     make(gatewayNetworkName, "bridge", {
       subnets: [{ subnet: gateway.subnet, gateway: gateway.address }],
       options: { ...bridgeOptions, "com.docker.network.bridge.enable_icc": "false" },

@@ -43,7 +43,7 @@ describe("agent/network/swarm-joins", () => {
     const attachment = NetworkAttachment.create({ networkId: "n", addresses: ["10.0.1.9/24"] });
     const joins = new SwarmJoins({
       ...{ cluster, clock, log: silentLog },
-      local: { joinsOf: () => [{ network: "net", ...empty }], lookUp: () => undefined },
+      local: { swarmJoinsOf: () => [{ network: "net", ...empty }] },
       attachments: {
         attach: async () => ({ taskId: "t", network, attachment }),
         detach: async () => undefined,

@@ -28,6 +28,7 @@ describe("src/node/config", () => {
         genericResources: [],
         defaultAdvertiseAddress: undefined,
         defaultAddressPools: [],
+        hasBridge: true,
         raftProfile: "normal",
         bridgeShortcuts: true,
         sharedShims: true,
@@ -52,6 +53,8 @@ describe("src/node/config", () => {
     ["lets debug win over the level", ["-D", "-l", "error"], { debug: true, logLevel: "debug" }],
     ["takes Docker's fatal for error", ["-l", "fatal"], { logLevel: "error" }],
     ["keeps an empty group", ["-G="], { socketGroup: "" }],
+    ["has no network bridge where that is asked for", ["-b", "none"], { hasBridge: false }],
+    ["takes Docker's own bridge for its own", ["--bridge=docker0"], { hasBridge: true }],
     ["names what it ignores", ["--bip=1", "--init"], { ignoredFlags: ["bip", "init"] }],
     [
       "takes the other settings as they are",
@@ -140,6 +143,11 @@ describe("src/node/config", () => {
       /--insecure-registry http:\/\/r: give/,
     ],
     ["a mirror without one", ["--registry-mirror=m:5000"], /^--registry-mirror m:5000: give/],
+    [
+      "a bridge of somebody else's",
+      ["--bridge=br0"],
+      /^--bridge br0: a bridge that is there already cannot be used; leave --bridge out for .* none/,
+    ],
     ["a relative socket", ["-H", "unix://a"], /^--host unix:\/\/a: give/],
     ["a TCP host without port", ["-H", "tcp://1.2.3.4"], /^--host tcp:\/\/1\.2\.3\.4: give/],
     ["a port beyond 65535", ["-H", "tcp://1.2.3.4:65536"], /^invalid --host "1\.2\.3\.4:65536"/],

@@ -305,6 +305,68 @@ describe("agent/network/local/local-networks", () => {
     await networks.remove("held");
   });
 
+  it("has no network bridge where the node is to have none, and those who name none are alone", async () => {
+    networks = networksOn(host, { hasBridge: false });
+    deepEqual(
+      networks.list().map(({ name }) => name),
+      ["docker_gwbridge", "host", "none"],
+    );
+    throws(() => networks.find("bridge"), /network bridge not found/);
+    const n1 = await networks.create(config("n1"));
+    const alone: [string[], boolean][] = [
+      [[], true],
+      [["default"], true],
+      [["bridge"], true],
+      [["n1"], false],
+      [["default", "n1"], false],
+      // What these have is not the node's to say.
+      [["host"], false],
+      [["none"], false],
+    ];
+    for (const [names, isAlone] of alone)
+      equal(networks.isAlone(await container({ networks: names })), isAlone, names.join());
+    const both = await container({ networks: ["default", "n1"] });
+    deepEqual(networks.swarmJoinsOf(both), []);
+    const { places } = await networks.give(both);
+    deepEqual(
+      places.map(({ networkId }) => networkId),
+      [n1.id],
+    );
+  });
+
+  it("connects who is alone once it does not run, and nobody to a bridge that is not there", async () => {
+    networks = networksOn(host, { hasBridge: false });
+    await networks.create(config("n1"));
+    const running = await container({}, 7);
+    await rejects(networks.connect(running, join("n1")), /stop it, connect it, and start it again/);
+    const stopped = await container({});
+    await rejects(networks.connect(stopped, join("bridge")), /network bridge not found/);
+    await networks.connect(stopped, join("n1"));
+    equal(networks.isAlone(stopped), false);
+    deepEqual(networks.swarmJoinsOf(stopped), []);
+  });
+
+  it("keeps the bridge while containers are in it, and takes it up again with a free subnet", async () => {
+    const one = await container({});
+    const { places } = await networks.give(one);
+    const kept = networksOn(host, { hasBridge: false });
+    deepEqual((await kept.give(one)).places, places);
+    await kept.release(one.id);
+    const without = networksOn(host, { hasBridge: false });
+    equal(without.lookUp("bridge"), undefined);
+    equal(networksOn(host).find("bridge").subnets.length, 1);
+    host = fakeHost();
+    const never = networksOn(host, { hasBridge: false });
+    const { subnets } = await never.create(config("n1"));
+    const first = networksOn(host).find("bridge");
+    equal(first.subnets.length, 1);
+    ok(first.subnets[0]?.subnet !== subnets[0]?.subnet);
+    // It is written down with the first that changes.
+    const again = networksOn(host);
+    await again.give(await container({}));
+    deepEqual(host.kept?.bridge, first.subnets);
+  });
+
   it("tells what happens to networks", async () => {
     const stop = new AbortController();
     const seen: string[] = [];
