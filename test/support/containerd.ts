@@ -15,6 +15,7 @@ export class TestContainerd {
   readonly dir = mkdtempSync(join(tmpdir(), "skep-box-"));
   readonly places: ContainerdPlaces = {
     folder: join(this.dir, "containerd"),
+    stateFolder: join(this.dir, "containerd", "state"),
     socketPath: join(this.dir, "c.sock"),
   };
   #stop = new AbortController();

@@ -5,14 +5,26 @@
  * number that was given away again is not taken for it.
  */
 import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
 
 /** Where one containerd has its things. */
 export interface ContainerdPlaces {
-  /** Holds `root`, `state`, the configuration, its log and its process id. */
+  /** Holds `root`, the configuration, its log and its process id. */
   readonly folder: string;
+  /** What it and its shims keep of containers that run: worth nothing after a boot, and best in memory. */
+  readonly stateFolder: string;
   /** At most 101 bytes: its ttrpc socket beside it has six more. */
   readonly socketPath: string;
 }
@@ -37,6 +49,9 @@ export interface ContainerdProcess {
 }
 
 const socketPathBytesMax = 101;
+
+/** Folder of its state with a folder for each namespace, and in that one for each container that runs. */
+export const bundlesFolder = "io.containerd.runtime.v2.task";
 
 /** Path of the file it logs to. */
 export function containerdLog(places: ContainerdPlaces): string {
@@ -142,13 +157,44 @@ const disabledPlugins = [
   "io.containerd.snapshotter.v1.zfs",
 ];
 
-function configText({ folder, socketPath }: ContainerdPlaces): string {
+/**
+ * Where an earlier version of Skep had it keep them, beside its lasting data: there each start waited for the disk, as shims
+ * write some of their files through. What runs from there is left there.
+ *
+ * @returns The places, with that folder while it is in use; it is removed once it is not.
+ */
+export function withEarlierState(places: ContainerdPlaces): ContainerdPlaces {
+  const earlier = { ...places, stateFolder: join(places.folder, "state") };
+  if (!existsSync(earlier.stateFolder) || removeState(earlier)) return places;
+  return earlier;
+}
+
+/** Removes its state unless something runs: where a container has its bundle its file system may be mounted. */
+export function removeState(places: ContainerdPlaces): boolean {
+  if (findContainerd(places) !== undefined) return false;
+  const bundles = join(places.stateFolder, bundlesFolder);
+  for (const namespace of namesIn(bundles))
+    if (namesIn(join(bundles, namespace)).length > 0) return false;
+  rmSync(places.stateFolder, { recursive: true, force: true });
+  return true;
+}
+
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    // It was never made.
+    return [];
+  }
+}
+
+function configText({ folder, stateFolder, socketPath }: ContainerdPlaces): string {
   // JSON strings are TOML basic strings.
   const text = (value: string) => JSON.stringify(value);
   return `# Written by skep at each start of containerd; changes are lost.
 version = 2
 root = ${text(join(folder, "root"))}
-state = ${text(join(folder, "state"))}
+state = ${text(stateFolder)}
 oom_score = -500
 disabled_plugins = [${disabledPlugins.map(text).join(", ")}]
 

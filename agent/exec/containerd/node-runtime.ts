@@ -35,6 +35,12 @@ import type { NetworkState } from "../../network/state.ts";
 import { LocalVolumes } from "../../volumes/local-volumes.ts";
 import { commitContainer } from "./commit.ts";
 import { ContainerdContainers } from "./containers.ts";
+import {
+  bundlesFolder,
+  type ContainerdPlaces,
+  removeState,
+  withEarlierState,
+} from "./daemon-process.ts";
 import { isWithoutLibraries } from "./ffi.ts";
 import { LocalFiles } from "./files.ts";
 import { libraryWarnings, limitWarnings } from "./limit-warnings.ts";
@@ -88,6 +94,7 @@ export class NodeRuntime implements Runtime {
   readonly networks: LocalNetworks;
   readonly #o: NodeRuntimeOptions;
   readonly #node: NodeFacts = readNodeFacts();
+  readonly #places: ContainerdPlaces;
   readonly #supervisor: Supervisor;
   readonly #images: NodeImages;
   readonly #stateFolder: string;
@@ -102,19 +109,19 @@ export class NodeRuntime implements Runtime {
 
   private constructor(options: NodeRuntimeOptions, volumes: Volumes) {
     this.#o = options;
-    const { dataRoot, execRoot, instance, clock, random, log } = options;
+    const { dataRoot, execRoot, instance, registry, platforms, clock, random, log } = options;
     const folder = join(dataRoot, "containers");
     mkdirSync(folder, { recursive: true, mode: 0o711 });
     this.#stateFolder = join(execRoot, `runtime-${instance}`);
     this.#secretsFolder = memoryFolder([execRoot, "/run/skep", "/dev/shm"], `skep-${instance}`);
+    this.#places = placesOf(options);
     this.#supervisor = new Supervisor({
-      places: { folder: join(dataRoot, "containerd"), socketPath: options.socketPath },
+      places: this.#places,
       how: { program: "containerd", hiddenMount: this.#node.cgroups.hybridMount },
       clock,
       log,
     });
     const { client } = this.#supervisor;
-    const { registry, platforms } = options;
     const ready = () => this.#supervisor.ready();
     const images = new NodeImages({ client, ready, registry, platforms, clock, random, log });
     this.#images = images;
@@ -149,7 +156,7 @@ export class NodeRuntime implements Runtime {
           images: this.images,
           layers,
           snapshotKey,
-          rootfsOf: (id) => rootfsOf(join(dataRoot, "containerd/state"), core.get(id), id),
+          rootfsOf: (id) => rootfsOf(this.#places.stateFolder, core.get(id), id),
           commit: (container, options) =>
             commitContainer({ client, images, layers, snapshotKey }, container, options),
         }),
@@ -344,6 +351,7 @@ export class NodeRuntime implements Runtime {
   #clean(): void {
     if (this.containers.list().some(({ state }) => state.pid > 0)) return;
     rmSync(this.#stateFolder, { recursive: true, force: true });
+    removeState(this.#places);
     // Containers that do not run keep theirs, to be started again.
     if (this.#secretsFolder !== undefined) removeIfEmpty(this.#secretsFolder);
   }
@@ -355,6 +363,14 @@ function removeIfEmpty(folder: string): void {
   } catch {
     // Something is in it, or it was never made.
   }
+}
+
+function placesOf({ dataRoot, execRoot, instance, socketPath }: NodeRuntimeOptions) {
+  return withEarlierState({
+    folder: join(dataRoot, "containerd"),
+    stateFolder: join(execRoot, `containerd-${instance}`),
+    socketPath,
+  });
 }
 
 /** The node's own networks; what the data path has is in their way, wherever the host has no route to it yet. */
@@ -385,6 +401,6 @@ export function rootfsOf(state: string, container: Container | undefined, id: st
   const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
   // The shim is the parent of the container's first process.
   const shim = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1];
-  const bundle = join(state, "io.containerd.runtime.v2.task", skepNamespace, id);
+  const bundle = join(state, bundlesFolder, skepNamespace, id);
   return `/proc/${shim}/root${bundle}/rootfs`;
 }
