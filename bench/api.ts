@@ -4,9 +4,9 @@
  * Clients keep their connection, as SDKs do, and are spread over the managers; each waits for its answer before it sends
  * the next request. The cluster is formed through the same API. Medians of 7 alternating rounds, after a warm-up: the
  * compiler of a daemon has seen its paths after the first thousands of requests. Docker's swarm of three managers does
- * the same in the same rounds.
+ * the same in the same rounds. Precedence given to the benchmark (`autogroup`) holds for the daemons of both.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -28,6 +28,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     labs.set("api", await startOurs(join(folder, "lab")));
     const durationMs = options.quick ? 1_000 : 4_000;
     for (const lab of labs.values()) {
+      sharePrecedence(lab);
       await allVoters(lab);
       // Warms up compilers and connections.
       await createsPerSecond(lab, 20, 3 * durationMs);
@@ -58,6 +59,20 @@ async function startOurs(folder: string): Promise<Playground> {
   await lab.up();
   await formSwarm(lab.nodes().map((node) => ({ ...node, role: "manager" as const })));
   return lab;
+}
+
+/**
+ * Gives the daemons the precedence this process has over the rest of the machine. The kernel counts it by session, and each
+ * daemon has one of its own.
+ */
+function sharePrecedence(lab: Playground): void {
+  const own = "/proc/self/autogroup";
+  if (!existsSync(own)) return;
+  const [nice] = /-?\d+$/.exec(readFileSync(own, "utf8").trim()) ?? [];
+  if (nice === undefined || Number(nice) >= 0) return;
+  for (const { daemonPid } of lab.nodes()) {
+    if (daemonPid !== undefined) writeFileSync(`/proc/${daemonPid}/autogroup`, nice);
+  }
 }
 
 /** Medians, and the median of each round's own ratio to Docker's swarm, as the machine is never equally busy twice. */
