@@ -8,7 +8,8 @@ import { constants, write, writeSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type FolderLock, lockFolder } from "./log-lock.ts";
-import { WritePace } from "./write-pace.ts";
+import { ownProcessorWait, type ProcessorWait } from "./processor-wait.ts";
+import { directMsMax, WritePace } from "./write-pace.ts";
 
 /** A segment that is being written. */
 export interface SegmentFile {
@@ -38,6 +39,26 @@ export interface LogFiles {
   close(): Promise<void>;
 }
 
+/** What decides about the writes of all segments of a log. */
+export interface WriteTiming {
+  readonly pace: Pick<WritePace, "isDirect" | "isWatching" | "took">;
+  readonly wait: Pick<ProcessorWait, "readMs" | "close">;
+  readonly nowMs: () => number;
+}
+
+/** Makes a write and tells the pace how long it took, and of a late one how long the thread waited for the processor. */
+export function timedWrite({ pace, wait, nowMs }: WriteTiming, write: () => number): number {
+  const waitedBefore = pace.isWatching ? wait.readMs() : undefined;
+  const start = nowMs();
+  try {
+    return write();
+  } finally {
+    const ms = nowMs() - start;
+    const isKnown = waitedBefore !== undefined && ms > directMsMax;
+    pace.took(ms, isKnown ? wait.readMs() - waitedBefore : undefined);
+  }
+}
+
 /** Suffix of a file that is not whole yet. */
 export const unfinishedSuffix = ".new";
 
@@ -63,7 +84,11 @@ const writeFlags = constants.O_WRONLY | constants.O_DSYNC;
 class FolderFiles implements LogFiles {
   readonly #path: string;
   readonly #lock: FolderLock;
-  readonly #pace = new WritePace();
+  readonly #timing: WriteTiming = {
+    pace: new WritePace(),
+    wait: ownProcessorWait(),
+    nowMs: () => performance.now(),
+  };
 
   constructor(path: string, lock: FolderLock) {
     this.#path = path;
@@ -81,7 +106,7 @@ class FolderFiles implements LogFiles {
   async create(name: string, bytes: Uint8Array): Promise<SegmentFile> {
     const beside = join(this.#path, name + unfinishedSuffix);
     const flags = writeFlags | constants.O_CREAT | constants.O_TRUNC;
-    const file = new OpenSegment(await open(beside, flags, 0o600), this.#pace);
+    const file = new OpenSegment(await open(beside, flags, 0o600), this.#timing);
     try {
       await file.write(bytes, 0);
       await rename(beside, join(this.#path, name));
@@ -95,7 +120,7 @@ class FolderFiles implements LogFiles {
   }
 
   async open(name: string): Promise<SegmentFile> {
-    return new OpenSegment(await open(join(this.#path, name), writeFlags), this.#pace);
+    return new OpenSegment(await open(join(this.#path, name), writeFlags), this.#timing);
   }
 
   remove(name: string): Promise<void> {
@@ -107,24 +132,25 @@ class FolderFiles implements LogFiles {
   }
 
   close(): Promise<void> {
+    this.#timing.wait.close();
     return this.#lock.release();
   }
 }
 
 class OpenSegment implements SegmentFile {
   readonly #file: FileHandle;
-  readonly #pace: WritePace;
+  readonly #timing: WriteTiming;
 
-  constructor(file: FileHandle, pace: WritePace) {
+  constructor(file: FileHandle, timing: WriteTiming) {
     this.#file = file;
-    this.#pace = pace;
+    this.#timing = timing;
   }
 
   async write(bytes: Uint8Array, at: number): Promise<void> {
     // A write that stops short was stopped by something: the next one says by what.
     for (let done = 0; done < bytes.length; ) {
       const left = { from: done, at: at + done };
-      const written = this.#pace.isDirect(bytes.length - done)
+      const written = this.#timing.pace.isDirect(bytes.length - done)
         ? this.#writeNow(bytes, left)
         : await writeAt(this.#file.fd, bytes, left);
       if (written === 0) {
@@ -140,12 +166,9 @@ class OpenSegment implements SegmentFile {
     bytes: Uint8Array,
     { from, at }: { readonly from: number; readonly at: number },
   ): number {
-    const start = performance.now();
-    try {
-      return writeSync(this.#file.fd, bytes, from, bytes.length - from, at);
-    } finally {
-      this.#pace.took(performance.now() - start);
-    }
+    return timedWrite(this.#timing, () =>
+      writeSync(this.#file.fd, bytes, from, bytes.length - from, at),
+    );
   }
 
   async cut(size: number): Promise<void> {

@@ -23,16 +23,35 @@ describe("manager/raft/write-pace", () => {
     const pace = new WritePace();
     for (let n = 0; n < 10_000; n++) {
       assert.ok(pace.isDirect(300));
-      pace.took(n % 100 === 50 ? slow : 0.06);
+      pace.took(n % 100 === 50 ? slow : 0.06, 0);
     }
   });
 
-  it("writes directly while most are quick: others wait for the processor, not for the disk", () => {
+  it("writes directly while most are quick: a disk has bad moments", () => {
     const pace = new WritePace();
     for (let n = 0; n < 10_000; n++) {
       assert.ok(pace.isDirect(300), `${n}`);
-      pace.took(n % 4 === 0 ? slow : 0.06);
+      pace.took(n % 4 === 0 ? slow : 0.06, 0);
     }
+  });
+
+  it("writes directly while the thread waits for the processor and not for the disk", () => {
+    const pace = new WritePace();
+    for (let n = 0; n < 10_000; n++) {
+      assert.ok(pace.isDirect(300), `${n}`);
+      pace.took(slow, slow - 0.3);
+    }
+    pace.took(3 * hangMs, 3 * hangMs - 1);
+    assert.ok(pace.isDirect(300));
+  });
+
+  it("watches after a late write, which counts for nothing if it was not watched itself", () => {
+    const pace = new WritePace();
+    for (let n = 0; n < 100; n++) pace.took(0.06);
+    assert.ok(!pace.isWatching);
+    for (let n = 0; n < 100; n++) pace.took(slow);
+    assert.ok(pace.isDirect(300));
+    assert.ok(pace.isWatching);
   });
 
   it("leaves large writes to the pool", () => {
@@ -47,7 +66,7 @@ describe("manager/raft/write-pace", () => {
     for (let n = 0; n < 9; n++) {
       for (let tried = 0; tried < 3; tried++) {
         assert.ok(pace.isDirect(1));
-        pace.took(slow);
+        pace.took(slow, 0);
       }
       pauses.push(pooled(pace));
     }
@@ -60,7 +79,7 @@ describe("manager/raft/write-pace", () => {
     const pace = new WritePace();
     for (let n = 0; n < 5_000; n++) pace.took(0.06);
     let count = 0;
-    for (; pace.isDirect(1); count++) pace.took(2 * directMsMax);
+    for (; pace.isDirect(1); count++) pace.took(2 * directMsMax, 0);
     assert.ok(count < 16, `${count}`);
   });
 
