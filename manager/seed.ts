@@ -13,6 +13,7 @@ import {
   type NodeDescription,
   StoreObject,
 } from "../src/common/api/generated/api.ts";
+import { featureLevelOwn } from "./state/feature.ts";
 
 /** What the first manager decides before there is a store. */
 export interface ClusterSeed {
@@ -76,7 +77,7 @@ function seedCluster(seed: ClusterSeed): Cluster {
       seed.unlockKey === undefined
         ? []
         : [{ subsystem: "manager", key: seed.unlockKey, version: 0 }],
-    featureLevel: 1,
+    featureLevel: featureLevelOwn,
     defaultAddressPool: seed.defaultAddressPool,
     subnetSize: seed.subnetSize,
     vxlanUdpPort: vxlanPortOf(seed),

@@ -3,7 +3,7 @@
  * 2 and 5).
  */
 import type { Network, NetworkEndpoint, NetworkPeer } from "../../src/common/api/generated/api.ts";
-import { parseAddress, parsePrefix } from "../../src/common/spec/cidr.ts";
+import { parsePrefix } from "../../src/common/spec/cidr.ts";
 import type { ClusterState } from "./cluster-state.ts";
 import { isEncrypted } from "./encrypted.ts";
 import {
@@ -565,9 +565,4 @@ function route(
 /** An address as stored, with or without the length of its prefix. */
 export function withoutLength(text: string): string {
   return parsePrefix(text) === undefined ? text : (text.split("/")[0] ?? text);
-}
-
-/** Whether a text is an address of IPv6. */
-export function isIpv6(text: string): boolean {
-  return parseAddress(text)?.family === 6;
 }

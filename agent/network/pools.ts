@@ -51,8 +51,6 @@ export const gateway = {
   subnet6: "fd18::/64",
 } as const;
 
-/** Where the routing mesh's tasks have their addresses unless the ingress network says otherwise. */
-export const ingressSubnet = "10.255.0.0/16";
 /** IPv6 addresses of the mesh's tasks: this and their IPv4 address. */
 export const ingress6Prefix = "fd55::";
 

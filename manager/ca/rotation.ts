@@ -5,12 +5,7 @@
  * that only know the old one accept it, and both roots are in the bundle. A node has turned over once the certificate
  * last issued to it is by the new root; when all have, the new root takes the place of the old one.
  */
-import {
-  type Node,
-  NodeCertificate,
-  type NodeRole,
-  type RootCa,
-} from "../../src/common/api/generated/api.ts";
+import { NodeCertificate, type NodeRole, type RootCa } from "../../src/common/api/generated/api.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import type { Issuer } from "../../src/common/identity/certificate.ts";
 import { isRequestOfKey } from "../../src/common/identity/request.ts";
@@ -70,30 +65,6 @@ export function recordIssue(
     notAfterMs: issued.notAfterMs,
     previousCsr: (sameKey ? before?.previousCsr : before.csr) ?? new Uint8Array(0),
   });
-}
-
-/** Whether a node should fetch a new certificate at once: its role changed, or its root is on the way out. */
-export function wantsReissue(node: Node, rootCa: RootCa | undefined): boolean {
-  const certificate = node.certificate;
-  if (certificate === undefined || rootCa === undefined) return false;
-  if (certificate.role !== node.role || certificate.state === "rotate") return true;
-  return certificate.rootDigest !== currentDigest(rootCa);
-}
-
-/** Ids of the nodes that still hold a certificate of the outgoing root, sorted; empty when a rotation may be completed. */
-export function nodesToTurnOver(nodes: Iterable<Node>, rootCa: RootCa): string[] {
-  const digest = currentDigest(rootCa);
-  const behind: string[] = [];
-  for (const node of nodes) {
-    if (node.certificate?.rootDigest !== digest) behind.push(node.id);
-  }
-  return behind.sort();
-}
-
-function currentDigest(rootCa: RootCa): string {
-  return rootCa.rotation === undefined
-    ? rootCa.caCertDigest
-    : rootDigest(textOf(rootCa.rotation.caCert));
 }
 
 function textOf(bytes: Uint8Array | undefined): string {

@@ -12,12 +12,7 @@ import type { Constraint } from "./parse.ts";
 /** Says whether a node meets some constraints. */
 export type NodeMatcher = (node: Node) => boolean;
 
-/** Whether the node meets all of them. */
-export function meetsConstraints(node: Node, constraints: readonly Constraint[]): boolean {
-  return nodeMatcher(constraints)(node);
-}
-
-/** The same for many nodes: what can be worked out of the constraints alone is worked out once. */
+/** Whether nodes meet all of some constraints: what can be worked out of the constraints alone is worked out once. */
 export function nodeMatcher(constraints: readonly Constraint[]): NodeMatcher {
   const matchers = constraints.map(matcherOf);
   return (node) => matchers.every((matches) => matches(node));

@@ -41,8 +41,3 @@ export function truthOf(text: string): boolean | undefined {
   if (["true", "yes", "on", "y", "1"].includes(word)) return true;
   return ["false", "no", "off", "n", "0"].includes(word) ? false : undefined;
 }
-
-/** Words for messages. */
-export function typeWords(type: ScalarType): string {
-  return { nothing: "nothing", bool: "a boolean", number: "a number", text: "a string" }[type];
-}

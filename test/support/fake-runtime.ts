@@ -22,7 +22,7 @@ import type {
   OutputChunk,
 } from "../../src/common/container/containers.ts";
 import type { DataPath, NodeLook } from "../../src/common/container/data-path.ts";
-import { noRuntimeFacts, type Runtime } from "../../src/common/container/runtime.ts";
+import type { Runtime } from "../../src/common/container/runtime.ts";
 import type {
   Container,
   ContainerConfig,
@@ -32,6 +32,7 @@ import { ClusterError } from "../../src/common/errors/cluster-error.ts";
 import { FakeImages } from "./fake-images.ts";
 import { FakeVolumes } from "./fake-volumes.ts";
 import { fakeHost, networksOn } from "./local-networks.ts";
+import { noRuntimeFacts } from "./no-runtime.ts";
 
 /** A source of values that is fed by hand. */
 export class Feed<T> {

@@ -2,9 +2,8 @@
  * The runtime of a node as one thing: its containers, images, volumes and networks, and what `docker info` says of it.
  *
  * Made once at the start of the daemon and handed to the Engine API and to the executor of tasks. While it cannot work,
- * such as without containerd, `noRuntime` stands in: every call says why.
+ * such as without containerd, every call says why.
  */
-import { ClusterError } from "../errors/cluster-error.ts";
 import type { Containers } from "./containers.ts";
 import type { DataPath } from "./data-path.ts";
 import type { Images } from "./images.ts";
@@ -59,47 +58,4 @@ export interface Runtime {
   readonly dataPath: DataPath;
   /** As it is now; cheap. */
   facts(): RuntimeFacts;
-}
-
-/** Facts of a node that runs nothing. */
-export const noRuntimeFacts: RuntimeFacts = {
-  snapshotter: "overlayfs",
-  containerdVersion: "",
-  containerdCommit: "",
-  programs: [],
-  init: { name: "", path: "", version: "" },
-  cgroupDriver: "cgroupfs",
-  cgroupVersion: "2",
-  limits: {
-    memory: true,
-    swap: true,
-    cpuQuota: true,
-    cpuShares: true,
-    cpuset: true,
-    pids: true,
-    oomKillDisable: true,
-  },
-  securityOptions: [],
-  warnings: [],
-};
-
-/** A runtime of which every call is refused with `unavailable` and the reason; the reason stands in its warnings too. */
-export function noRuntime(reason: string): Runtime {
-  return {
-    containers: refusing<Containers>(reason),
-    images: refusing<Images>(reason),
-    volumes: refusing<Volumes>(reason),
-    networks: refusing<Networks>(reason),
-    dataPath: refusing<DataPath>(reason),
-    facts: () => ({ ...noRuntimeFacts, warnings: [`WARNING: ${reason}`] }),
-  };
-}
-
-/** An object all of whose methods throw. */
-function refusing<T extends object>(reason: string): T {
-  const refuse = () => {
-    throw new ClusterError("unavailable", reason);
-  };
-  // A promise is told by its `then`: this is none, and may be handed through one.
-  return new Proxy({} as T, { get: (_, name) => (name === "then" ? undefined : refuse) });
 }

@@ -75,8 +75,6 @@ export const readIndexTimeoutMs = 5_000;
 export const standstillMs = 15_000;
 /** A leader whose main thread has not answered for this long hands leadership over. */
 export const mainThreadSilenceMs = 5_000;
-/** One chunk of a snapshot on the wire: between a frame's cost and a slow link's patience. */
-export const snapshotChunkBytesMax = 256 * kib;
 /** A snapshot transfer without any progress for this long has failed; there is no limit on the whole. */
 export const snapshotStallMs = 30_000;
 /** A client must have said by then which server it wants. */

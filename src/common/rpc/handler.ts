@@ -13,7 +13,6 @@ import type {
   ServerDuplexStream,
   ServerReadableStream,
   ServerUnaryCall,
-  ServerWritableStream,
   ServiceDefinition,
   sendUnaryData,
   UntypedHandleCall,
@@ -102,23 +101,6 @@ export function clientStream<Q, R>(
       answer(context, report, call, reply, false, (c) => handle(incoming<Q>(call, c.signal), c));
     },
   );
-}
-
-/** Serves a method with one request and many responses; the stream ends when the handler's promise resolves. */
-export function serverStream<Q, R>(
-  method: MethodDescriptor<Q, R>,
-  handle: (
-    request: Q,
-    responses: Pick<MessageStream<never, R>, "write">,
-    call: CallContext,
-  ) => Promise<void>,
-): GrpcRegistration {
-  requireKind(method, false, true);
-  return register(method, (context, report) => (call: ServerWritableStream<Q, R>) => {
-    stream(context, report, call, (c) => {
-      return handle(call.request, { write: (m) => send(call, m, c.signal) }, c);
-    });
-  });
 }
 
 /** Serves a method with many requests and many responses; the stream ends when the handler's promise resolves. */

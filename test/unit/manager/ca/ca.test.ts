@@ -5,20 +5,14 @@ import assert from "node:assert/strict";
 import { Challenges } from "../../../../manager/ca/challenge.ts";
 import { freeNodeNumber } from "../../../../manager/ca/numbers.ts";
 import { RateLimit } from "../../../../manager/ca/rate-limit.ts";
-import {
-  nodesToTurnOver,
-  recordIssue,
-  signingRoot,
-  trustBundle,
-  wantsReissue,
-} from "../../../../manager/ca/rotation.ts";
+import { recordIssue, signingRoot, trustBundle } from "../../../../manager/ca/rotation.ts";
 import { lifeMsOf, selfIssue, signRequest } from "../../../../manager/ca/signer.ts";
 import {
   CaConfig,
   Cluster,
   ClusterSpec,
   Node,
-  NodeCertificate,
+  type NodeCertificate,
   RootCa,
   Tombstone,
 } from "../../../../src/common/api/generated/api.ts";
@@ -204,30 +198,6 @@ describe("manager/ca/rotation and signer", () => {
     }
     assert.equal(issued.rootDigest, rootDigest(next.root.certificate));
     assert.equal(issued.bundle, old.root.certificate + next.root.certificate);
-  });
-
-  it("knows which nodes have still to turn over", () => {
-    const node = (id: string, digest: string, more: Partial<Node> = {}) =>
-      Node.create({
-        id,
-        role: "worker",
-        certificate: NodeCertificate.create({
-          role: "worker",
-          state: "issued",
-          rootDigest: digest,
-        }),
-        ...more,
-      });
-    const before = node("a", rootCa.caCertDigest);
-    const after = node("b", rootDigest(next.root.certificate));
-    assert.deepEqual(nodesToTurnOver([after, before, Node.create({ id: "0" })], rotating), [
-      "0",
-      "a",
-    ]);
-    assert.equal(wantsReissue(before, rootCa), false);
-    assert.equal(wantsReissue(before, rotating), true);
-    assert.equal(wantsReissue(after, rotating), false);
-    assert.equal(wantsReissue(node("c", rootCa.caCertDigest, { role: "manager" }), rootCa), true);
   });
 
   it("remembers the key before the last one, however often the last one is signed", async () => {

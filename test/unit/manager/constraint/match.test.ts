@@ -2,7 +2,7 @@
  * Nodes against placement constraints.
  */
 import assert from "node:assert/strict";
-import { labelReader, meetsConstraints } from "../../../../manager/constraint/match.ts";
+import { labelReader, nodeMatcher } from "../../../../manager/constraint/match.ts";
 import { parseConstraints } from "../../../../manager/constraint/parse.ts";
 import {
   EngineDescription,
@@ -28,7 +28,7 @@ const node = Node.create({
 });
 
 function meets(text: string, of = node): boolean {
-  return meetsConstraints(of, parseConstraints([text]));
+  return nodeMatcher(parseConstraints([text]))(of);
 }
 
 describe("manager/constraint/match", () => {
@@ -81,10 +81,10 @@ describe("manager/constraint/match", () => {
 
   it("wants all of several met", () => {
     const constraints = ["node.role==worker", "engine.labels.disk==ssd"];
-    assert.equal(meetsConstraints(node, parseConstraints(constraints)), true);
+    assert.equal(nodeMatcher(parseConstraints(constraints))(node), true);
     const more = parseConstraints([...constraints, "node.id==other"]);
-    assert.equal(meetsConstraints(node, more), false);
-    assert.equal(meetsConstraints(node, []), true);
+    assert.equal(nodeMatcher(more)(node), false);
+    assert.equal(nodeMatcher([])(node), true);
   });
 
   it("knows architectures by all their names, and levels of 32-bit ARM by the words for them", () => {

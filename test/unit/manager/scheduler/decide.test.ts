@@ -2,7 +2,7 @@
  * The decision against a slow and obvious one that looks at everything anew for each task, on random clusters from seeds.
  */
 import assert from "node:assert/strict";
-import { labelReader, meetsConstraints } from "../../../../manager/constraint/match.ts";
+import { labelReader, nodeMatcher } from "../../../../manager/constraint/match.ts";
 import { parseConstraints } from "../../../../manager/constraint/parse.ts";
 import { assignTask, GroupDecision } from "../../../../manager/scheduler/decide.ts";
 import { type Group, groupOf } from "../../../../manager/scheduler/group.ts";
@@ -115,7 +115,7 @@ function fits(cluster: Cluster, node: Node, group: Group, task: Task): boolean {
   const given = sum(there, (one) => sum2(one.assignedGeneric)) + sum2(wanted.generic);
   if (wanted.generic.length > 0 && given > sum2(has.generic)) return false;
   const { placement } = group.spec;
-  if (!meetsConstraints(node, parseConstraints(placement?.constraints ?? []))) return false;
+  if (!nodeMatcher(parseConstraints(placement?.constraints ?? []))(node)) return false;
   const emulated = group.mayEmulate || node.spec.annotations?.labels["skep.emulation"] === "allow";
   const { platforms = [] } = node.description ?? {};
   if (!nodeRunsImage(platforms, group.image.platforms, { emulated })) return false;

@@ -22,11 +22,11 @@ import {
   TaskSpec,
 } from "../../../../../src/common/api/generated/api.ts";
 import { FakeClock } from "../../../../../src/common/clock/clock.ts";
-import { noRuntime } from "../../../../../src/common/container/runtime.ts";
 import { ClusterError } from "../../../../../src/common/errors/cluster-error.ts";
 import { silentLog } from "../../../../../src/common/log/log.ts";
 import { type FakeRuntime, fakeRuntime } from "../../../../support/fake-runtime.ts";
 import { settled } from "../../../../support/message-queue.ts";
+import { noRuntime } from "../../../../support/no-runtime.ts";
 
 const never = new AbortController().signal;
 

@@ -13,7 +13,7 @@ import {
   limitWarnings,
 } from "../../../../../agent/exec/containerd/limit-warnings.ts";
 import { GenericResource, NodeDescription } from "../../../../../src/common/api/generated/api.ts";
-import { noRuntimeFacts } from "../../../../../src/common/container/runtime.ts";
+import { noRuntimeFacts } from "../../../../support/no-runtime.ts";
 
 const host: HostFacts = {
   hostname: "h",
