@@ -2,22 +2,11 @@
  * A stock docker client at work on one real daemon, in the words of the tests that use it.
  */
 import assert from "node:assert/strict";
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import type { RunResult } from "../../src/playground/run.ts";
 import { type DockerClient, runDocker } from "./docker.ts";
 import type { RealDaemon } from "./real-daemon.ts";
-import { until } from "./wait.ts";
-
-/** A command that goes on while the test does. */
-export interface RunningCommand {
-  readonly child: ChildProcessWithoutNullStreams;
-  /** Everything it has printed, of both kinds. */
-  output(): string;
-  /** Resolves when it has printed this. */
-  printed(text: string | RegExp): Promise<void>;
-  /** Its exit code. */
-  readonly code: Promise<number>;
-}
+import { follow, type RunningCommand } from "./running-command.ts";
 
 /** One client and one daemon. */
 export class DockerSession {
@@ -87,26 +76,4 @@ export class DockerSession {
     const ids = await this.docker("ps -aq");
     if (ids !== "") await this.docker("rm -f -v", ...ids.split("\n"));
   }
-}
-
-function follow(child: ChildProcessWithoutNullStreams): RunningCommand {
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-  }
-  // A command that ends early does not read its input to the end.
-  child.stdin.on("error", () => {});
-  return {
-    child,
-    output: () => output,
-    code: new Promise((resolve) => child.once("close", (code) => resolve(code ?? 255))),
-    printed: async (text) => {
-      const isThere = () => (typeof text === "string" ? output.includes(text) : text.test(output));
-      await until(isThere, { withinMs: 15_000, everyMs: 20, what: String(text) }).catch((error) => {
-        throw new Error(`${error.message} in: ${output}`, { cause: error });
-      });
-    },
-  };
 }

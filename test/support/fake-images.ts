@@ -11,6 +11,7 @@ import type {
   PullRequest,
 } from "../../src/common/container/images.ts";
 import { ClusterError } from "../../src/common/errors/cluster-error.ts";
+import { plainImageConfig } from "./busybox-image.ts";
 
 /** Images in memory; a pull of a name with `missing` in it fails. */
 export class FakeImages implements Images {
@@ -33,19 +34,7 @@ export class FakeImages implements Images {
       author: "",
       comment: "",
       sizeBytes: 1000,
-      config: {
-        env: ["PATH=/bin"],
-        entrypoint: [],
-        command: ["sh"],
-        workingDir: "",
-        user: "",
-        labels: {},
-        exposedPorts: [],
-        volumes: [],
-        stopSignal: "",
-        health: undefined,
-        shell: [],
-      },
+      config: plainImageConfig,
       diffIds: [`sha256:${"d".repeat(64)}`],
     };
     this.#images.set(image.id, image);

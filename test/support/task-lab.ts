@@ -2,9 +2,10 @@
  * A swarm in a playground whose nodes run tasks: with a registry that all of them reach, the test images in it, and commands
  * of the docker client that go on while a test does.
  */
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import type { DockerClient } from "./docker.ts";
 import { startRegistry, type TestRegistry } from "./registry.ts";
+import { follow, type RunningCommand } from "./running-command.ts";
 import { SwarmLab } from "./swarm-lab.ts";
 import { until } from "./wait.ts";
 
@@ -20,17 +21,6 @@ export interface TaskRow {
   /** Such as `Running 3 seconds ago`. */
   readonly state: string;
   readonly error: string;
-}
-
-/** A command that goes on. */
-export interface RunningCommand {
-  readonly child: ChildProcessWithoutNullStreams;
-  /** Everything it has printed, of both kinds. */
-  output(): string;
-  /** Resolves when it has printed this. */
-  printed(text: string | RegExp, withinMs?: number): Promise<void>;
-  /** Its exit code. */
-  readonly code: Promise<number>;
 }
 
 /** A swarm that runs tasks. */
@@ -152,30 +142,4 @@ export class TaskLab {
     const { DOCKER_CONTEXT: _context, DOCKER_TLS_VERIFY: _tls, ...env } = process.env;
     return { ...env, DOCKER_HOST: `unix://${this.swarm.playground.node(node).socket}` };
   }
-}
-
-function follow(child: ChildProcessWithoutNullStreams): RunningCommand {
-  let output = "";
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      output += text;
-    });
-  }
-  // A command that ends early does not read its input to the end.
-  child.stdin.on("error", () => {});
-  return {
-    child,
-    output: () => output,
-    code: new Promise((resolve) => child.once("close", (code) => resolve(code ?? 255))),
-    printed: async (text, withinMs = 20_000) => {
-      const isThere = () => (typeof text === "string" ? output.includes(text) : text.test(output));
-      await until(isThere, {
-        withinMs,
-        everyMs: 20,
-        get what() {
-          return `${text} in: ${output}`;
-        },
-      });
-    },
-  };
 }

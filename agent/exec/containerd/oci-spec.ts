@@ -3,6 +3,7 @@
  *
  * Everything that has to be looked up (user, mounts, devices, namespaces of others, limits of the node) is an argument.
  */
+import { maskedPaths, readonlyPaths } from "../../../src/common/container/hidden-paths.ts";
 import type { ContainerConfig } from "../../../src/common/container/types.ts";
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import type {
@@ -318,26 +319,3 @@ function sysctlsOf({ config, shared }: SpecInput): Record<string, string> {
   }
   return sysctls;
 }
-
-const maskedPaths: readonly string[] = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-
-const readonlyPaths: readonly string[] = [
-  "/proc/bus",
-  "/proc/fs",
-  "/proc/irq",
-  "/proc/sys",
-  "/proc/sysrq-trigger",
-];

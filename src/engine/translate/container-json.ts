@@ -5,6 +5,7 @@
  * tasks have no request: theirs is told from the configuration.
  */
 import type { HealthConfig, Mount } from "../../common/api/generated/api.ts";
+import { maskedPaths, readonlyPaths } from "../../common/container/hidden-paths.ts";
 import type { ImageConfig } from "../../common/container/images.ts";
 import type { Container, ContainerConfig, MountPoint } from "../../common/container/types.ts";
 import { type Json, timeToJson } from "./common.ts";
@@ -250,23 +251,6 @@ function hostConfigOf(container: Container): Json {
     ReadonlyPaths: config.privileged ? null : readonlyPaths,
   };
 }
-
-/** Paths hidden from containers, as the runtime specification's defaults have them. */
-const maskedPaths = [
-  "/proc/asound",
-  "/proc/acpi",
-  "/proc/interrupts",
-  "/proc/kcore",
-  "/proc/keys",
-  "/proc/latency_stats",
-  "/proc/timer_list",
-  "/proc/timer_stats",
-  "/proc/sched_debug",
-  "/proc/scsi",
-  "/sys/firmware",
-  "/sys/devices/virtual/powercap",
-];
-const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 function mountsToJson(mounts: readonly Mount[]): readonly Json[] | undefined {
   return mounts.length === 0 ? undefined : mounts.map(mountToJson);

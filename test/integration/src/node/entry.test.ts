@@ -6,7 +6,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { NetworkState } from "../../../../agent/network/state.ts";
 import {
-  ClusterSpec,
   ControlService,
   NodeDescription,
   UpdateClusterRequest,
@@ -20,13 +19,13 @@ import { unlockKeyToText } from "../../../../src/common/identity/unlock-key.ts";
 import { apiRequestTimeoutMs } from "../../../../src/common/limits/limits.ts";
 import { newLog, silentLog } from "../../../../src/common/log/log.ts";
 import { systemRandom } from "../../../../src/common/random/random.ts";
-import type { InitRequest, JoinRequest } from "../../../../src/engine/ports.ts";
+import type { JoinRequest } from "../../../../src/engine/ports.ts";
 import { loadConfig } from "../../../../src/node/config.ts";
 import { SwarmNode } from "../../../../src/node/node.ts";
 import { FakeExecutor } from "../../../support/fake-executor.ts";
 import { freePort } from "../../../support/free-port.ts";
 import { eventually } from "../../../support/raft-members.ts";
-import { noRegistry } from "../../../support/test-nodes.ts";
+import { initRequest, noRegistry } from "../../../support/test-nodes.ts";
 
 describe("src/node (ways in and out)", function () {
   this.timeout(60_000);
@@ -75,21 +74,6 @@ describe("src/node (ways in and out)", function () {
     return { port, server };
   }
   const release = (server: Server) => new Promise((resolve) => server.close(resolve));
-
-  function initRequest(port: number, change: Partial<InitRequest> = {}): InitRequest {
-    return {
-      listenAddress: `127.0.0.1:${port}`,
-      advertiseAddress: "",
-      dataPathAddress: "",
-      dataPathPort: 0,
-      forceNewCluster: false,
-      spec: ClusterSpec.create({}),
-      availability: "active",
-      defaultAddressPool: [],
-      subnetSize: 24,
-      ...change,
-    };
-  }
 
   async function joinRequest(port: number, remote: number): Promise<JoinRequest> {
     const root = await createRootCa({ nowMs: Date.now(), random: systemRandom });
