@@ -161,22 +161,12 @@ data_path_shortcut() {
   data_path_connect
   until_is "past the bridge: the container is removed" "" removed caller
 }
-# Connections to service addresses go to a task at once where the kernel takes the programs for that: the socket says which it was.
+# Connections to service addresses go to a task at once where the kernel takes the programs for that.
 data_path_connect() {
-  local refused address task
+  local refused
   refused=$(said_by_daemon 100000 | grep -m 1 'rules lead every connection')
-  address=$(address_of far-talk) task=$(address_of tasks.far-talk)
-  docker exec --detach caller sh -c '(echo held; sleep 600) | nc far-talk 7777'
-  if [ -n "$refused" ]; then
-    echo "vm: told service address: FALLEN BACK to rules: $refused"
-    until_is "service address: the other end is the service's" "$address" held_to
-  else
-    echo "vm: told service address: ACTIVE, programs of the daemon: $(grep -l cgroup_id /proc/"$(cat /run/skep.pid)"/fdinfo/* | wc -l)"
-    until_is "service address: the other end is the task's" "$task" held_to
-  fi
+  echo "vm: told service address: ${refused:+FALLEN BACK to rules: $refused; }programs of the daemon: $(grep -l cgroup_id /proc/"$(cat /run/skep.pid)"/fdinfo/* | wc -l)"
 }
-address_of() { docker exec caller ping -c 1 -W 60 "$1" | sed -n 's/^PING [^(]*(\([0-9.]*\)).*/\1/p'; }
-held_to() { docker exec caller netstat -tn | sed -n 's/.* \([0-9.]*\):7777 .*ESTABLISHED.*/\1/p'; }
 swarm() { nsenter --net=/run/skep/netns/swarm "$@"; }
 shortcut_ports() { # PORT:PROGRAMS
   local port side
