@@ -354,6 +354,8 @@ describe("docker run on a real daemon", function () {
           "1h",
           "--filter",
           "event=attach",
+          "--filter",
+          "container=signals",
           "--format",
           "{{.ID}}",
         ]);
