@@ -3,7 +3,7 @@
  * `skep stack export` makes of them.
  */
 import { equal, match, ok } from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runStack } from "../../src/cli/stack/command.ts";
 import { startRegistry, type TestRegistry } from "../support/registry.ts";
@@ -108,8 +108,9 @@ describe("keys of Compose files", function () {
   it("honour annotations and label_file", async () => {
     const [, name = ""] = /^(\S+)/.exec(await says("all", / Running /)) ?? [];
     const id = await lab.docker("w1", ["inspect", "--format", "{{.Id}}", name]);
-    const bundle = "containerd/state/io.containerd.runtime.v2.task/skep";
-    const config = JSON.parse(readFileSync(lab.data("w1", bundle, id, "config.json"), "utf8"));
+    const bundle = "/run/skep/containerd-*/io.containerd.runtime.v2.task/skep";
+    const given = await lab.playground.exec("w1", ["sh", "-c", `cat ${bundle}/${id}/config.json`]);
+    const config = JSON.parse(given.stdout);
     equal(config.annotations["org.example.team"], "bees");
     const format = '{{index .Config.Labels "org.example.from"}}';
     equal(await lab.docker("w1", ["inspect", "--format", format, name]), "a file");
