@@ -20,6 +20,7 @@ import {
   containerdPauseMsMax,
   containerdSilentMs,
   containerdStartMs,
+  containerdStartMsMax,
   containerdStopMs,
 } from "../../../src/common/limits/runtime.ts";
 import type { Log } from "../../../src/common/log/log.ts";
@@ -50,8 +51,10 @@ export type ContainerdState =
 const lookMs = 200;
 /** How often one that runs is asked whether it answers, milliseconds. */
 const askMs = 5_000;
-/** How often the socket of one that starts is tried, milliseconds. */
+/** How often the socket of one that starts is tried, and one that shall end is looked at, milliseconds. */
 const knockMs = 5;
+/** The same for one that takes longer: the pause doubles up to this. */
+const knockMsMax = 100;
 
 /** One containerd and its connection. */
 export class Supervisor {
@@ -92,11 +95,13 @@ export class Supervisor {
   /** Keeps containerd running until the signal aborts, and stops it then; containers run on. */
   async run(signal: AbortSignal): Promise<void> {
     let pauseMs = 0;
+    let patienceMs = containerdStartMs;
     try {
       while (!signal.aborted) {
         const beganMs = this.#o.clock.monotonic();
-        await this.#once(signal);
+        const wasUp = await this.#once(signal, patienceMs);
         if (signal.aborted) return;
+        patienceMs = wasUp ? containerdStartMs : Math.min(2 * patienceMs, containerdStartMsMax);
         const livedMs = this.#o.clock.monotonic() - beganMs;
         pauseMs =
           livedMs > containerdPauseMsMax
@@ -110,13 +115,15 @@ export class Supervisor {
     }
   }
 
-  /** One life of containerd. */
-  async #once(signal: AbortSignal): Promise<void> {
+  /** One life of containerd, which has `patienceMs` for its first answer. @returns Whether it was up. */
+  async #once(signal: AbortSignal, patienceMs: number): Promise<boolean> {
     const { clock, log, places } = this.#o;
     let child: ContainerdProcess | undefined;
+    let wasUp = false;
     try {
       child = findContainerd(places) ?? (await this.#spawn());
-      const version = await this.#answer(child, signal);
+      const version = await this.#answer(child, { patienceMs, signal });
+      wasUp = true;
       this.#become({ kind: "up", version, pid: child.pid });
       log.info("containerd is up", { pid: child.pid, version, adopted: child.adopted });
       for (const listener of this.#listeners) listener();
@@ -126,12 +133,14 @@ export class Supervisor {
         this.#become({ kind: "starting" });
       }
     } catch (error) {
-      if (signal.aborted) return;
-      log.error("containerd is down", { err: errorText(error) });
-      this.#become({ kind: "down", reason: errorText(error) });
+      if (!signal.aborted) {
+        log.error("containerd is down", { err: errorText(error) });
+        this.#become({ kind: "down", reason: errorText(error) });
+      }
     } finally {
       if (child !== undefined) await stop(child, clock);
     }
+    return wasUp;
   }
 
   #spawn(): Promise<ContainerdProcess> {
@@ -140,10 +149,14 @@ export class Supervisor {
   }
 
   /** Waits for the first answers. @returns The version. @throws ClusterError unavailable when there are none. */
-  async #answer(child: ContainerdProcess, signal: AbortSignal): Promise<string> {
+  async #answer(
+    child: ContainerdProcess,
+    o: { readonly patienceMs: number; readonly signal: AbortSignal },
+  ): Promise<string> {
     const { clock, places } = this.#o;
-    const deadline = clock.monotonic() + containerdStartMs;
-    for (;;) {
+    const { patienceMs, signal } = o;
+    const deadline = clock.monotonic() + patienceMs;
+    for (let waitMs = knockMs; ; waitMs = Math.min(2 * waitMs, knockMsMax)) {
       signal.throwIfAborted();
       if (!child.isRunning()) {
         throw new ClusterError(
@@ -155,10 +168,10 @@ export class Supervisor {
       if (clock.monotonic() > deadline) {
         throw new ClusterError("unavailable", "containerd does not answer on its socket");
       }
-      await clock.sleep(knockMs, signal);
+      await clock.sleep(waitMs, signal);
     }
     // The connection of an earlier life may still be in its pause.
-    const options = { timeoutMs: containerdStartMs, signal, waitForReady: true };
+    const options = { timeoutMs: patienceMs, signal, waitForReady: true };
     const { version } = await this.client.call(VersionService.version, {}, options);
     await this.client
       .call(

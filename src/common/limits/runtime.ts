@@ -11,6 +11,8 @@ export const containerdCallMs = 60_000;
 export const containerdMessageBytesMax = 64 * mib;
 /** From its start to its first answer; a small board with many containers takes seconds. */
 export const containerdStartMs = 30_000;
+/** The same doubles with each start in a row that came to none, up to this: one that is ended too early is never ready. */
+export const containerdStartMsMax = 600_000;
 /** It ends within milliseconds; one that does not is killed. */
 export const containerdStopMs = 5_000;
 /** Pause before one that died is started again; doubles up to the longest. */

@@ -1,13 +1,15 @@
 /**
  * The supervisor with a real containerd: start, adoption, death, stop.
  */
-import { equal, notEqual, ok, rejects } from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { deepEqual, equal, notEqual, ok, rejects } from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { Supervisor } from "../../../agent/exec/containerd/supervisor.ts";
-import { systemClock } from "../../../src/common/clock/clock.ts";
+import { FakeClock, systemClock } from "../../../src/common/clock/clock.ts";
 import { TasksService } from "../../../src/common/containerd/generated/protocol.ts";
 import { hasCode } from "../../../src/common/errors/cluster-error.ts";
-import { silentLog } from "../../../src/common/log/log.ts";
+import { containerdStartMs } from "../../../src/common/limits/runtime.ts";
+import { newLog, silentLog } from "../../../src/common/log/log.ts";
 import { TestContainerd } from "../../support/containerd.ts";
 import { until } from "../../support/wait.ts";
 
@@ -60,6 +62,29 @@ describe("agent/exec/containerd/supervisor", () => {
     await rejects(containerd.supervisor().ready(), (error) => hasCode(error, "unavailable"));
   });
 
+  it("has more patience with each start in a row that brought no answer", async () => {
+    const program = join(containerd.dir, "silent");
+    writeFileSync(program, "#!/bin/sh\nexec sleep 100000\n", { mode: 0o755 });
+    const clock = new HurryingClock();
+    const stop = new AbortController();
+    const downMs: number[] = [];
+    const log = newLog(
+      (line) => {
+        if (line.includes("containerd is down")) downMs.push(clock.monotonic());
+        if (downMs.length === 3) stop.abort();
+      },
+      { level: "error" },
+    );
+    const how = { program, hiddenMount: undefined };
+    const beganMs = clock.monotonic();
+    await new Supervisor({ places: containerd.places, how, clock, log }).run(stop.signal);
+    const tookMs = downMs.map((ms, at) => ms - (downMs[at - 1] ?? beganMs));
+    deepEqual(
+      tookMs.map((ms, at) => ms >= containerdStartMs * 2 ** at),
+      [true, true, true],
+    );
+  });
+
   it("says what to install when there is none", async () => {
     const stop = new AbortController();
     const supervisor = new Supervisor({
@@ -74,6 +99,14 @@ describe("agent/exec/containerd/supervisor", () => {
     await running;
   });
 });
+
+/** Whoever sleeps on it has slept. */
+class HurryingClock extends FakeClock {
+  override async sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    await this.advance(ms);
+  }
+}
 
 function pidOf(supervisor: Supervisor): number {
   const state = supervisor.state();
