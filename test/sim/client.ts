@@ -253,7 +253,11 @@ export class Client {
   #chooseTarget(): Machine {
     const { machines } = this.#workload.world;
     if (this.#target !== undefined && this.#random.float() < 0.7) return this.#target;
-    const any = machines[this.#random.int(machines.length)] ?? machines[0];
+    // At the end machines that are off stay off: who asks those alone, by lot, would wait for no fault of the group.
+    const asked = this.#stopping
+      ? machines.filter(({ process }) => process !== undefined)
+      : machines;
+    const any = asked[this.#random.int(asked.length)] ?? machines[0];
     if (any === undefined) throw new Error("no machine");
     const leader = any.process?.node.leadership.leader ?? 0;
     if (leader === 0 || this.#random.float() < 0.3) return any;
