@@ -41,7 +41,12 @@ export function attachTo(
   const { stdout, stderr } = options;
   const untilNs = output.lastTimeNs;
   const live = options.stream
-    ? output.subscribe({ stdout, stderr, unfinished: options.logs })
+    ? output.subscribe({
+        stdout,
+        stderr,
+        unfinished: options.logs,
+        thisRun: container.state.phase === "running",
+      })
     : undefined;
   const held = options.stdin && options.stream ? input : undefined;
   const close = () => {

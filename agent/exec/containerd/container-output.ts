@@ -33,6 +33,8 @@ export class ContainerOutput {
   readonly #tools: { readonly clock: Clock; readonly log: Log };
   #hub = new OutputHub();
   #pump: OutputPump | undefined;
+  /** The last run is over; no other has begun. */
+  #isOver = false;
   /** The run that is over, while its log is not complete. */
   #ending: { readonly pump: OutputPump; readonly done: Promise<void> } | undefined;
 
@@ -76,6 +78,7 @@ export class ContainerOutput {
     const pump = this.#pump;
     const hub = this.#hub;
     this.#pump = undefined;
+    this.#isOver = true;
     this.#hub = new OutputHub();
     if (pump === undefined) {
       hub.end();
@@ -114,12 +117,15 @@ export class ContainerOutput {
   /**
    * What comes from now on, of the run under way or of the next one.
    *
-   * @param first Begin with the lines that are unfinished in the log.
+   * @param o.unfinished Begin with the lines that are unfinished in the log.
+   * @param o.thisRun Whether the container is said to run: nothing comes where its run is over and that is not told yet.
+   *   The next one may never be.
    */
-  subscribe(o: { stdout: boolean; stderr: boolean; unfinished: boolean }): {
+  subscribe(o: { stdout: boolean; stderr: boolean; unfinished: boolean; thisRun: boolean }): {
     output: AsyncGenerator<OutputChunk, void, void>;
     close: () => void;
   } {
+    if (o.thisRun && this.#isOver) return endedOutput();
     return this.#hub.subscribe(o, o.unfinished ? (this.#pump?.pending() ?? []) : []);
   }
 
@@ -140,6 +146,7 @@ export class ContainerOutput {
   }
 
   async #startPump(container: Container, start: OutputPosition): Promise<void> {
+    this.#isOver = false;
     this.#pump = await this.#newPump(container, start, this.#hub);
   }
 
@@ -181,4 +188,11 @@ export class ContainerOutput {
   #positionPath(): string {
     return join(this.#folder, "output", "position");
   }
+}
+
+function endedOutput(): ReturnType<OutputHub["subscribe"]> {
+  const hub = new OutputHub();
+  const subscription = hub.subscribe({ stdout: false, stderr: false });
+  hub.end();
+  return subscription;
 }

@@ -18,6 +18,7 @@ import { until } from "../../../../support/wait.ts";
 
 const endless = { fileBytesMax: Number.POSITIVE_INFINITY, filesMax: 1, compress: false };
 const both = { stdout: true, stderr: true };
+const next = { ...both, unfinished: false, thisRun: false };
 
 function container(driver: string, tty = false): Container {
   const config = { tty, logDriver: { name: driver, options: {} } };
@@ -91,7 +92,7 @@ describe("agent/exec/containerd/container-output", () => {
 
   it("logs both streams, the last line without its end too, and hands all to readers", async () => {
     const output = outputOf();
-    const early = textOf(output.subscribe({ ...both, unfinished: false }).output);
+    const early = textOf(output.subscribe(next).output);
     const paths = await output.begin(container("json-file"));
     appendFileSync(paths.stdout, "one\ntw");
     appendFileSync(paths.stderr, "problem\n");
@@ -113,9 +114,24 @@ describe("agent/exec/containerd/container-output", () => {
     equal(await logOf(output.files), "first\nsecond\n");
   });
 
+  it("has nothing for those who attach when the run is over and its end not told yet", async () => {
+    const output = outputOf();
+    await output.begin(container("json-file"));
+    const early = textOf(output.subscribe({ ...next, thisRun: true }).output);
+    await output.finish(container("json-file"));
+    equal(await early, "");
+    equal(await textOf(output.subscribe({ ...next, thisRun: true }).output), "");
+    const waiting = textOf(output.subscribe(next).output);
+    const paths = await output.begin(container("json-file"));
+    const running = textOf(output.subscribe({ ...next, thisRun: true }).output);
+    appendFileSync(paths.stdout, "again\n");
+    await output.finish(container("json-file"));
+    deepEqual([await waiting, await running], ["again\n", "again\n"]);
+  });
+
   it("keeps no log with none, and serves readers all the same", async () => {
     const output = outputOf();
-    const reading = textOf(output.subscribe({ ...both, unfinished: false }).output);
+    const reading = textOf(output.subscribe(next).output);
     const paths = await output.begin(container("none"));
     appendFileSync(paths.stdout, "seen\n");
     await output.finish(container("none"));
@@ -222,7 +238,7 @@ describe("agent/exec/containerd/container-output", () => {
 
   it("does not wait for a slow reader to complete the log", async () => {
     const output = outputOf();
-    const { output: slow } = output.subscribe({ ...both, unfinished: false });
+    const { output: slow } = output.subscribe(next);
     const paths = await output.begin(container("json-file"));
     const line = `${"y".repeat(99)}\n`;
     appendFileSync(paths.stdout, line.repeat(40_000));
