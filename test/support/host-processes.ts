@@ -31,3 +31,9 @@ export function hostProcesses(lab: SwarmLab, host: string): HostProcess[] {
     }
   });
 }
+
+/** Pid of the parent of a process. */
+export function parentOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+}

@@ -1,6 +1,7 @@
 /**
  * Compares what is known of containers with the tasks containerd has, after each connection and now and then. Pure.
  */
+import { deadShimMs } from "../../../src/common/limits/runtime.ts";
 
 /** A container as it is known; those with a change under way are left out by the caller. */
 export interface KnownContainer {
@@ -35,6 +36,8 @@ export type Step =
     }
   /** It should run and has no task. */
   | { readonly kind: "lost"; readonly id: string }
+  /** It should run and has no task just now: the end of its shim may be under way, whose event tells its code. */
+  | { readonly kind: "missing"; readonly id: string }
   /** The task belongs to nobody, or was never started. */
   | { readonly kind: "drop"; readonly id: string };
 
@@ -42,6 +45,8 @@ export type Step =
  * The steps, in the order of the tasks and then of the containers.
  *
  * @param first Whether those that run were not taken over yet by this process.
+ * @param missingMs For how long one has had no task; infinite where nothing of it can be under way, as containerd has just
+ *   begun to answer.
  * @param isBusy Whether a change is under way, which knows better.
  */
 export function reconcile(o: {
@@ -49,6 +54,7 @@ export function reconcile(o: {
   readonly tasks: readonly FoundTask[];
   readonly isBusy: (id: string) => boolean;
   readonly first: boolean;
+  readonly missingMs: (id: string) => number;
 }): Step[] {
   const known = new Map(o.known.map((container) => [container.id, container]));
   const steps: Step[] = [];
@@ -60,7 +66,8 @@ export function reconcile(o: {
     if (step !== undefined) steps.push(step);
   }
   for (const { id, isRunning } of o.known) {
-    if (isRunning && !seen.has(id) && !o.isBusy(id)) steps.push({ kind: "lost", id });
+    if (!isRunning || seen.has(id) || o.isBusy(id)) continue;
+    steps.push({ kind: o.missingMs(id) < deadShimMs ? "missing" : "lost", id });
   }
   return steps;
 }
@@ -75,6 +82,8 @@ function stepFor(
   switch (task.status) {
     case "running":
     case "paused": {
+      // Listed a moment before the end that was taken in since.
+      if (!container.isRunning && container.endedPid === pid) return undefined;
       const isKnown = container.isRunning && container.pid === pid && !first;
       return isKnown ? undefined : { kind: "adopt", id, pid, paused: task.status === "paused" };
     }

@@ -60,13 +60,18 @@ export interface ReconcilerOptions {
 const containerId = /^[0-9a-f]{64}$/;
 /** Pause before a connection that broke is taken up again, milliseconds. */
 const againMs = 100;
-/** A subscription is not confirmed: what happened while it came about is found by a second look, milliseconds later. */
+/**
+ * A subscription is not confirmed: what happened while it came about is found by a second look, milliseconds later. As soon is
+ * looked again for tasks that are missing.
+ */
 const secondLookMs = 1_000;
 
 /** Keeps what is known in step with containerd. */
 export class Reconciler {
   readonly #o: ReconcilerOptions;
   #loaded = false;
+  /** Since when containers that should run are in no list of tasks, by id. */
+  #missing = new Map<string, number>();
   #tellLoaded: () => void = () => undefined;
   /** Resolves when the containers of this node are known. */
   readonly loaded: Promise<void>;
@@ -114,7 +119,7 @@ export class Reconciler {
     try {
       if (!this.#loaded) await this.#load();
       const first = !this.#loaded;
-      await this.#look(first);
+      await this.#look({ first, connected: true });
       if (first) await this.#begin();
       await this.#o.records.flush();
       let pauseMs = secondLookMs;
@@ -122,8 +127,8 @@ export class Reconciler {
         await clock.sleep(pauseMs, both).catch(() => {
           // Either the connection broke, or the daemon stops.
         });
-        if (!both.aborted) await this.#look(false);
-        pauseMs = containerLookMs;
+        if (!both.aborted) await this.#look({ first: false, connected: false });
+        pauseMs = this.#missing.size > 0 ? secondLookMs : containerLookMs;
       }
     } finally {
       over.abort();
@@ -213,12 +218,17 @@ export class Reconciler {
     }
   }
 
-  /** Compares tasks and containers, and does what the comparison says. */
-  async #look(first: boolean): Promise<void> {
-    const { client, table, creator, log } = this.#o;
+  /**
+   * Compares tasks and containers, and does what the comparison says.
+   *
+   * @param o.connected Whether containerd has just begun to answer, which it does once it has cleared up after dead shims.
+   */
+  async #look(o: { first: boolean; connected: boolean }): Promise<void> {
+    const { client, table, creator, clock, log } = this.#o;
     const before = new Map(table.list().map((entry) => [entry.id, entry.runs]));
     const busy = new Set(table.list().flatMap((entry) => (entry.isBusy ? [entry.id] : [])));
     const { tasks } = await client.call(TasksService.list, {});
+    const now = clock.now();
     const steps = reconcile({
       known: table
         .list()
@@ -232,8 +242,11 @@ export class Reconciler {
       tasks: tasks.map(foundTask),
       // One that came since has a task that we know of and they do not, or the other way round.
       isBusy: (id) => busy.has(id) || (table.get(id) !== undefined && !before.has(id)),
-      first,
+      first: o.first,
+      missingMs: (id) => (o.connected ? Infinity : now - (this.#missing.get(id) ?? now)),
     });
+    const missing = steps.filter(({ kind }) => kind === "missing");
+    this.#missing = new Map(missing.map(({ id }) => [id, this.#missing.get(id) ?? now]));
     for (const step of steps) {
       await this.#take(step, before.get(step.id) ?? 0).catch((error) =>
         this.#failed(step.id, error),
@@ -265,6 +278,9 @@ export class Reconciler {
         return runner.exitedUnseen(entry, step, run);
       case "lost":
         return runner.lost(entry, run);
+      case "missing":
+        // The next look sees whether it is lost.
+        return;
     }
   }
 

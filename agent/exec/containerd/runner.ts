@@ -525,7 +525,8 @@ export class Runner {
   /** Takes over a task that runs already. */
   async adopt(entry: Entry, task: { pid: number; paused: boolean }, run: number): Promise<void> {
     await entry.serial(async () => {
-      if (run !== entry.runs) return;
+      // Its end may have been told since the list was made.
+      if (run !== entry.runs || entry.life.lastExit?.pid === task.pid) return;
       const phase = task.paused ? "paused" : "running";
       const { state } = entry;
       const isSame = state.pid === task.pid;

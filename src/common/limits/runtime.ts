@@ -29,6 +29,11 @@ export const containerEventsWaitingMax = 4_096;
 export const containerKillMs = 10_000;
 /** How often tasks are compared with what is known of them, should an event ever be lost. */
 export const containerLookMs = 30_000;
+/**
+ * When a shim dies, containerd 1.6 no longer lists its tasks, clears up after it for up to 5 s, and tells their ends only then.
+ * A task that is in no list for longer than this is gone.
+ */
+export const deadShimMs = 10_000;
 /** A call that broke off because containerd died is taken up again this often. */
 export const containerdRetriesMax = 3;
 /** Whole seconds between stop signal and kill when nothing is said, as with Docker. */

@@ -17,6 +17,7 @@ import {
 import { ClusterError } from "../../../src/common/errors/cluster-error.ts";
 import { makeImage } from "../../support/busybox-image.ts";
 import { patient, TestContainers } from "../../support/containers.ts";
+import { parentOf } from "../../support/host-processes.ts";
 import { loopFilesBelow } from "../../support/leaks.ts";
 import { until } from "../../support/wait.ts";
 
@@ -130,6 +131,34 @@ describe("agent/exec/containerd survival", () => {
     for (const id of [first, second]) ok(!existsSync(join(test.memory, id)));
     deepEqual((await test.client.call(TasksService.list, {})).tasks, []);
     for (const id of [first, second]) await test.it.remove(id, { force: false, volumes: false });
+  });
+
+  it("is told with its own code when its shim dies while tasks are compared", async () => {
+    const id = await test.run({ command: ["sleep", "1000"] });
+    await test.stop();
+    let looks = 0;
+    test.through = (client) => ({
+      ...client,
+      call: async (method, request, options) => {
+        // The first look takes the container over.
+        if (method.path !== TasksService.list.path || ++looks !== 2) {
+          return client.call(method, request, options);
+        }
+        process.kill(parentOf(test.it.find(id).state.pid), "SIGKILL");
+        // Containerd lists it no more, long before it tells its end.
+        const isListed = async () =>
+          (await client.call(TasksService.list, {})).tasks.some((task) => task.id === id);
+        while (await isListed());
+        return client.call(method, request, options);
+      },
+    });
+    await test.start();
+    const { exitCode } = await test.it.wait(id, "not-running", patient);
+    test.through = (client) => client;
+    ok(looks >= 2);
+    equal(exitCode, 137);
+    equal(test.it.find(id).state.error, "");
+    await test.it.remove(id, { force: false, volumes: false });
   });
 
   it("starts what its policy wants to run, after the node went down", async () => {

@@ -7,6 +7,7 @@ import {
   type KnownContainer,
   reconcile,
 } from "../../../../../agent/exec/containerd/reconcile.ts";
+import { deadShimMs } from "../../../../../src/common/limits/runtime.ts";
 
 const task = (fields: Partial<FoundTask>): FoundTask => ({
   id: "a",
@@ -32,6 +33,7 @@ describe("agent/exec/containerd/reconcile", () => {
     readonly tasks?: readonly FoundTask[];
     readonly busy?: boolean;
     readonly first?: boolean;
+    readonly missingMs?: number;
     readonly steps: readonly object[];
   }[] = [
     {
@@ -88,6 +90,24 @@ describe("agent/exec/containerd/reconcile", () => {
       steps: [{ kind: "lost", id: "a" }],
     },
     {
+      it: "waits for the word of an end whose shim may have died just now",
+      known: [container({})],
+      missingMs: 0,
+      steps: [{ kind: "missing", id: "a" }],
+    },
+    {
+      it: "does not wait for that for ever",
+      known: [container({})],
+      missingMs: deadShimMs,
+      steps: [{ kind: "lost", id: "a" }],
+    },
+    {
+      it: "does not take over what ended since the list was made",
+      known: [container({ isRunning: false, pid: 0, endedPid: 7 })],
+      tasks: [task({})],
+      steps: [],
+    },
+    {
       it: "leaves alone what is being changed",
       known: [container({})],
       tasks: [stopped],
@@ -101,7 +121,13 @@ describe("agent/exec/containerd/reconcile", () => {
       steps: [],
     },
   ];
-  for (const { it: fact, known = [], tasks = [], busy = false, first = false, steps } of cases) {
-    it(fact, () => deepEqual(reconcile({ known, tasks, isBusy: () => busy, first }), steps));
+  for (const { it: fact, known = [], tasks = [], steps, ...o } of cases) {
+    const { busy = false, first = false, missingMs = Infinity } = o;
+    it(fact, () =>
+      deepEqual(
+        reconcile({ known, tasks, isBusy: () => busy, first, missingMs: () => missingMs }),
+        steps,
+      ),
+    );
   }
 });
