@@ -211,9 +211,10 @@ export class Ingest {
     while (this.#waitingBytes >= contentMessageBytes) await this.#flush(contentMessageBytes);
   }
 
-  /** Hands on what waits for more to come, so that it outlasts the write. */
+  /** Resolves when containerd has all of it, so that it outlasts the write: what is on its way goes with the stream. */
   async flush(): Promise<void> {
-    if (this.#waitingBytes > 0) await this.#flush(this.#waitingBytes);
+    await this.#handOn();
+    await this.#until(() => this.#answered >= this.#sent);
   }
 
   /**
@@ -222,7 +223,7 @@ export class Ingest {
    * @throws ClusterError `failed-precondition` when the digest is another one than was wished for.
    */
   async commit(labels: BlobLabels): Promise<string> {
-    await this.flush();
+    await this.#handOn();
     const expected = this.#hashes ? `sha256:${this.#hash.digest("hex")}` : this.#wish.digest;
     const { ref } = this.#wish;
     const total = this.#offset;
@@ -244,6 +245,11 @@ export class Ingest {
     this.#failure ??= new ClusterError("cancelled", "the write is over");
     if (this.#committed === undefined) this.#stream.cancel();
     else this.#stream.end();
+  }
+
+  /** Sends what waits for more to come. */
+  async #handOn(): Promise<void> {
+    if (this.#waitingBytes > 0) await this.#flush(this.#waitingBytes);
   }
 
   /** Sends that many of the bytes that wait. */
