@@ -47,18 +47,18 @@ const suites = {
     }),
   integration: () =>
     mocha("integration", ["build/test/integration/**/*.test.js"], {
-      timeoutMs: 15 * minute,
-      testMs: 60_000,
+      timeoutMs: 40 * minute,
+      testMs: 5 * minute,
     }),
   e2e: () =>
     mocha("e2e", ["build/test/e2e/**/*.test.js"], {
-      timeoutMs: 30 * minute,
+      timeoutMs: 40 * minute,
       testMs: 5 * minute,
       without: [alone, ...dataPath, ...dataPathFaults],
     }),
-  "data-path": () => mocha("data-path", dataPath, { timeoutMs: 30 * minute, testMs: 5 * minute }),
+  "data-path": () => mocha("data-path", dataPath, { timeoutMs: 40 * minute, testMs: 5 * minute }),
   "data-path-faults": () =>
-    mocha("data-path-faults", dataPathFaults, { timeoutMs: 30 * minute, testMs: 5 * minute }),
+    mocha("data-path-faults", dataPathFaults, { timeoutMs: 40 * minute, testMs: 5 * minute }),
   alone: () => mocha("alone", [alone], { timeoutMs: 5 * minute, testMs: 2 * minute }),
   demo,
   quick: () => sideBySide(["sim", "unit", "lint", "mutants"]),

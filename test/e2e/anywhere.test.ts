@@ -14,7 +14,7 @@ import { until } from "../support/wait.ts";
 const talker = "trap 'exit 3' TERM; i=0; while :; do i=$((i+1)); echo said $i; sleep 0.2; done";
 
 describe("containers on other nodes", function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let lab: TaskLab;
 
   before(async () => {

@@ -14,7 +14,7 @@ import { until } from "../support/wait.ts";
 const probe = fileURLToPath(new URL("../support/rpc-probe.js", import.meta.url));
 
 describe("bad input to a swarm", function () {
-  this.timeout(90_000);
+  this.timeout(300_000);
   let lab: SwarmLab;
   let daemons: (number | undefined)[];
 
@@ -174,13 +174,13 @@ describe("bad input to a swarm", function () {
     const script = `const net = require("net"); let open = 200;
       for (let i = 0; i < 200; i++) net.connect(2377, "${lab.playground.node("m1").address}").on("error", () => {})
         .on("close", () => { if (--open === 0) { console.log("all cut"); process.exit(); } }).resume();
-      setTimeout(() => { console.log(open + " still open"); process.exit(); }, 20000);`;
+      setTimeout(() => { console.log(open + " still open"); process.exit(); }, 50000);`;
     const outside = lab.playground.exec("w1", [process.execPath, "-e", script]);
     await lab.docker("m1", ["secret", "create", "meanwhile", "-"], "x");
     await lab.docker("m2", ["secret", "rm", "meanwhile"]);
     equal((await outside).stdout.trim(), "all cut");
     await until(() => silent.every((one) => one.destroyed), {
-      withinMs: 20_000,
+      withinMs: 60_000,
       what: "all are cut",
     });
     await lab.settles("m2", ["m1 Ready Manager", "m2 Ready Manager", "w1 Ready"]);

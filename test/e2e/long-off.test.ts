@@ -13,7 +13,7 @@ import { until } from "../support/wait.ts";
 const remaining = ["m1", "m2", "m3", "w1"];
 
 describe("a cluster that was off for 200 days", function () {
-  this.timeout(240_000);
+  this.timeout(300_000);
   let cluster: LabCluster;
 
   before(async () => {
@@ -48,7 +48,7 @@ describe("a cluster that was off for 200 days", function () {
     for (const name of remaining) await startAt(cluster, name, "+400d");
     for (const name of cluster.managers) {
       await until(async () => (await cluster.swarm(name)).LocalNodeState === "locked", {
-        withinMs: 30_000,
+        withinMs: 60_000,
         what: `${name} is locked`,
       });
       const path = "/swarm/unlock";
@@ -88,7 +88,7 @@ async function setAutolock(cluster: LabCluster, on: boolean): Promise<void> {
   for (const name of cluster.managers) {
     const file = join(cluster.lab.dir, name, "data", "node", "keys");
     await until(() => keysFileState(file) === (on ? "locked" : "open"), {
-      withinMs: 30_000,
+      withinMs: 60_000,
       what: `the keys file of ${name} follows autolock`,
     });
   }

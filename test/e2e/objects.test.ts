@@ -28,7 +28,7 @@ networks:
 `;
 
 describe("objects of a swarm", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let lab: SwarmLab;
 
   before(async () => {
@@ -159,7 +159,7 @@ describe("objects of a swarm", function () {
           await lab.docker("m2", ["secret", "create", "marker", "-"], "x");
           for (const stream of streams) {
             await until(() => stream.text().includes("secret create"), {
-              withinMs: 10_000,
+              withinMs: 60_000,
               what: "events flow",
             });
           }
@@ -186,7 +186,7 @@ describe("objects of a swarm", function () {
               "network remove",
             ]) {
               await until(() => stream.text().includes(event), {
-                withinMs: 10_000,
+                withinMs: 60_000,
                 what: `the event ${event}`,
               });
             }

@@ -27,7 +27,7 @@ const runs = {
 };
 
 describe("platforms", function () {
-  this.timeout(90_000);
+  this.timeout(300_000);
   let lab: TaskLab;
 
   before(async function () {
@@ -46,7 +46,7 @@ describe("platforms", function () {
     const names = await lab.swarm.docker("box", ["service", "ls", "--quiet"]);
     if (names !== "") await lab.swarm.docker("box", ["service", "rm", ...names.split("\n")]);
     await until(() => hosts.every((host) => sleepers(host).length === 0), {
-      withinMs: 30_000,
+      withinMs: 60_000,
       what: "no container is left",
     });
   });
@@ -146,7 +146,7 @@ describe("platforms", function () {
     await create("nowhere", "arm-only:1", ["--constraint", "node.hostname!=pi7"]);
     const error = await until(
       async () => (await lab.tasks("box", "nowhere"))[0]?.error || undefined,
-      { withinMs: 20_000, what: "the task says why it waits" },
+      { withinMs: 60_000, what: "the task says why it waits" },
     );
     match(error, /no suitable node \(.*unsupported platform on 3 nodes: .*linux\/arm\/v7/);
     for (const text of [
@@ -160,7 +160,7 @@ describe("platforms", function () {
 
   it("a global service runs where its image does, and says so of the others", async () => {
     await create("each", "arm-only:1", ["--mode", "global"]);
-    await until(() => sleepers("pi7").length === 1, { withinMs: 30_000, what: "it runs on pi7" });
+    await until(() => sleepers("pi7").length === 1, { withinMs: 60_000, what: "it runs on pi7" });
     const states = async () => {
       const tasks = await lab.tasks("box", "each");
       return tasks
@@ -169,7 +169,7 @@ describe("platforms", function () {
     };
     const waits = 'Pending "no suitable node (unsupported platform';
     await until(async () => (await states()).filter((line) => line === waits).length === 3, {
-      withinMs: 20_000,
+      withinMs: 60_000,
       get what() {
         return "three say why they wait";
       },
@@ -182,7 +182,7 @@ describe("platforms", function () {
     await until(
       async () => /unsupported platform/.test((await lab.tasks("box", "foreign"))[0]?.error ?? ""),
       {
-        withinMs: 20_000,
+        withinMs: 60_000,
         what: "it waits",
       },
     );
@@ -244,7 +244,7 @@ describe("platforms", function () {
     });
 
     it("gets new tasks where that is another one, and no other way, whoever deploys it", async function () {
-      this.timeout(180_000);
+      this.timeout(300_000);
       write(["each", "once"]);
       const [first] = clients();
       await first?.stack("deploy", "-c", file, "st");
@@ -346,7 +346,7 @@ describe("platforms", function () {
     async function visit(): Promise<readonly ShopPage[]> {
       const [first = ""] = shopDoors(lab.swarm.playground.nodes());
       let counted = await until(async () => (await visitShop(caller, first)).visits, {
-        withinMs: 30_000,
+        withinMs: 60_000,
         what: "the database counts",
       });
       const pages: ShopPage[] = [];
@@ -364,7 +364,7 @@ describe("platforms", function () {
           }
           return machines.size === 3;
         },
-        { withinMs: 30_000, what: "each of three replicas has answered" },
+        { withinMs: 60_000, what: "each of three replicas has answered" },
       );
       deepEqual([...machines].sort(), ["a64 aarch64", "box x86_64", "pi7 armv7l"]);
       return pages;

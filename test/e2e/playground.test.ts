@@ -32,7 +32,7 @@ const program = [
 ];
 
 describe("src/playground", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let before: MachineState;
   let parent: string;
   let lab: Playground;
@@ -248,5 +248,5 @@ function cgroupTrees(): string[] {
 
 /** After a partition the kernel takes up to three seconds to ask for the other's link address again. */
 async function reachesSoon(lab: Playground, from: string, to: string): Promise<void> {
-  await until(() => reaches(lab, from, to), { withinMs: 10_000, what: `${from} reaches ${to}` });
+  await until(() => reaches(lab, from, to), { withinMs: 60_000, what: `${from} reaches ${to}` });
 }

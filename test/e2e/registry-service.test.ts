@@ -7,7 +7,7 @@ import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
 
 describe("a registry as a service", function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let lab: SwarmLab;
   let first: TestRegistry;
   let networkOf: number;
@@ -53,7 +53,7 @@ describe("a registry as a service", function () {
     await running("hub", 1);
     const hub = `${lab.playground.node("w1").address}:5000`;
     const digests = await until(() => pushTestImagesTo(`${hub}/own`, { networkOf }), {
-      withinMs: 30_000,
+      withinMs: 60_000,
       what: "the registry of the cluster takes images",
     });
     const sleeper = ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"];

@@ -50,7 +50,7 @@ export class Capture {
         await this.#mark(text);
         return readFileSync(this.#file).includes(text);
       },
-      { withinMs: 10_000, everyMs: 20, what: "the capture has everything" },
+      { withinMs: 60_000, everyMs: 20, what: "the capture has everything" },
     );
     return framesOf(readFileSync(this.#file));
   }

@@ -79,7 +79,7 @@ export async function untilClean(client: ContainerdClient): Promise<void> {
     left = await leftovers(client);
     return left.length === 0;
   };
-  await until(isClean, { withinMs: 5_000, what: "nothing is left" }).catch(() =>
+  await until(isClean, { withinMs: 60_000, what: "nothing is left" }).catch(() =>
     deepEqual(left, []),
   );
 }

@@ -46,7 +46,7 @@ export async function startDaemon(flags: readonly string[] = []): Promise<RealDa
   });
   const what = () => `the daemon to answer: ${log}`;
   try {
-    await until(() => answers(socket, "GET", "/_ping"), { withinMs: 30_000, what: "the daemon" });
+    await until(() => answers(socket, "GET", "/_ping"), { withinMs: 60_000, what: "the daemon" });
   } catch (error) {
     child.kill("SIGKILL");
     throw new Error(what(), { cause: error });

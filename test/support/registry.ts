@@ -83,7 +83,7 @@ export async function startRegistry(wish: RegistryWish = {}): Promise<TestRegist
     if (child.exitCode !== null) throw new Error(readFileSync(join(folder, "log"), "utf8"));
     return readFileSync(join(folder, "log"), "utf8").includes("listening on");
   };
-  await until(answered, { withinMs: 10_000, everyMs: 20, what: "the registry listens" }).catch(
+  await until(answered, { withinMs: 60_000, everyMs: 20, what: "the registry listens" }).catch(
     async (error: unknown) => {
       await stop();
       throw error;

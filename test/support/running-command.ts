@@ -29,7 +29,7 @@ export function follow(child: ChildProcessWithoutNullStreams): RunningCommand {
     child,
     output: () => output,
     code: new Promise((resolve) => child.once("close", (code) => resolve(code ?? 255))),
-    printed: async (text, withinMs = 20_000) => {
+    printed: async (text, withinMs = 60_000) => {
       const isThere = () => (typeof text === "string" ? output.includes(text) : text.test(output));
       await until(isThere, {
         withinMs,

@@ -128,7 +128,7 @@ export class SwarmLab {
   leader(from: string): Promise<string> {
     return until(
       async () => (await this.nodes(from)).find((row) => row.manager === "Leader")?.hostname,
-      { withinMs: 20_000, what: `${from} knows a leader` },
+      { withinMs: 60_000, what: `${from} knows a leader` },
     );
   }
 
@@ -141,7 +141,7 @@ export class SwarmLab {
    * Waits until `from` lists exactly these nodes; each is written as `host status [manager status]`, such as
    * `m1 Ready Leader`, with `Manager` for a manager in either role.
    */
-  async settles(from: string, expected: readonly string[], withinMs = 30_000): Promise<void> {
+  async settles(from: string, expected: readonly string[], withinMs = 60_000): Promise<void> {
     let seen: string[] = [];
     const want = [...expected].sort().join("; ");
     await until(

@@ -227,7 +227,7 @@ for (const program of ["crun", "runc"]) {
         patient,
       );
       await test.it.start(id, patient);
-      await until(() => /0{8}/.test(test.output(id)), { withinMs: 20_000, what: "it has read" });
+      await until(() => /0{8}/.test(test.output(id)), { withinMs: 60_000, what: "it has read" });
       match(test.output(id), /^b 12$/m);
       ok(!JSON.stringify(test.it.find(id)).includes("bitter"));
       const { state } = test.it.find(id);
@@ -244,7 +244,7 @@ for (const program of ["crun", "runc"]) {
       networks.leave = () => left;
       const stopped = test.it.stop(id, { signal: "KILL", timeoutS: 0 });
       await until(() => !existsSync(join(test.memory, id)), {
-        withinMs: 20_000,
+        withinMs: 60_000,
         what: "its secrets are gone",
       });
       leave();
@@ -318,7 +318,7 @@ for (const program of ["crun", "runc"]) {
       await until(
         () => readFileSync(`/proc/${pidOf(handled)}/status`, "utf8").match(/SigCgt:.*4/) !== null,
         {
-          withinMs: 10_000,
+          withinMs: 60_000,
           what: "the trap is set",
         },
       );
@@ -330,7 +330,7 @@ for (const program of ["crun", "runc"]) {
       const helped = await test.run({ command: ["sleep", "1000"], init: true });
       // A signal before the init has set itself up is lost, as it is for every first process.
       await until(() => childOf(pidOf(helped)) !== "", {
-        withinMs: 10_000,
+        withinMs: 60_000,
         what: "the init has started its program",
       });
       await test.it.stop(helped, { signal: "", timeoutS: 30 });
@@ -366,7 +366,7 @@ for (const program of ["crun", "runc"]) {
           const { phase, restartCount } = test.it.find(id).state;
           return phase === "exited" && restartCount === 2;
         },
-        { withinMs: 20_000, what: "it was started twice again" },
+        { withinMs: 60_000, what: "it was started twice again" },
       );
       ok(state);
       await test.it.remove(id, { force: false, volumes: true });
@@ -476,7 +476,7 @@ for (const program of ["crun", "runc"]) {
       await test.start();
       deepEqual(test.layers.ids(), []);
       const free = () => loopFilesBelow(test.containerd.dir).length === 0;
-      await until(free, { withinMs: 10_000, what: "its loop device to be free" });
+      await until(free, { withinMs: 60_000, what: "its loop device to be free" });
     });
 
     it("makes no container where its size cannot be held to, and leaves nothing", async () => {

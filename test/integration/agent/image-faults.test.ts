@@ -89,7 +89,7 @@ describe("agent/images: faults of the node", () => {
         await clock.advance(31_000);
         return (await leftovers(client)).join() === "of-somebody-else";
       },
-      { withinMs: 10_000, what: "the lease of the former life is gone" },
+      { withinMs: 60_000, what: "the lease of the former life is gone" },
     );
     stop.abort();
     await running;
@@ -130,7 +130,7 @@ describe("agent/images: faults of the node", () => {
         const { statuses } = await client.call(ContentService.listStatuses, {});
         return statuses[0]?.offset === bytes;
       },
-      { withinMs: 10_000, what: `${bytes} bytes are stored` },
+      { withinMs: 60_000, what: `${bytes} bytes are stored` },
     );
   }
 
@@ -163,7 +163,7 @@ describe("agent/images: faults of the node", () => {
         execFileSync("umount", [small.places.folder], { stdio: "ignore" });
         return true;
       };
-      await until(unmounted, { withinMs: 10_000, what: "it is unmounted" });
+      await until(unmounted, { withinMs: 60_000, what: "it is unmounted" });
       await small.remove();
     }
   });

@@ -293,7 +293,7 @@ describe("agent/images: what is here", () => {
     await images.tag(busybox, "told:1");
     await images.remove("told:1", unused);
     await images.remove(busybox, unused);
-    await until(() => events.length === 5, { withinMs: 5_000, what: "all events are told" });
+    await until(() => events.length === 5, { withinMs: 60_000, what: "all events are told" });
     stop.abort();
     await reading;
     deepEqual(

@@ -145,7 +145,7 @@ describe("agent/exec/containerd shims that are shared", () => {
     equal((await ended).exitCode, 7);
     await test.it.remove(second, { force: false, volumes: true });
     await until(() => !existsSync(`/proc/${shim}`) || isZombie(shim), {
-      withinMs: 10_000,
+      withinMs: 60_000,
       what: "the shim has ended with its last container",
     });
   });
@@ -172,7 +172,7 @@ describe("agent/exec/containerd shims that are shared", () => {
     ok(pid !== undefined);
     process.kill(pid, "SIGKILL");
     const isBack = () => ![pid, undefined].includes(pidNow());
-    await until(isBack, { withinMs: 20_000, what: "containerd is back" });
+    await until(isBack, { withinMs: 60_000, what: "containerd is back" });
   }
 });
 

@@ -29,7 +29,7 @@ describe("agent/exec/containerd/supervisor", () => {
     let told = 0;
     supervisor.onUp(() => told++);
     process.kill(pid, "SIGKILL");
-    await until(() => told === 1, { withinMs: 20_000, what: "it is up again" });
+    await until(() => told === 1, { withinMs: 60_000, what: "it is up again" });
     notEqual(pidOf(supervisor), pid);
     equal((await supervisor.client.call(TasksService.list, {})).tasks.length, 0);
   });
@@ -50,7 +50,7 @@ describe("agent/exec/containerd/supervisor", () => {
     stop.abort();
     await running;
     await until(() => pidOf(containerd.supervisor()) !== pid, {
-      withinMs: 20_000,
+      withinMs: 60_000,
       what: "the first one has started another",
     });
   });

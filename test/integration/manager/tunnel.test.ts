@@ -152,7 +152,7 @@ describe("manager/tunnel", () => {
           before = written;
           return isStill;
         },
-        { withinMs: 10_000, everyMs: 300, what: "the writer stands still" },
+        { withinMs: 60_000, everyMs: 300, what: "the writer stands still" },
       );
       isFull = true;
       assert(written < 8_000_000, `${written} bytes under way`);

@@ -33,7 +33,7 @@ const reconnect = `
   }`;
 
 describe("agent/network/connect", function () {
-  this.timeout(20_000);
+  this.timeout(300_000);
   const refusals: string[] = [];
   const log = newLog((line) => refusals.push(line), { level: "info" });
   const thread = new ThreadNftables({ log: silentLog });

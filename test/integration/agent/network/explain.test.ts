@@ -66,7 +66,7 @@ function request(...probes: readonly Probe[]): LookRequest {
 }
 
 describe("agent/network/explain in a kernel", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   const dir = mkdtempSync(join(tmpdir(), "skep-explain-"));
   const [one, two] = [1, 2].map(
     (number) => new DataPathNode({ dir, number, places: placesOf(number) }),

@@ -103,7 +103,7 @@ function peersOf(...nodes: readonly DataPathNode[]): ClusterState["peers"] {
 }
 
 describe("agent/network/node-network on two nodes", function () {
-  this.timeout(20_000);
+  this.timeout(300_000);
   const dir = mkdtempSync(join(tmpdir(), "skep-net-"));
   const newNode = (number: number) => new DataPathNode({ dir, number, places: placesOf(number) });
   const [one, two] = [newNode(1), newNode(2)];

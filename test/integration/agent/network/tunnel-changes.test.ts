@@ -52,7 +52,7 @@ function stateOf(peers: readonly NetworkPeer[]): ClusterState {
 }
 
 describe("tunnels of nodes behind a translation of addresses", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   const dir = mkdtempSync(join(tmpdir(), "skep-net-"));
   const file = (name: string) => join(dir, name);
   const [link, router, home] = ["link", "router", "home"].map(file) as [string, string, string];
@@ -122,7 +122,7 @@ describe("tunnels of nodes behind a translation of addresses", function () {
     for (const node of nodes) {
       for (const number of [1, 2, 3]) {
         await until(() => asks(node, number), {
-          withinMs: 15_000,
+          withinMs: 60_000,
           what: `${node.address} reaches node ${number}`,
         });
       }
@@ -207,7 +207,7 @@ describe("tunnels of nodes behind a translation of addresses", function () {
       for (const node of nodes) await node.network?.inspect();
       tell();
       await until(() => which.every((node, i) => keyOf(node) !== before[i]), {
-        withinMs: 10_000,
+        withinMs: 60_000,
         what: "the key is another one",
       });
       // The others notice by themselves, before the managers tell.

@@ -11,7 +11,7 @@ import { eventually, testKeys, testLog } from "../../../support/raft-members.ts"
 import { testCluster } from "../../../support/test-cluster.ts";
 
 describe("manager/raft (full disk)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let dir: string;
 
   before(async function () {

@@ -5,7 +5,7 @@ import { newLog } from "../../../../src/common/log/log.ts";
 import { eventually, TestGroup } from "../../../support/raft-members.ts";
 
 describe("manager/raft (group)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let group: TestGroup;
 
   beforeEach(async () => {

@@ -13,7 +13,7 @@ import { TestGroup, type TestMember } from "../../../support/raft-members.ts";
 import { type TestNode, testCluster } from "../../../support/test-cluster.ts";
 
 describe("manager/raft (intruders)", function () {
-  this.timeout(30_000);
+  this.timeout(300_000);
   let group: TestGroup;
   let follower: TestMember;
   let other: TestMember;

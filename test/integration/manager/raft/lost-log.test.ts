@@ -6,7 +6,7 @@ import { hasCode } from "../../../../src/common/errors/cluster-error.ts";
 import { eventually, TestGroup, type TestMember } from "../../../support/raft-members.ts";
 
 describe("manager/raft (lost log)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let group: TestGroup;
 
   beforeEach(async () => {

@@ -78,7 +78,7 @@ configs: {page: {file: ./page}, page2: {file: ./page}}
 const deployWords = ["deploy", "--resolve-image", "never", "-c"];
 
 describe("skep stack and the stock clients", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let engine: TestEngine;
   let folder: string;
   let compose: string;

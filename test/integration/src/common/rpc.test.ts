@@ -481,7 +481,7 @@ describe("src/common/rpc", () => {
   });
 
   it("cuts a client that connects and says nothing", async function () {
-    this.timeout(30_000);
+    this.timeout(300_000);
     const { port } = await start();
     const folder = mkdtempSync(join(tmpdir(), "skep-rpc-"));
     try {

@@ -318,7 +318,7 @@ function open(engine: TestEngine, line: string, headers = "", body = "") {
 /** Waits for a text in what the other side has sent. */
 function received(client: ReturnType<typeof open>, text: string): Promise<true> {
   const what = `${JSON.stringify(text)} to be received`;
-  return until(() => client.text().includes(text), { withinMs: 10_000, everyMs: 5, what });
+  return until(() => client.text().includes(text), { withinMs: 60_000, everyMs: 5, what });
 }
 
 /** What the frames after the head hold. */

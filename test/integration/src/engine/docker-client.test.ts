@@ -334,7 +334,7 @@ describe("engine with a stock docker client", () => {
         const args = ["service", "create", "--no-resolve-image", "--name", "slow", "nginx"];
         const running = runDocker(client, engine.socket, args);
         const service = await until(() => engine.store.view().find("service", "name", "slow")[0], {
-          withinMs: 10_000,
+          withinMs: 60_000,
           what: "the service",
         });
         await engine.store.update((tx) => {

@@ -12,7 +12,7 @@ import { type RealDaemon, startDaemon } from "../../../support/real-daemon.ts";
 import { startRegistry, type TestRegistry } from "../../../support/registry.ts";
 
 describe("docker's files, images and volumes on a real daemon", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let daemon: RealDaemon;
   let registry: TestRegistry;
   before(async () => {

@@ -12,7 +12,7 @@ import { busyboxArchive } from "../../../support/image-archive.ts";
 import { type RealDaemon, startDaemon } from "../../../support/real-daemon.ts";
 
 describe("names of containers on a real daemon", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let daemon: RealDaemon;
   let d: DockerSession;
   before(async () => {

@@ -18,7 +18,7 @@ import { plainLook } from "../../../support/fake-runtime.ts";
 const id = "s".repeat(25);
 
 describe("explaining over HTTP", function () {
-  this.timeout(20_000);
+  this.timeout(300_000);
   let manager: TestEngine;
   let worker: TestEngine;
 

@@ -12,7 +12,7 @@ import { type RealDaemon, startDaemon } from "../../../support/real-daemon.ts";
 import { until } from "../../../support/wait.ts";
 
 describe("networks that nodes make for the swarm", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   const parent = `skm${process.pid}`;
   let daemon: RealDaemon;
   let d: DockerSession;
@@ -48,7 +48,7 @@ describe("networks that nodes make for the swarm", function () {
     await d.docker(`service create ${flags} --name s busybox:1 sleep 1000`);
     const running = () => d.docker("ps -q --filter label=com.docker.swarm.service.name=s");
     await until(async () => (await running()).split("\n").length === 2, {
-      withinMs: 30_000,
+      withinMs: 60_000,
       what: "two tasks",
     });
     const addresses = await Promise.all(
@@ -68,7 +68,7 @@ describe("networks that nodes make for the swarm", function () {
     assert.match((await d.refused("network rm held")).stderr, /network "held" is in use/);
     await d.docker("service rm s");
     await until(async () => (await d.run(["network", "rm", "held"])).code === 0, {
-      withinMs: 30_000,
+      withinMs: 60_000,
       what: "the settings are of no use",
     });
     await d.docker("network rm lan");

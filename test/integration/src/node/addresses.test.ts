@@ -6,7 +6,7 @@ import { eventually } from "../../../support/raft-members.ts";
 import { initRequest, joinRequest, oneCard, TestNodes } from "../../../support/test-nodes.ts";
 
 describe("src/node (addresses)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let nodes: TestNodes;
 
   beforeEach(async () => {

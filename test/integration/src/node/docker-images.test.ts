@@ -26,7 +26,7 @@ describe("skep daemon: images with the stock clients", () => {
     daemon = spawn(process.execPath, [...words, ...more], { stdio: "ignore" });
     const [client] = dockerClients();
     await until(async () => client && (await runDocker(client, socket, ["info"])).code === 0, {
-      ...{ withinMs: 30_000, what: "the daemon answers" },
+      ...{ withinMs: 60_000, what: "the daemon answers" },
     });
   });
   after(async () => {

@@ -28,7 +28,7 @@ import { eventually } from "../../../support/raft-members.ts";
 import { initRequest, noRegistry } from "../../../support/test-nodes.ts";
 
 describe("src/node (ways in and out)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let folder: string;
   const nodes: SwarmNode[] = [];
   const servers: Server[] = [];

@@ -12,7 +12,7 @@ const probe = fileURLToPath(new URL("../../../support/lock-probe.js", import.met
 const daemons = 4;
 
 describe("src/node/instance-lock (at once)", function () {
-  this.timeout(30_000);
+  this.timeout(300_000);
 
   it("gives each data root to one of several that start at once", async () => {
     const folder = mkdtempSync(join(tmpdir(), "skep-locks-"));

@@ -39,7 +39,7 @@ const pushed: Readonly<Record<string, readonly string[]>> = {
 };
 
 describe("src/node (placement)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   const never = new AbortController().signal;
   let nodes: TestNodes;
   let manager: SwarmNode;

@@ -8,7 +8,7 @@ import { eventually } from "../../../support/raft-members.ts";
 import { initRequest, TestNodes } from "../../../support/test-nodes.ts";
 
 describe("src/node (start)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let nodes: TestNodes;
 
   beforeEach(async () => {

@@ -8,7 +8,7 @@ import { eventually } from "../../../support/raft-members.ts";
 import { initRequest, joinRequest, TestNodes } from "../../../support/test-nodes.ts";
 
 describe("src/node (tunnels)", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   let nodes: TestNodes;
   const never = new AbortController().signal;
 
