@@ -6,7 +6,7 @@ import type { PortBinding } from "../../src/common/container/types.ts";
 import type { Log } from "../../src/common/log/log.ts";
 import { asksNames } from "./asks-names.ts";
 import type { ClusterState } from "./cluster-state.ts";
-import { ConnectHooks } from "./connect/connect-hooks.ts";
+import { ConnectHooks, type ConnectLook } from "./connect/connect-hooks.ts";
 import type { SpacePlace } from "./connect/plan.ts";
 import { hostSpace, swarmSpace } from "./model.ts";
 import { swarmDevices, uplinkDevice } from "./names.ts";
@@ -25,6 +25,7 @@ import { guardTable, type HostBinding, portTable } from "./nft/host-tables.ts";
 import type { KernelThread, Nftables } from "./nft/library.ts";
 import { type MeshRules, meshTable, returnTable } from "./nft/mesh-table.ts";
 import { PortWatch } from "./nft/port-watch.ts";
+import type { SlotsByAddress } from "./nft/slots.ts";
 import type { Table } from "./nft/table.ts";
 import type { TaskTable } from "./nft/task-table.ts";
 import { TaskTables } from "./nft/task-tables.ts";
@@ -59,6 +60,8 @@ export function ownTables(instance: string): string {
 export interface WantedTable {
   readonly space: string;
   readonly table: Table;
+  /** Where service addresses lead from there, of those that programs may lead. */
+  readonly slots?: SlotsByAddress;
 }
 
 /** Name of the table of the routing mesh in the namespace `swarm`. */
@@ -179,7 +182,14 @@ export class NodeRules {
   async check(input: RulesInput): Promise<readonly Drift[]> {
     await this.#forward.ensure();
     await this.#portWatch.look(input.cluster, true);
-    return this.#applier.check();
+    const [tables, programs] = await Promise.all([this.#applier.check(), this.#hooks.check()]);
+    if (programs === undefined) return tables;
+    return [...tables, { namespace: undefined, table: "programs at connect", found: programs }];
+  }
+
+  /** What the programs at `connect` know; undefined while rules lead every connection. @throws Error when it cannot be read. */
+  connects(): Promise<ConnectLook | undefined> {
+    return this.#hooks.look();
   }
 
   /** Every table there should be, of containers those of these; changes nothing. */
@@ -196,7 +206,7 @@ export class NodeRules {
       if (!containers.has(sandbox.id)) continue;
       if (sandbox.overlays.length === 0 && !asksNames(sandbox)) continue;
       const table = taskTables.tableFor(index, taskPlace(sandbox, input));
-      found.push({ space: sandbox.id, table });
+      found.push({ space: sandbox.id, table, slots: table.slots });
     }
     return found;
   }

@@ -21,7 +21,9 @@ const commands = {
   updateEntry: 2,
   deleteEntry: 3,
   loadProgram: 5,
+  describe: 15,
   loadTypes: 18,
+  readEntries: 24,
   link: 28,
 } as const;
 /** `union bpf_attr`, as far as it is used; the rest is zero. */
@@ -34,6 +36,11 @@ const ofMap = {
 const ofEntry = { map: 0, key: 8, value: 16 } as const;
 const ofTypes = { bytes: 0, length: 16 } as const;
 const ofLink = { program: 0, target: 4, attach: 8 } as const;
+const ofBatch = { from: 0, to: 8, keys: 16, values: 24, count: 32, map: 36 } as const;
+const ofDescription = { descriptor: 0, length: 4, bytes: 8 } as const;
+/** `struct bpf_link_info`: what all links tell, then the number of the control group. */
+const linkBytes = 32;
+const groupAt = 16;
 /** Nothing that is called asks for another one. */
 const license = Buffer.from("Apache-2.0\0");
 const noEntry = 2;
@@ -128,6 +135,51 @@ export function deleteEntries(map: number, keys: Uint8Array, shape: MapShape): v
     if (call(commands.deleteEntry, attributes) >= 0 || koffi.errno() === noEntry) continue;
     throw new Error(`the kernel does not delete an entry of a map: error ${koffi.errno()}`);
   }
+}
+
+/** How many at a time: some hundred kilobytes. */
+const batchMax = 4_096;
+
+/** Every entry, key and value one after the other, in no order. Linux 5.6 and later. @throws Error at a refusal. */
+export function readEntries(map: number, shape: MapShape): Uint8Array {
+  const keys = Buffer.alloc(batchMax * shape.key);
+  const values = Buffer.alloc(batchMax * shape.value);
+  const place = Buffer.alloc(8);
+  const attributes = Buffer.alloc(attributeBytes);
+  attributes.writeBigUInt64LE(addressOf(place), ofBatch.to);
+  attributes.writeBigUInt64LE(addressOf(keys), ofBatch.keys);
+  attributes.writeBigUInt64LE(addressOf(values), ofBatch.values);
+  attributes.writeUInt32LE(map, ofBatch.map);
+  const rows: Uint8Array[] = [];
+  for (let isMore = true; isMore; ) {
+    attributes.writeUInt32LE(batchMax, ofBatch.count);
+    isMore = call(commands.readEntries, attributes) >= 0;
+    if (!isMore && koffi.errno() !== noEntry) {
+      throw new Error(`the kernel does not tell entries of a map: error ${koffi.errno()}`);
+    }
+    // It goes on where it was.
+    attributes.writeBigUInt64LE(addressOf(place), ofBatch.from);
+    const count = attributes.readUInt32LE(ofBatch.count);
+    const some = Buffer.alloc(count * (shape.key + shape.value));
+    for (let at = 0; at < count; at++) {
+      const row = at * (shape.key + shape.value);
+      keys.copy(some, row, at * shape.key, (at + 1) * shape.key);
+      values.copy(some, row + shape.key, at * shape.value, (at + 1) * shape.value);
+    }
+    rows.push(some);
+  }
+  return Buffer.concat(rows);
+}
+
+/** Whether a link still keeps its program at the control group: others may have taken it away. @throws Error at a refusal. */
+export function isLinked(link: number): boolean {
+  const told = Buffer.alloc(linkBytes);
+  const attributes = Buffer.alloc(attributeBytes);
+  attributes.writeUInt32LE(link, ofDescription.descriptor);
+  attributes.writeUInt32LE(linkBytes, ofDescription.length);
+  attributes.writeBigUInt64LE(addressOf(told), ofDescription.bytes);
+  ask(commands.describe, attributes, "a question for a link");
+  return told.readBigUInt64LE(groupAt) !== 0n;
 }
 
 /** Node complains of descriptors that it has not opened itself. */

@@ -6,11 +6,13 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import {
   close,
   deleteEntries,
+  isLinked,
   linkToGroup,
   loadProgram,
   loadTypes,
   makeMap,
   namespaceCookie,
+  readEntries,
   updateEntries,
 } from "../bpf/calls.ts";
 import { typeIds, wordTypes } from "../bpf/type-info.ts";
@@ -45,6 +47,15 @@ export function carryOutHook(job: HookJob): HookAnswer {
       deleteEntries(job.hooks.spaces, job.left, maps.spaces);
       deleteEntries(job.hooks.backends, job.gone, maps.backends);
       return { ok: true, output: "" };
+    case "read-hooks": {
+      const { spaces, backends, links } = job.hooks;
+      const held = {
+        spaces: readEntries(spaces, maps.spaces),
+        backends: readEntries(backends, maps.backends),
+        linked: links.filter(isLinked).length,
+      };
+      return { ok: true, output: "", held };
+    }
   }
 }
 

@@ -5,21 +5,32 @@
  * A gain in speed and nothing else. Where the kernel or the machine takes no programs, after the end of the daemon and until
  * the first pass of the next one, the rules lead every connection; those that are open are touched by neither.
  */
+import { createHash } from "node:crypto";
 import { closeSync } from "node:fs";
 import { errorText } from "../../../src/common/errors/cluster-error.ts";
 import type { Log } from "../../../src/common/log/log.ts";
 import type { KernelThread } from "../nft/library.ts";
+import { driftOf } from "./drift.ts";
 import {
   type HookPlan,
+  type HookState,
   isNothing,
   noHooks,
   planHooks,
   type SpacePlace,
   withoutSpace,
 } from "./plan.ts";
-import type { Hooks } from "./request.ts";
+import type { HeldHooks, Hooks } from "./request.ts";
 
 type Thread = Pick<KernelThread, "hooks">;
+
+/** What the programs know, to be compared with the plan. */
+export interface ConnectLook extends HeldHooks {
+  /** Programs there should be. */
+  readonly links: number;
+  /** By file of a namespace; those that rules lead are left out. */
+  readonly cookies: ReadonlyMap<string, Uint8Array>;
+}
 
 /** The programs of one daemon. */
 export class ConnectHooks {
@@ -27,6 +38,8 @@ export class ConnectHooks {
   readonly #log: Log;
   #hooks: Hooks | undefined;
   #state = noHooks;
+  /** The state when the maps were found to be so, and a digest of them. */
+  #found: { readonly state: HookState; readonly digest: string } | undefined;
   /** The rules lead, for good. */
   #isLeft: boolean;
 
@@ -45,10 +58,41 @@ export class ConnectHooks {
     try {
       await this.#tell(plan);
     } catch (error) {
-      this.close();
-      this.#isLeft = true;
-      this.#log.info("rules lead every connection to service addresses", { err: errorText(error) });
+      this.#leave(error);
     }
+  }
+
+  /**
+   * Compares what the kernel has with what it was told. Backends are restored at once, namespaces and programs with what is
+   * applied next. Never rejects.
+   *
+   * @returns What differed, for people; undefined when nothing did.
+   */
+  async check(): Promise<string | undefined> {
+    try {
+      const hooks = this.#hooks;
+      const held = await this.#read();
+      if (hooks === undefined || held === undefined) return undefined;
+      const found = await this.#restore(hooks, held);
+      if (found === undefined) return undefined;
+      this.#log.warn("programs at connect were changed and are restored", { found });
+      return found;
+    } catch (error) {
+      this.#leave(error);
+      return undefined;
+    }
+  }
+
+  /**
+   * What the kernel has, and by which cookies it knows the namespaces that it was told of; changes nothing.
+   *
+   * @returns Undefined while rules lead every connection. @throws Error the kernel's refusal.
+   */
+  async look(): Promise<ConnectLook | undefined> {
+    const spaces = new Map([...this.#state.spaces].map(([file, { cookie }]) => [file, cookie]));
+    const links = this.#hooks?.links.length ?? 0;
+    const held = await this.#read();
+    return held === undefined ? undefined : { ...held, links, cookies: spaces };
   }
 
   /** The namespace that the file kept is gone, or was made anew. */
@@ -62,6 +106,47 @@ export class ConnectHooks {
     this.#hooks = undefined;
     this.#state = noHooks;
     for (const one of [...links, spaces, backends]) if (one !== undefined) closeSync(one);
+  }
+
+  #leave(error: unknown): void {
+    this.close();
+    this.#isLeft = true;
+    this.#log.info("rules lead every connection to service addresses", { err: errorText(error) });
+  }
+
+  /** @returns Undefined where there is nothing. @throws Error the kernel's refusal. */
+  async #read(): Promise<HeldHooks | undefined> {
+    const hooks = this.#hooks;
+    if (hooks === undefined) return undefined;
+    const answers = await this.#thread.hooks([{ what: "read-hooks", namespace: undefined, hooks }]);
+    const [answer] = answers ?? [];
+    // Ended meanwhile: the descriptors may be others' by now.
+    if (answer === undefined || this.#hooks !== hooks) return undefined;
+    if (answer.held === undefined) throw new Error(answer.output);
+    return answer.held;
+  }
+
+  /** @returns What differed. @throws Error the kernel's refusal. */
+  async #restore(hooks: Hooks, held: HeldHooks): Promise<string | undefined> {
+    const state = this.#state;
+    if (held.linked < hooks.links.length) {
+      this.close();
+      return `${hooks.links.length - held.linked} of ${hooks.links.length} programs are taken away`;
+    }
+    // A hundred thousand entries take a tenth of a second to compare.
+    const digest = createHash("sha1").update(held.spaces).update(held.backends).digest("base64");
+    if (this.#found?.state === state && this.#found.digest === digest) return undefined;
+    const { come, gone, left, files, found } = driftOf(state, held);
+    if (found === "") {
+      this.#found = { state, digest };
+      return undefined;
+    }
+    const spaces = new Map([...state.spaces].filter(([file]) => !files.includes(file)));
+    this.#state = { ...state, spaces };
+    const tell = { what: "tell-hooks", namespace: undefined, hooks, come, left, gone } as const;
+    const [answer] = (await this.#thread.hooks([tell])) ?? [];
+    if (answer?.ok !== true) throw new Error(answer?.output ?? "no answer");
+    return found;
   }
 
   /** @throws Error the kernel's refusal. */

@@ -5,9 +5,9 @@
  * there are. Entries come in an order in which a connection that is opened meanwhile finds a backend that is there or none,
  * and then the rules lead it.
  */
-import { parseAddress } from "../../../src/common/spec/cidr.ts";
 import type { SlotsByAddress } from "../nft/slots.ts";
-import { addressBytes, countSlot } from "./programs.ts";
+import { addressOf, backendKey, countOf } from "./entries.ts";
+import { countSlot } from "./programs.ts";
 
 /** A network namespace and where its service addresses lead. */
 export interface SpacePlace {
@@ -109,7 +109,10 @@ function changeTable(
     places.forEach((backend, slot) => {
       if (had[slot] !== backend) entries.come.push(key(slot), addressOf(backend));
     });
-    if (had.length !== places.length) entries.come.push(key(countSlot), count(places.length));
+    if (had.length > 0 && places.length === 0) entries.gone.push(key(countSlot));
+    else if (had.length !== places.length) {
+      entries.come.push(key(countSlot), countOf(places.length));
+    }
     for (let slot = places.length; slot < had.length; slot++) entries.gone.push(key(slot));
   }
   for (const [address, { places }] of before ?? []) {
@@ -119,34 +122,4 @@ function changeTable(
       entries.gone.push(backendKey(table, address, slot));
     });
   }
-}
-
-/** Key of `maps.backends`. */
-function backendKey(table: number, address: string, slot: number): Uint8Array {
-  const key = Buffer.alloc(8 + addressBytes);
-  key.writeUInt32LE(table, 0);
-  key.set(addressOf(address), 4);
-  key.writeUInt32LE(slot, 4 + addressBytes);
-  return key;
-}
-
-function count(number: number): Uint8Array {
-  const value = Buffer.alloc(addressBytes);
-  value.writeUInt32LE(number, 0);
-  return value;
-}
-
-/** In the order of the network. */
-function addressOf(text: string): Uint8Array {
-  const bytes = Buffer.alloc(addressBytes);
-  if (text.includes(":")) {
-    const digits = (parseAddress(text)?.value ?? 0n).toString(16);
-    bytes.write(digits.padStart(2 * addressBytes, "0"), "hex");
-    return bytes;
-  }
-  bytes.fill(0xff, 10, 12);
-  text.split(".").forEach((part, at) => {
-    bytes[12 + at] = Number(part);
-  });
-  return bytes;
 }

@@ -22,6 +22,8 @@ export type HookJob =
       readonly come: Uint8Array;
       readonly gone: Uint8Array;
     }
+  /** Tells what the programs know. */
+  | { readonly what: "read-hooks"; readonly namespace: undefined; readonly hooks: Hooks }
   /** A namespace has a table. */
   | {
       readonly what: "enter-hooks";
@@ -29,6 +31,15 @@ export type HookJob =
       readonly hooks: Hooks;
       readonly table: number;
     };
+
+/** What programs and maps are in the kernel. */
+export interface HeldHooks {
+  /** Entries, key and value one after the other, in no order. */
+  readonly spaces: Uint8Array;
+  readonly backends: Uint8Array;
+  /** Programs that are where sockets connect. */
+  readonly linked: number;
+}
 
 /** What came of it. */
 export interface HookAnswer {
@@ -38,4 +49,5 @@ export interface HookAnswer {
   readonly hooks?: Hooks;
   /** By which programs know the namespace. */
   readonly cookie?: Uint8Array;
+  readonly held?: HeldHooks;
 }

@@ -35,6 +35,7 @@ import { hasMesh, plan } from "../plan.ts";
 import { canonical } from "../pools.ts";
 import type { Sandbox } from "../sandbox.ts";
 import { askName } from "./ask-name.ts";
+import { compareConnects } from "./connects.ts";
 import { compareSpace, whoseIn } from "./differences.ts";
 import { foreignChains } from "./foreign.ts";
 import { probe } from "./probe.ts";
@@ -49,7 +50,7 @@ export interface LookTools {
   /** Why the kernel could not be made so; empty when it could. */
   readonly trouble: () => string;
   readonly fileOf: (space: string) => string | undefined;
-  readonly rules: Pick<NodeRules, "wanted" | "read" | "barriers">;
+  readonly rules: Pick<NodeRules, "wanted" | "read" | "barriers" | "connects">;
   readonly thread: Pick<KernelThread, "look">;
   readonly clock: Clock;
 }
@@ -149,6 +150,12 @@ async function kernelOnce(request: LookRequest, tools: LookTools): Promise<Kerne
   const listed = await readTables(tables, tools);
   for (const [position, { space, table }] of tables.entries()) {
     const found = compareTable(table, listed[position]);
+    compared += found.compared;
+    const where = spaces.get(space) ?? space;
+    differences.push(...found.differences.map((what) => ({ where, what })));
+  }
+  const connects = await tools.rules.connects();
+  for (const { space, ...found } of compareConnects(tables, connects, tools.fileOf)) {
     compared += found.compared;
     const where = spaces.get(space) ?? space;
     differences.push(...found.differences.map((what) => ({ where, what })));

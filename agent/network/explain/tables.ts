@@ -117,9 +117,17 @@ function slotDifferences(
   wanted: ReadonlyMap<string, string>,
   there: ReadonlyMap<string, string>,
 ): string[] {
-  const [should, is] = [backendsIn(wanted), backendsIn(there)];
+  return leadDifferences(backendsIn(wanted), backendsIn(there));
+}
+
+/** Backends by service address, as they should be and as they are. */
+export function leadDifferences(
+  should: ReadonlyMap<string, ReadonlySet<string>>,
+  is: ReadonlyMap<string, ReadonlySet<string>>,
+): string[] {
   return [...new Set([...should.keys(), ...is.keys()])].flatMap((address) => {
-    const [to, led] = [should.get(address) ?? new Set(), is.get(address) ?? new Set()];
+    const none: ReadonlySet<string> = new Set();
+    const [to, led] = [should.get(address) ?? none, is.get(address) ?? none];
     const missing = [...to].filter((backend) => !led.has(backend));
     const extra = [...led].filter((backend) => !to.has(backend));
     return [

@@ -71,6 +71,7 @@ function run(job: ThreadJob): ThreadAnswer {
       case "load-hooks":
       case "enter-hooks":
       case "tell-hooks":
+      case "read-hooks":
         return carryOutHook(job);
       case "delete-flows":
         return { ok: true, output: String(deleteFlows(job.text.split(" "))) };

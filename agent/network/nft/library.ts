@@ -48,7 +48,7 @@ export type ThreadJob =
   | HookJob;
 
 /** What came of a job. */
-export interface ThreadAnswer extends LibraryAnswer, Pick<HookAnswer, "hooks" | "cookie"> {
+export interface ThreadAnswer extends LibraryAnswer, Pick<HookAnswer, "hooks" | "cookie" | "held"> {
   readonly failed?: readonly FailedChange[];
   readonly contents?: SpaceContents;
   readonly put?: PutAnswer;

@@ -3,13 +3,18 @@
  */
 import { deepEqual, equal, match, notEqual, ok } from "node:assert/strict";
 import { createRequire } from "node:module";
+import { deleteEntries, updateEntries } from "../../../../agent/network/bpf/calls.ts";
 import { ConnectHooks } from "../../../../agent/network/connect/connect-hooks.ts";
+import { addressOf, backendKey, countOf } from "../../../../agent/network/connect/entries.ts";
 import type { SpacePlace } from "../../../../agent/network/connect/plan.ts";
+import { countSlot, maps } from "../../../../agent/network/connect/programs.ts";
+import { compareConnects } from "../../../../agent/network/explain/connects.ts";
 import { RulesApplier } from "../../../../agent/network/nft/applier.ts";
 import { ThreadNftables } from "../../../../agent/network/nft/library.ts";
 import { slotsOf } from "../../../../agent/network/nft/slots.ts";
 import { taskTable } from "../../../../agent/network/nft/task-table.ts";
 import { newLog, silentLog } from "../../../../src/common/log/log.ts";
+import { detachLink, linksHere, mapsHere } from "../../../support/bpf-descriptors.ts";
 import { inside } from "../../../support/data-path-node.ts";
 import { type LabHost, NetworkLab, type Probe, run } from "../../../support/network-lab.ts";
 
@@ -205,6 +210,49 @@ describe("agent/network/connect", function () {
     await hooks.apply([place(one, two.overlay)]);
     const answers = await tasks[0].call({ host: vip, port: 80, protocol: "udp" });
     match(answers[0] ?? "", /^two /);
+  });
+
+  it("are restored when others changed what they know", async () => {
+    const [first = "", ...rest] = two.overlay;
+    await rules(one, [one.overlay[0] ?? ""]);
+    const wanted = [place(one, two.overlay, [two.overlay6])];
+    await hooks.apply(wanted);
+    equal(await hooks.check(), undefined);
+    const [spaces = -1] = mapsHere(maps.spaces);
+    const [backends = -1] = mapsHere(maps.backends);
+    const key = (slot: number) => backendKey(1, vip, slot);
+    deleteEntries(backends, key(0), maps.backends);
+    updateEntries(backends, Buffer.concat([key(countSlot), countOf(9)]), maps.backends);
+    updateEntries(backends, Buffer.concat([key(8), addressOf("10.0.1.99")]), maps.backends);
+    const tables = [{ space: one.task, slots: wanted[0]?.slots ?? new Map() }];
+    const [, own] = compareConnects(tables, await hooks.look(), (space) => space);
+    deepEqual(own?.differences, [
+      `programs at connect: service address ${vip} does not lead to ${first}`,
+      `programs at connect: service address ${vip} leads to 10.0.1.99, which is not ready`,
+    ]);
+    match(
+      (await hooks.check()) ?? "",
+      /^2 entries .* missing or others, 1 entries .* not of Skep$/,
+    );
+    deepEqual(wordOf(await ask(tasks[0], vip, 200), 3), [first, ...rest].sort());
+    const [cookie = new Uint8Array(0)] = [...((await hooks.look())?.cookies.values() ?? [])];
+    deleteEntries(spaces, cookie, maps.spaces);
+    deepEqual(wordOf(await ask(tasks[0], vip, 20), 0), ["one"]);
+    equal(await hooks.check(), "1 namespaces are missing or have another table");
+    await hooks.apply(wanted);
+    deepEqual(wordOf(await ask(tasks[0], vip, 20), 0), ["two"]);
+    equal(await hooks.check(), undefined);
+  });
+
+  it("are loaded anew when others took one away", async () => {
+    await rules(one, [one.overlay[0] ?? ""]);
+    const wanted = [place(one, two.overlay)];
+    await hooks.apply(wanted);
+    for (const link of linksHere()) detachLink(link);
+    deepEqual(wordOf(await ask(tasks[0], vip, 20), 0), ["one"]);
+    equal(await hooks.check(), "4 of 4 programs are taken away");
+    await hooks.apply(wanted);
+    deepEqual(wordOf(await ask(tasks[0], vip, 20), 0), ["two"]);
   });
 
   it("know namespaces no more that went", async () => {

@@ -5,7 +5,10 @@ import { deepEqual, equal, ok } from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { deleteEntries } from "../../../../agent/network/bpf/calls.ts";
 import { type ClusterState, emptyClusterState } from "../../../../agent/network/cluster-state.ts";
+import { backendKey } from "../../../../agent/network/connect/entries.ts";
+import { maps } from "../../../../agent/network/connect/programs.ts";
 import { makeNamespace } from "../../../../agent/network/namespace.ts";
 import {
   Network,
@@ -16,6 +19,7 @@ import {
   PortConfig,
 } from "../../../../src/common/api/generated/api.ts";
 import type { LookRequest, Probe } from "../../../../src/common/container/data-path.ts";
+import { detachLink, linksHere, mapsHere } from "../../../support/bpf-descriptors.ts";
 import { DataPathNode, inside } from "../../../support/data-path-node.ts";
 
 const never = new AbortController().signal;
@@ -140,6 +144,37 @@ describe("agent/network/explain in a kernel", function () {
     const outcomes = probes.map(({ outcome }) => outcome);
     deepEqual(outcomes, ["refused", "refused", "refused", "silent", "unmade"]);
     equal(probes[4]?.error, "no container here has the address 10.0.1.9");
+  });
+
+  it("compares the programs at connect of a node that runs, and restores them", async () => {
+    const network = two.start();
+    await network.adopted(two.container);
+    network.claimed();
+    await network.inspect();
+    const found = async () => {
+      const { compared, differences } = await network.look(request(), never);
+      return { compared, told: differences.map(({ where, what }) => `${where}: ${what}`) };
+    };
+    const well = await found();
+    deepEqual(well.told, []);
+    const key = backendKey(1, "10.0.1.200", 1);
+    const spoiled = async () => {
+      const [backends = -1] = mapsHere(maps.backends);
+      deleteEntries(backends, key, maps.backends);
+      const [link] = linksHere();
+      if (link !== undefined) detachLink(link);
+      return found();
+    };
+    let seen = await spoiled();
+    // The node looks at its kernel by itself, too, and restores it: then there is nothing to tell.
+    while (seen.told.length < 2) seen = await spoiled();
+    deepEqual(seen.told, [
+      "host: 1 of 4 programs that lead connections to service addresses are taken away",
+      "c2: programs at connect: service address 10.0.1.200 does not lead to 10.0.1.2",
+    ]);
+    await network.inspect();
+    deepEqual(await found(), well);
+    await two.stop();
   });
 
   it("names what is missing, and whose it is", async () => {

@@ -1,15 +1,19 @@
 /**
  * When the programs at `connect` are loaded and told of something; the thread that does it is a fake.
  */
-import { deepEqual, equal, throws } from "node:assert/strict";
+import { deepEqual, equal, match, throws } from "node:assert/strict";
 import { fstatSync, openSync } from "node:fs";
 import { assemble } from "../../../../../agent/network/bpf/assembler.ts";
 import { wordTypes } from "../../../../../agent/network/bpf/type-info.ts";
 import { ConnectHooks } from "../../../../../agent/network/connect/connect-hooks.ts";
 import { unifiedGroup } from "../../../../../agent/network/connect/group.ts";
-import type { SpacePlace } from "../../../../../agent/network/connect/plan.ts";
+import { noHooks, planHooks, type SpacePlace } from "../../../../../agent/network/connect/plan.ts";
 import { connecting, maps, naming } from "../../../../../agent/network/connect/programs.ts";
-import type { HookAnswer, HookJob } from "../../../../../agent/network/connect/request.ts";
+import type {
+  HeldHooks,
+  HookAnswer,
+  HookJob,
+} from "../../../../../agent/network/connect/request.ts";
 import { slotsOf } from "../../../../../agent/network/nft/slots.ts";
 import { silentLog } from "../../../../../src/common/log/log.ts";
 
@@ -20,6 +24,7 @@ const place = (file: string, ...backends: string[]): SpacePlace => ({
 
 /** Answers everything but what `refuses` names, and keeps what it was asked. */
 function fakeThread(refuses = "", gone: readonly string[] = []) {
+  let held: HeldHooks | undefined;
   const asked: string[] = [];
   const opened: number[] = [];
   const open = () => {
@@ -35,13 +40,17 @@ function fakeThread(refuses = "", gone: readonly string[] = []) {
       const [spaces, backends, link] = [open(), open(), open()];
       return { ...done, hooks: { spaces, backends, links: [link] } };
     }
+    if (job.what === "read-hooks") return { ...done, ...(held === undefined ? {} : { held }) };
     return job.what === "enter-hooks" ? { ...done, cookie: new Uint8Array(8) } : done;
   };
   const hooks = async (jobs: readonly HookJob[]) => {
     asked.push(jobs.map(({ what, namespace = "" }) => `${what} ${namespace}`.trim()).join(", "));
     return jobs.map(answer);
   };
-  return { asked, opened, hooks };
+  const holds = (what: HeldHooks) => {
+    held = what;
+  };
+  return { asked, opened, hooks, holds };
 }
 
 const newHooks = (thread: Pick<ReturnType<typeof fakeThread>, "hooks">, isWanted = true) =>
@@ -102,6 +111,60 @@ describe("agent/network/connect", () => {
     await hooks.apply([place("a", "10.0.1.11")]);
     equal(thread.asked.filter((text) => text === "load-hooks").length, 2);
     hooks.close();
+  });
+
+  describe("checks", () => {
+    const own = place("a", "10.0.1.11");
+    const well: HeldHooks = {
+      spaces: Buffer.from("000000000000000001000000", "hex"),
+      backends: planHooks(noHooks, [own]).come,
+      linked: 1,
+    };
+    const asks = async (held: HeldHooks, refuses = "") => {
+      const thread = fakeThread(refuses);
+      const hooks = newHooks(thread);
+      await hooks.apply([own]);
+      thread.holds(held);
+      const before = thread.asked.length;
+      const found = await hooks.check();
+      const checked = thread.asked.slice(before);
+      await hooks.apply([own]);
+      const applied = thread.asked.slice(before + checked.length);
+      hooks.close();
+      return { found, checked, applied };
+    };
+
+    it("find nothing where all is as it was told", async () => {
+      deepEqual(await asks(well), { found: undefined, checked: ["read-hooks"], applied: [] });
+    });
+
+    it("restore backends at once", async () => {
+      const { found = "", checked, applied } = await asks({ ...well, backends: new Uint8Array(0) });
+      match(found, /^2 entries of backends are missing/);
+      deepEqual([checked, applied], [["read-hooks", "tell-hooks"], []]);
+    });
+
+    it("enter a namespace again with what is applied next", async () => {
+      const { applied } = await asks({ ...well, spaces: new Uint8Array(0) });
+      deepEqual(applied, ["tell-hooks, enter-hooks a, tell-hooks"]);
+    });
+
+    it("load programs anew that were taken away", async () => {
+      const { found, applied } = await asks({ ...well, linked: 0 });
+      equal(found, "1 of 1 programs are taken away");
+      deepEqual(applied, ["load-hooks", "tell-hooks, enter-hooks a, tell-hooks"]);
+    });
+
+    it("leave it to the rules where the kernel does not tell", async () => {
+      deepEqual((await asks(well, "read-hooks")).applied, []);
+    });
+
+    it("ask nobody where there are no programs", async () => {
+      const thread = fakeThread();
+      const hooks = newHooks(thread);
+      deepEqual([await hooks.check(), await hooks.look()], [undefined, undefined]);
+      deepEqual(thread.asked, []);
+    });
   });
 
   it("has programs whose jumps all lead somewhere", () => {

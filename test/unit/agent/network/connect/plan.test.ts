@@ -102,6 +102,16 @@ describe("agent/network/connect/plan", () => {
     deepEqual(gone(plan.gone), [`${key} ffffffff`, `${key} 00000000`]);
   });
 
+  it("forgets the number of a service whose last backend went, and has none of one without", () => {
+    const before = fresh("10.0.1.11");
+    const state = told(planHooks(noHooks, [place("a", { [vip]: before })]));
+    const plan = planHooks(state, [place("a", { [vip]: slotsOf([], before) })]);
+    const key = "01000000 0000ffff0a000102";
+    deepEqual([come(plan.come), gone(plan.gone)], [[], [`${key} ffffffff`, `${key} 00000000`]]);
+    const none = planHooks(noHooks, [place("a", { [vip]: fresh() })]);
+    equal(none.come.length + none.gone.length, 0);
+  });
+
   it("tells nothing where nothing changed", () => {
     const services = { [vip]: fresh("10.0.1.11") };
     const state = told(planHooks(noHooks, [place("a", services)]));
