@@ -18,33 +18,57 @@ export function authHeaders(
   return auth === undefined ? undefined : { "X-Registry-Auth": auth };
 }
 
-/** How a registry is asked. */
-export interface Asking {
-  /** How long it is waited for; undefined: as long as the daemon does. */
-  readonly withinS?: number;
-  /** An image is taken as it is named; told once for each. @param image As it is sent. */
-  readonly onUnresolved: (image: string, error: ClusterError) => void;
+/** What is sent for a service in the end. */
+export interface FinalBody {
+  readonly body: Body;
+  /** The image, as it is sent, that no registry told of; for the first of the services that have it. */
+  readonly unresolved?: { readonly image: string; readonly error: ClusterError };
 }
 
-/** What is sent for a service: with the image as the registry has it, and what only the running one knows. */
-export async function finalBody(
-  run: Pick<StackRun, "client" | "io" | "options">,
-  service: StackService,
-  o: Asking & { readonly before: ApiObject | undefined },
-): Promise<Body> {
-  const { before } = o;
+type Tools = Pick<StackRun, "client" | "io" | "options">;
+
+/** A service of the file, and the one that runs by its name. */
+export interface Wish {
+  readonly service: StackService;
+  readonly before: ApiObject | undefined;
+}
+
+/**
+ * What is sent for these services. Registries are asked side by side, so that those that are silent cost one wait.
+ *
+ * @param o.withinS How long a registry is waited for; undefined: as long as the daemon does.
+ */
+export function finalBodies<T extends Wish>(
+  run: Tools,
+  wishes: readonly T[],
+  o: { readonly withinS?: number } = {},
+): (T & { readonly final: Promise<FinalBody> })[] {
+  return wishes.map((wish) => {
+    const final = finalBody(run, wish, o.withinS);
+    final.catch(() => undefined); // Whoever waits for it hears of it.
+    return { ...wish, final };
+  });
+}
+
+/** With the image as the registry has it, and what only the running one knows. */
+async function finalBody(
+  run: Tools,
+  { service, before }: Wish,
+  withinS: number | undefined,
+): Promise<FinalBody> {
   const { resolveImage } = run.options;
   const isSameImage = before?.labels[imageLabel] === service.image;
   const asks =
     service.resolvesImage &&
     (resolveImage === "always" || (resolveImage === "changed" && !isSameImage));
-  const body = asks
-    ? await resolved(run, service, o)
-    : withImage(service.body, imageFor(service, isSameImage ? before : undefined));
-  if (before === undefined) return body;
+  const { body, ...rest }: FinalBody = asks
+    ? await resolved(run, service, withinS)
+    : { body: withImage(service.body, imageFor(service, isSameImage ? before : undefined)) };
+  if (before === undefined) return { body, ...rest };
   const task = before.spec["TaskTemplate"] as Json | undefined;
   const ForceUpdate = task?.["ForceUpdate"] ?? 0;
-  return { ...body, TaskTemplate: { ...(body["TaskTemplate"] as Json), ForceUpdate } };
+  const TaskTemplate = { ...(body["TaskTemplate"] as Json), ForceUpdate };
+  return { body: { ...body, TaskTemplate }, ...rest };
 }
 
 /** As it runs, if the file says the same as then. */
@@ -67,10 +91,10 @@ function withImage(body: Body, Image: string): Body {
 
 /** With the digest the registry has for the image, and the platforms it is for; as it is when nobody answers. */
 async function resolved(
-  run: Pick<StackRun, "client" | "io" | "options">,
+  run: Tools,
   service: StackService,
-  { withinS, onUnresolved }: Asking,
-): Promise<Body> {
+  withinS: number | undefined,
+): Promise<FinalBody> {
   const reference = withDefaultTag(parseReference(service.image));
   const Image = familiarText(reference);
   const headers = authHeaders(run, service) ?? {};
@@ -92,14 +116,12 @@ async function resolved(
     }));
     const task = pinned["TaskTemplate"] as Json;
     const placement = (task["Placement"] ?? {}) as Json;
-    if (platforms.length === 0 || placement["Platforms"] !== undefined) return pinned;
-    return {
-      ...pinned,
-      TaskTemplate: { ...task, Placement: { ...placement, Platforms: platforms } },
-    };
+    if (platforms.length === 0 || placement["Platforms"] !== undefined) return { body: pinned };
+    const Placement = { ...placement, Platforms: platforms };
+    return { body: { ...pinned, TaskTemplate: { ...task, Placement } } };
   } catch (error) {
     if (!(error instanceof ClusterError)) throw error;
-    if (found.isNew) onUnresolved(Image, error);
-    return withImage(service.body, Image);
+    const body = withImage(service.body, Image);
+    return found.isNew ? { body, unresolved: { image: Image, error } } : { body };
   }
 }

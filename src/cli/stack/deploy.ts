@@ -11,10 +11,11 @@ import {
   stackSpecs,
 } from "../../stack/translate/stack.ts";
 import { type HistoryRow, payloadTexts } from "../service.ts";
-import { authHeaders, finalBody } from "./body.ts";
+import { authHeaders } from "./body.ts";
 import type { ApiObject, StackClient } from "./client.ts";
 import { type StackRun, say } from "./io.ts";
 import { planOf } from "./plan.ts";
+import { type Asked, Questions } from "./questions.ts";
 import { namedReferences, type PayloadIds, withIds } from "./references.ts";
 import { untilService } from "./wait.ts";
 
@@ -34,12 +35,18 @@ export async function deploy(run: StackRun, name: string | undefined): Promise<v
     if (await makePayload(run, "configs", config)) changed.add(config.name);
   const ids = await payloadIds(client, specs.services);
   const byName = new Map(existing.map((service) => [service.name, service]));
+  const questions = new Questions(
+    run,
+    specs.services.map((service) => {
+      const whole = { ...service, body: withIds(service.body, ids) };
+      return { service: whole, before: byName.get(service.name) };
+    }),
+  );
   for (const service of specs.services) {
     await waitForDependencies(run, service, specs);
-    const before = byName.get(service.name);
+    const asked = questions.about(service);
     const followed = namedReferences([service.body], "configs").filter((one) => changed.has(one));
-    const whole = { ...service, body: withIds(service.body, ids) };
-    await makeService(run, whole, { before, followed });
+    await makeService(run, asked, followed);
   }
   if (!options.detach) await converge(run, specs);
 }
@@ -157,16 +164,15 @@ async function waitForDependencies(
 
 async function makeService(
   run: StackRun,
-  service: StackService,
-  o: { readonly before: ApiObject | undefined; readonly followed: readonly string[] },
+  { service, before, final }: Asked,
+  followed: readonly string[],
 ): Promise<void> {
   const { client, io } = run;
-  const { before, followed } = o;
   const headers = authHeaders(run, service);
-  const onUnresolved = (_: string, { message }: ClusterError) => {
-    if (!run.options.quiet) io.fail(unresolvedText(service.image, message));
-  };
-  const body = await finalBody(run, service, { before, onUnresolved });
+  const { body, unresolved } = await final;
+  if (unresolved !== undefined && !run.options.quiet) {
+    io.fail(unresolvedText(service.image, unresolved.error.message));
+  }
   if (before === undefined) {
     io.out(`Creating service ${service.name}\n`);
     await client.create("services", body, headers);

@@ -7,7 +7,7 @@ import { planRegistryMs } from "../../common/limits/limits.ts";
 import type { Warning } from "../../stack/files.ts";
 import { type Difference, type PlannedChange, serviceDifferences } from "../../stack/plan.ts";
 import { type StackSpecs, stackSpecs } from "../../stack/translate/stack.ts";
-import { authHeaders, finalBody } from "./body.ts";
+import { authHeaders, finalBodies } from "./body.ts";
 import type { ApiObject, Json } from "./client.ts";
 import { type StackRun, say } from "./io.ts";
 import { effectsOf, type Plan, planText, warningsOf } from "./plan-text.ts";
@@ -35,23 +35,18 @@ export async function planOf(
   const sent: SentService[] = [];
   const differences = new Map<string, readonly Difference[]>();
   const silent = new Map<string, string>();
-  // Side by side, so that registries that are silent cost one wait.
-  const bodies = await Promise.all(
-    specs.services.map(async (service) => {
-      const before = byName.get(service.name);
-      const body = await finalBody(run, service, {
-        ...{ before, withinS: planRegistryMs / 1000 },
-        // What a registry refuses, the managers may be allowed.
-        onUnresolved: (image, { code, message }) => {
-          if (code === "unavailable")
-            silent.set(image, message.replace(/^Error response from daemon: /, ""));
-        },
-      });
-      return { service, before, body };
-    }),
-  );
-  for (const { service, before, body } of bodies) {
+  const wishes = specs.services.map((service) => {
+    return { service, before: byName.get(service.name) };
+  });
+  const bodies = finalBodies(run, wishes, { withinS: planRegistryMs / 1000 });
+  for (const { service, before, final } of bodies) {
     const { name } = service;
+    const { body, unresolved } = await final;
+    // What a registry refuses, the managers may be allowed.
+    if (unresolved?.error.code === "unavailable") {
+      const { image, error } = unresolved;
+      silent.set(image, error.message.replace(/^Error response from daemon: /, ""));
+    }
     const headers = authHeaders(run, service);
     const found = before === undefined ? [] : serviceDifferences(before.spec, body, nameOf);
     differences.set(name, found);

@@ -4,6 +4,8 @@
  */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { runStack } from "../../../../src/cli/stack/command.ts";
@@ -315,6 +317,45 @@ Service shop_b is unchanged
     } finally {
       await one.stop();
       await two.stop();
+    }
+  });
+
+  it("asks registries side by side for a deployment, of what depends on others once these are there", async () => {
+    const asked: string[] = [];
+    const held = new Set<ServerResponse>();
+    let isOpen = false;
+    // Answers once three wait for it: one after the other they never do.
+    const registry = createServer(({ url = "" }, response) => {
+      if (url === "/v2/") return void response.end();
+      asked.push(url);
+      held.add(response);
+      response.once("close", () => held.delete(response));
+      isOpen ||= held.size >= 3;
+      if (isOpen) for (const one of held) one.writeHead(503).end();
+    });
+    await new Promise<void>((resolve) => void registry.listen(0, "127.0.0.1", resolve));
+    const host = `127.0.0.1:${(registry.address() as AddressInfo).port}`;
+    const after = "depends_on: {a: {condition: service_healthy, required: false}}";
+    const last = `  last: {image: '${host}/last', ${after}}`;
+    const services = ["a", "b", "c"].map((name) => `  ${name}: {image: '${host}/${name}'}`);
+    writeFileSync(compose, `services:\n${[...services, last].join("\n")}\n`);
+    try {
+      const { out, err, code } = await skep("deploy", "--timeout", "1ms", "-c", compose, "shop");
+      equal(code, 0, err);
+      deepEqual(out.match(/shop_\w+$/gm), [
+        "shop_default",
+        "shop_a",
+        "shop_b",
+        "shop_c",
+        "shop_last",
+      ]);
+      equal(err.match(/could not be accessed on a registry/g)?.length, 4);
+      const image = (url: string) => url.split("/")[2];
+      deepEqual(asked.slice(0, 3).map(image).sort(), ["a", "b", "c"]);
+      deepEqual(asked.slice(3).map(image), ["last"]);
+    } finally {
+      registry.close();
+      await skep("rm", "shop");
     }
   });
 
