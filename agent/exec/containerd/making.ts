@@ -3,11 +3,13 @@
  * which are mostly the work of other programs, the others. Done one after the other, each would leave processors idle.
  */
 
+import { Queue } from "./queue.ts";
+
 /** Makings wait while more starts than this are asked for and not done; starts never wait for makings. */
 export class Making {
   readonly #startsMax: number;
   #starts = 0;
-  #waiting: (() => void)[] = [];
+  readonly #queue = new Queue();
 
   constructor(startsMax: number) {
     this.#startsMax = startsMax;
@@ -21,7 +23,7 @@ export class Making {
     } finally {
       this.#starts--;
       // One more start comes of each of them.
-      this.#waiting.shift()?.();
+      this.#queue.next();
     }
   }
 
@@ -29,17 +31,6 @@ export class Making {
   async mayMake(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (this.#starts < this.#startsMax) return;
-    await new Promise<void>((resolve, reject) => {
-      const stop = () => {
-        this.#waiting = this.#waiting.filter((waiting) => waiting !== go);
-        reject(signal.reason);
-      };
-      const go = () => {
-        signal.removeEventListener("abort", stop);
-        resolve();
-      };
-      this.#waiting.push(go);
-      signal.addEventListener("abort", stop, { once: true });
-    });
+    await this.#queue.wait(signal);
   }
 }
