@@ -86,6 +86,11 @@ async function createNetwork(context: EngineContext, request: EngineRequest): Pr
   const networks = await allNetworks(context, request);
   if (networks.some((network) => network.name === name))
     throw new ClusterError("already-exists", `network with name ${name} already exists`);
+  if (!spec.configOnly && driver === "overlay" && body.string("Scope") === "local")
+    throw new ClusterError(
+      "permission-denied",
+      "cannot downgrade network scope for overlay networks: they are the swarm's, leave --scope local out",
+    );
   const ofSwarm =
     !spec.configOnly && (driver === "overlay" || body.string("Scope") === "swarm" || spec.ingress);
   if (!ofSwarm) {

@@ -48,6 +48,11 @@ describe("src/engine networks of the node", () => {
     const refused: [object, number, RegExp][] = [
       [{ Name: "bridge" }, 403, /operation is not permitted on predefined bridge network/],
       [{ Name: "n1", Driver: "weave" }, 404, /plugin "weave" not found/],
+      [
+        { Name: "n1", Driver: "overlay", Scope: "local" },
+        403,
+        /^cannot downgrade network scope for/,
+      ],
       [{ Name: "n1", ...overlap }, 403, /Pool overlaps with other one on this address space/],
       [{ Name: "n1", ConfigOnly: true, Attachable: true }, 403, /Network operator fields like/],
       [{ Name: "n1", ConfigOnly: true, Internal: true }, 403, /Network operator fields like/],
