@@ -6,7 +6,7 @@
  * anybody would: a bridge, a VXLAN device and a link into a namespace on each host. Sender and receiver of iperf3 have a
  * processor each, so that rounds are alike; all packets of a path are dealt with by these two.
  */
-import { execFile, spawn } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { createInterface } from "node:readline";
 import { debuglog, promisify } from "node:util";
@@ -64,13 +64,38 @@ async function byHand(rig: NetworkRig): Promise<Record<string, Path>> {
   const hosts = [await handHost(rig, 1), await handHost(rig, 2)] as const;
   const [here, there] = hosts;
   const ports = { stream: streamPort, calls: callsPort };
+  const through = { to: there.task, host: "10.9.9.2", ports };
   return {
     direct: { from: here.host, to: there.host, host: there.address, ports },
-    vxlan: { from: here.task, to: there.task, host: "10.9.9.2", ports },
+    vxlan: { from: here.task, ...through },
+    // From outside, through the first host, which only forwards: as many hops as a client of the mesh outside has.
+    vxlan_forwarded: { from: await handClient(rig, hosts), ...through },
   };
 }
 
-async function handHost(rig: NetworkRig, number: 1 | 2) {
+async function handClient(
+  rig: NetworkRig,
+  [here, there]: readonly [HandHost, HandHost],
+): Promise<number> {
+  const client = await rig.bareHost("handout", "10.77.0.211");
+  const gateway = "10.9.9.254";
+  execFileSync("nsenter", [
+    ...[`--net=/proc/${here.host}/ns/net`, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1"],
+  ]);
+  ipIn(here.host, [`addr add ${gateway}/24 dev br0`]);
+  ipIn(there.task, [`route add default via ${gateway}`]);
+  ipIn(client, [`route add 10.9.9.0/24 via ${here.address}`]);
+  return client;
+}
+
+/** Pids of the host and of the namespace behind it. */
+interface HandHost {
+  readonly host: number;
+  readonly task: number;
+  readonly address: string;
+}
+
+async function handHost(rig: NetworkRig, number: 1 | 2): Promise<HandHost> {
   const address = `10.77.0.${200 + number}`;
   const other = `10.77.0.${203 - number}`;
   const host = await rig.bareHost(`hand${number}`, address);
@@ -135,6 +160,7 @@ async function throughput(
         .filter((name) => name !== "direct")
         .map((name) => [`network_${name}_vs_direct_ratio`, ratio(rates, name, "direct")]),
     ),
+    network_mesh_outside_vs_vxlan_forwarded_ratio: ratio(rates, "mesh_outside", "vxlan_forwarded"),
   };
 }
 

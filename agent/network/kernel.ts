@@ -27,7 +27,8 @@ export class Kernel {
   #factsFor = "";
   #uplink: Uplink | undefined;
   readonly #thread: Thread;
-  readonly #shortcuts: Shortcuts;
+  /** Frames past bridges, and streams past rules. */
+  readonly #shortcuts: readonly Shortcuts[];
   /** Whether what is there was looked at, and not known from before. */
   #hasLooked = false;
   #looked = 0;
@@ -38,14 +39,16 @@ export class Kernel {
     readonly instance: string;
     readonly fileOf: (space: string) => string | undefined;
     readonly thread: Thread;
-    /** Whether frames of overlay networks are to go past their bridges. */
+    /** Whether frames of overlay networks are to go past their bridges, and streams of published ports past rules. */
     readonly shortcuts: boolean;
     readonly log: Log;
   }) {
     this.#instance = o.instance;
     this.#fileOf = o.fileOf;
     this.#thread = o.thread;
-    this.#shortcuts = new Shortcuts({ ...o, isWanted: o.shortcuts });
+    this.#shortcuts = (["frames", "streams"] as const).map(
+      (kind) => new Shortcuts({ ...o, kind, isWanted: o.shortcuts }),
+    );
   }
 
   /** Name of the device that leads to the other nodes; empty while it is not known. */
@@ -104,17 +107,25 @@ export class Kernel {
     return seen;
   }
 
-  /** Lets frames go past the bridges of overlay networks, or has them stop to. @param steps By which the kernel has become as it is wanted. */
+  /**
+   * Lets frames go past bridges and streams past rules, or has them stop to; those that do go the long way once, as devices, routes or
+   * rules may be others.
+   *
+   * @param steps By which the kernel has become as it is wanted.
+   */
   async shorten(wanted: Plan, steps: Steps): Promise<void> {
     const looks = this.#hasLooked || makesPorts(steps);
     this.#hasLooked = false;
     const file = this.#fileOf(swarmSpace);
-    if (file !== undefined) await this.#shortcuts.keep(file, wanted.get(swarmSpace), looks);
+    if (file === undefined) return;
+    for (const shortcuts of this.#shortcuts) {
+      await shortcuts.keep(file, wanted.get(swarmSpace), looks);
+    }
   }
 
   /** Leaves everything where it is. */
   close(): void {
-    this.#shortcuts.close();
+    for (const shortcuts of this.#shortcuts) shortcuts.close();
   }
 
   /** Something was not done in this namespace: it is looked into the next time. */

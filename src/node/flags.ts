@@ -47,7 +47,7 @@ const rules: Readonly<Record<string, FlagRule>> = {
   "bridge-shortcuts": {
     kind: "boolean",
     used: true,
-    help: "BPF programs lead frames past bridges, and connections to services (true)",
+    help: "BPF programs lead frames past bridges, streams past rules (true)",
   },
   "shared-shims": {
     kind: "boolean",

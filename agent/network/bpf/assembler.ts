@@ -49,6 +49,18 @@ export const setMap = (to: Register, map: string): Step =>
 export const add = (to: Register, value: number): Step => step(0x07, { to, value });
 /** A register is what is left of it after a division by another one; by none it stays. */
 export const modulo = (to: Register, from: Register): Step => step(0x9f, { to, from });
+/** Another register is added to one. */
+export const addRegister = (to: Register, from: Register): Step => step(0x0f, { to, from });
+/** Another register is taken from one. */
+export const subtractRegister = (to: Register, from: Register): Step => step(0x1f, { to, from });
+/** A register's bits move down by so many. */
+export const shiftDown = (to: Register, value: number): Step => step(0x77, { to, value });
+/** A register's bits move up by so many. */
+export const shiftUp = (to: Register, value: number): Step => step(0x67, { to, value });
+/** A register's 16 bits in the order of the network are those of the machine. */
+export const fromNetwork = (to: Register): Step => step(0xdc, { to, value: 16 });
+/** These bits of a register turn over. */
+export const flip = (to: Register, value: number): Step => step(0xa7, { to, value });
 /** Of a register only these bits are left. */
 export const and = (to: Register, value: number): Step => step(0x57, { to, value });
 /** A register is what is in memory, at another one and an offset. */

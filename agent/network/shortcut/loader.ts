@@ -1,17 +1,20 @@
 /**
- * Gives the programs of bridges' ports, and their maps, to the kernel.
+ * Gives the programs of shortcuts, and their maps, to the kernel.
  */
 import { release } from "node:os";
 import type { Step } from "../bpf/assembler.ts";
 import { close, loadProgram, makeMap } from "../bpf/calls.ts";
-import { arriving, countsJumps, leaving, maps } from "./programs.ts";
-import type { Programs } from "./request.ts";
+import * as streams from "../bypass/programs.ts";
+import * as frames from "./programs.ts";
+import type { Programs, ShortcutKind } from "./request.ts";
 
 /** BPF_PROG_TYPE_SCHED_CLS. */
 const classifier = 3;
+const kinds = { frames, streams } as const;
 
 /** Programs with maps of their own. @throws Error where the kernel takes none. */
-export function loadPrograms(): Programs {
+export function loadPrograms(kind: ShortcutKind): Programs {
+  const { maps, arriving, leaving } = kinds[kind];
   const opened: number[] = [];
   try {
     const descriptors: Record<string, number> = {};
@@ -26,12 +29,13 @@ export function loadPrograms(): Programs {
     };
     const programs = {
       arriving: load("arriving", arriving()),
-      toContainer: load("to_container", leaving(countsJumps(release()))),
+      toContainer: load("to_container", leaving(frames.countsJumps(release()))),
       toTunnel: load("to_tunnel", leaving(false)),
     };
+    const { changes, ...others } = descriptors;
     // Programs hold their maps.
-    for (const descriptor of Object.values(descriptors)) close(descriptor);
-    return programs;
+    for (const descriptor of Object.values(others)) close(descriptor);
+    return { ...programs, ...(changes === undefined ? {} : { changes }) };
   } catch (error) {
     for (const descriptor of opened) close(descriptor);
     throw error;

@@ -1,6 +1,9 @@
 /**
- * Puts the programs at the ports of bridges in the namespace this thread is in, or takes those of earlier lives of the daemon away.
+ * Puts the programs at devices of the namespace this thread is in, or takes those of earlier lives of the daemon away.
  */
+import { readFileSync, writeFileSync } from "node:fs";
+import { updateEntries } from "../bpf/calls.ts";
+import { maps as ofStreams } from "../bypass/programs.ts";
 import { askLink, types } from "../netlink/change.ts";
 import {
   areOurs,
@@ -27,8 +30,10 @@ const bothSides: readonly Side[] = ["in", "out"];
  *
  * @throws Error where the kernel takes no programs.
  */
-export function putPrograms({ programs: given, ports, known }: PutRequest): PutAnswer {
-  const programs = given ?? loadPrograms();
+export function putPrograms(request: PutRequest): PutAnswer {
+  const { of, programs: given, ports, known, change } = request;
+  const programs = given ?? loadPrograms(of);
+  if (of === "streams" && programs !== "none" && ports.size > 0) letTrackingMiss();
   const session = new NetlinkSession(protocols.route);
   try {
     const now = new Map<string, number>();
@@ -40,10 +45,34 @@ export function putPrograms({ programs: given, ports, known }: PutRequest): PutA
       else if (known.get(name) !== port.device) clear(session, port);
       now.set(name, port.device);
     }
+    if (programs !== "none" && programs.changes !== undefined) raise(programs.changes, change);
     return { programs, known: now };
   } finally {
     session.close();
   }
+}
+
+const tracking = "/proc/sys/net/netfilter/nf_conntrack_tcp_";
+
+/**
+ * Tracking tells packets that belong to a stream by the sequence numbers that it saw before; of packets that go past it, it has seen
+ * none. So it takes all for good, those that end a stream as well, and does not take data for lost whose acknowledgement went
+ * past. It stays so when programs are taken away, as there are streams of which it has missed packets.
+ *
+ * @throws Error before Linux 5.14.
+ */
+function letTrackingMiss(): void {
+  const established = readFileSync(`${tracking}timeout_established`, "utf8");
+  writeFileSync(`${tracking}be_liberal`, "1");
+  writeFileSync(`${tracking}ignore_invalid_rst`, "1");
+  writeFileSync(`${tracking}timeout_unacknowledged`, established);
+}
+
+/** From now on programs know nothing that they knew before. */
+function raise(changes: number, change: number): void {
+  const entry = Buffer.alloc(ofStreams.changes.key + ofStreams.changes.value);
+  entry.writeUInt32LE(change, ofStreams.changes.key);
+  updateEntries(changes, entry, ofStreams.changes);
 }
 
 interface Port {

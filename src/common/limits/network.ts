@@ -47,6 +47,13 @@ export const differencesMax = 50;
  * this, and one frame in that time costs nothing.
  */
 export const routeHoldNs = 100_000_000;
+/**
+ * How long packets of a stream go past rules the way the last one took that passed them, nanoseconds: a change that is not the
+ * daemon's own counts after this.
+ */
+export const streamHoldNs = 250_000_000;
+/** More packets of a stream than this pass rules within that time before others go past them. */
+export const streamPacketsMin = 64;
 /** Containers of a node whose connections to service addresses programs lead; those of more are led by rules. */
 export const connectSpacesMax = 4_096;
 /** Backends and services that the programs know, of all networks of a node: the kernel sets 2 MB aside to find them. */

@@ -33,7 +33,7 @@ describe("agent/network/shortcut", function () {
   this.timeout(300_000);
   const thread = new ThreadNftables({ log: silentLog });
   let folder = "";
-  let shortcuts = new Shortcuts({ thread, isWanted: true, log: silentLog });
+  let shortcuts = new Shortcuts({ thread, kind: "frames", isWanted: true, log: silentLog });
   const file = (name: string) => join(folder, name);
   const inSwarm = (...words: readonly string[]) => inside(file("swarm"), ...words);
 
@@ -46,7 +46,7 @@ describe("agent/network/shortcut", function () {
     const chain = "chain c_led { type filter hook forward priority 0; counter name c_frames; }";
     const input = `table bridge led { counter c_frames { }\n ${chain}\n }\n`;
     execFileSync("nsenter", [`--net=${file("swarm")}`, "nft", "-f", "-"], { input });
-    shortcuts = new Shortcuts({ thread, isWanted: true, log: silentLog });
+    shortcuts = new Shortcuts({ thread, kind: "frames", isWanted: true, log: silentLog });
   });
 
   afterEach(async () => {
@@ -144,7 +144,7 @@ describe("agent/network/shortcut", function () {
     shortcuts.close();
     const words = "filter add dev port-c ingress prio 7 protocol all bpf bytecode";
     inSwarm("tc", ...words.split(" "), "1,6 0 0 0,");
-    shortcuts = new Shortcuts({ thread, isWanted: false, log: silentLog });
+    shortcuts = new Shortcuts({ thread, kind: "frames", isWanted: false, log: silentLog });
     await shortcuts.keep(file("swarm"), state, true);
     for (const name of containers) {
       for (const side of ["ingress", "egress"]) equal(programs(`port-${name}`, side), 0);
@@ -162,7 +162,7 @@ describe("agent/network/shortcut", function () {
     const state = holding(containers);
     await shortcuts.keep(file("swarm"), holding(["a"]), true);
     shortcuts.close();
-    shortcuts = new Shortcuts({ thread, isWanted: true, log: silentLog });
+    shortcuts = new Shortcuts({ thread, kind: "frames", isWanted: true, log: silentLog });
     await shortcuts.keep(file("swarm"), state, true);
     for (const name of containers) equal(programs(`port-${name}`), 1);
     ok(ping(file("a"), address("b")));

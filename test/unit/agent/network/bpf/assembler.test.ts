@@ -3,18 +3,25 @@
  */
 import { equal, throws } from "node:assert/strict";
 import {
+  addRegister,
   assemble,
   call,
   copy,
   exit,
+  flip,
+  fromNetwork,
   go,
   goUnlessEqual,
   load,
   mark,
   set,
   setMap,
+  shiftDown,
+  shiftUp,
   store,
+  subtractRegister,
 } from "../../../../../agent/network/bpf/assembler.ts";
+import * as streams from "../../../../../agent/network/bypass/programs.ts";
 import {
   arriving,
   countsJumps,
@@ -33,6 +40,22 @@ describe("agent/network/bpf/assembler", () => {
       "6b 5a f4ff 00000000",
       "b7 00 0000 ffffffff",
       "95 00 0000 00000000",
+    ];
+    equal(assemble(steps, {}).toString("hex"), hex(...bytes));
+  });
+
+  it("writes sums, shifts and the order of bytes as the kernel reads them", () => {
+    const steps = [
+      ...[addRegister(3, 4), subtractRegister(8, 1), shiftDown(4, 16), shiftUp(4, 16)],
+      ...[flip(3, 0xffff), fromNetwork(1)],
+    ];
+    const bytes = [
+      "0f 43 0000 00000000",
+      "1f 18 0000 00000000",
+      "77 04 0000 10000000",
+      "67 04 0000 10000000",
+      "a7 03 0000 ffff0000",
+      "dc 01 0000 10000000",
     ];
     equal(assemble(steps, {}).toString("hex"), hex(...bytes));
   });
@@ -56,8 +79,10 @@ describe("agent/network/bpf/assembler", () => {
   });
 
   it("takes the programs beside it, whose jumps all lead somewhere", () => {
-    const descriptors = Object.fromEntries(Object.keys(maps).map((name, at) => [name, at + 3]));
-    for (const steps of [arriving(), leaving(true), leaving(false)]) {
+    const names = [...Object.keys(maps), ...Object.keys(streams.maps)];
+    const descriptors = Object.fromEntries(names.map((name, at) => [name, at + 3]));
+    const ofStreams = [streams.arriving(), streams.leaving(true), streams.leaving(false)];
+    for (const steps of [arriving(), leaving(true), leaving(false), ...ofStreams]) {
       equal(assemble(steps, descriptors).length % 8, 0);
     }
   });

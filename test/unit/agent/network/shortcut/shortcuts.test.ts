@@ -4,7 +4,11 @@
 import { deepEqual, equal } from "node:assert/strict";
 import { type Link, spaceState } from "../../../../../agent/network/model.ts";
 import type { PutRequest } from "../../../../../agent/network/shortcut/request.ts";
-import { portsOf, Shortcuts } from "../../../../../agent/network/shortcut/shortcuts.ts";
+import {
+  portsOf,
+  Shortcuts,
+  streamPortsOf,
+} from "../../../../../agent/network/shortcut/shortcuts.ts";
 import { silentLog } from "../../../../../src/common/log/log.ts";
 
 const link = (name: string, kind: Link["kind"], master: string): Link => ({
@@ -49,7 +53,7 @@ describe("agent/network/shortcut/shortcuts", () => {
 
   it("asks for programs when there is a new port, or when ports may have lost theirs", async () => {
     const thread = fakeThread();
-    const shortcuts = new Shortcuts({ thread, isWanted: true, log: silentLog });
+    const shortcuts = new Shortcuts({ thread, kind: "frames", isWanted: true, log: silentLog });
     const [one, two] = [
       state(tunnel, port("o0-one")),
       state(tunnel, port("o0-one"), port("o0-two")),
@@ -80,7 +84,7 @@ describe("agent/network/shortcut/shortcuts", () => {
 
   it("has programs taken away where none are wanted, and keeps that in mind", async () => {
     const thread = fakeThread();
-    const shortcuts = new Shortcuts({ thread, isWanted: false, log: silentLog });
+    const shortcuts = new Shortcuts({ thread, kind: "frames", isWanted: false, log: silentLog });
     await shortcuts.keep("swarm", state(tunnel), false);
     await shortcuts.keep("swarm", state(tunnel), false);
     await shortcuts.keep("swarm", state(tunnel), true);
@@ -93,15 +97,56 @@ describe("agent/network/shortcut/shortcuts", () => {
 
   it("leaves it at a refusal, without a word to whoever waits for the network", async () => {
     const thread = fakeThread(true);
-    const shortcuts = new Shortcuts({ thread, isWanted: true, log: silentLog });
+    const shortcuts = new Shortcuts({ thread, kind: "frames", isWanted: true, log: silentLog });
     await shortcuts.keep("swarm", state(tunnel), true);
     await shortcuts.keep("swarm", state(tunnel, port("o0-one")), true);
     equal(thread.asked.length, 1);
   });
 
+  it("has streams of published ports go past rules between the uplink, the mesh and the gateway's ports", () => {
+    const links = [
+      link("up0", "veth", ""),
+      link("gw0", "bridge", ""),
+      link("vx-ing", "vxlan", ""),
+      link("gone", "veth", "gw0"),
+      tunnel,
+      port("o0-one"),
+    ];
+    const found = [...streamPortsOf(state(...links))];
+    deepEqual(found, [
+      ["up0", true],
+      ["vx-ing", false],
+      ["gone", true],
+    ]);
+  });
+
+  it("tells programs that look for it of every change, also where no device is new", async () => {
+    const asked: PutRequest[] = [];
+    const putPrograms = async (_: string, request: PutRequest) => {
+      asked.push(request);
+      const known = new Map([...request.ports.keys()].map((name, at) => [name, at + 1]));
+      return { programs: { ...programs, changes: 1_000_004 }, known };
+    };
+    const thread = { putPrograms };
+    const streams = new Shortcuts({ thread, kind: "streams", isWanted: true, log: silentLog });
+    const one = state(link("up0", "veth", ""));
+    for (let pass = 0; pass < 3; pass++) await streams.keep("swarm", one, false);
+    deepEqual(
+      asked.map(({ ports, change }) => [ports.size, change]),
+      [
+        [1, 1],
+        [0, 2],
+        [0, 3],
+      ],
+    );
+    await streams.keep("swarm", one, true);
+    deepEqual([...(asked.at(-1)?.known ?? [])], [["up0", 1]]);
+  });
+
   it("asks for nothing where there is no thread", async () => {
     const shortcuts = new Shortcuts({
       thread: { putPrograms: async () => undefined },
+      kind: "frames",
       isWanted: true,
       log: silentLog,
     });
