@@ -58,7 +58,8 @@ export function leaving(jumps: boolean): Step[] {
     ...copyMacs({ from: 9, offset: packet.macs }, { to: 10, offset: value + fate.macs }),
     load(4, 1, 6, frame.device),
     store(4, 10, value + fate.device, 1),
-    load(4, 1, 6, frame.mark),
+    // A link to another namespace takes it off.
+    jumps ? set(1, 0) : load(4, 1, 6, frame.mark),
     store(4, 10, value + fate.mark, 1),
     set(1, jumps ? 1 : 0),
     store(4, 10, value + fate.jumps, 1),
