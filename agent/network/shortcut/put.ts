@@ -1,7 +1,8 @@
 /**
  * Puts the programs at devices of the namespace this thread is in, or takes those of earlier lives of the daemon away.
  */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
+import { missedStreamS } from "../../../src/common/limits/network.ts";
 import { updateEntries } from "../bpf/calls.ts";
 import { maps as ofStreams } from "../bypass/programs.ts";
 import { askLink, types } from "../netlink/change.ts";
@@ -62,10 +63,9 @@ const tracking = "/proc/sys/net/netfilter/nf_conntrack_tcp_";
  * @throws Error before Linux 5.14.
  */
 function letTrackingMiss(): void {
-  const established = readFileSync(`${tracking}timeout_established`, "utf8");
   writeFileSync(`${tracking}be_liberal`, "1");
   writeFileSync(`${tracking}ignore_invalid_rst`, "1");
-  writeFileSync(`${tracking}timeout_unacknowledged`, established);
+  writeFileSync(`${tracking}timeout_unacknowledged`, `${missedStreamS}`);
 }
 
 /** From now on programs know nothing that they knew before. */

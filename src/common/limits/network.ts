@@ -52,6 +52,11 @@ export const routeHoldNs = 100_000_000;
  * daemon's own counts after this.
  */
 export const streamHoldNs = 250_000_000;
+/**
+ * How long tracking keeps a stream of which it has missed packets and hears nothing more, seconds: one that idles for a night goes on,
+ * and those whose clients vanish do not fill its table. The kernel's own are five minutes, as it takes data for lost then.
+ */
+export const missedStreamS = 86_400;
 /** More packets of a stream than this pass rules within that time before others go past them. */
 export const streamPacketsMin = 64;
 /** Containers of a node whose connections to service addresses programs lead; those of more are led by rules. */

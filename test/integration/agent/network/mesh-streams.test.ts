@@ -19,6 +19,7 @@ import {
   NetworkSpec,
   PortConfig,
 } from "../../../../src/common/api/generated/api.ts";
+import { missedStreamS } from "../../../../src/common/limits/network.ts";
 import { DataPathNode, inside } from "../../../support/data-path-node.ts";
 import { until } from "../../../support/wait.ts";
 
@@ -251,7 +252,7 @@ describe("agent/network/bypass", function () {
     await goesPast(one, "up0");
     for (const device of ["up0", "vx-ing"]) equal(programs(device), 2);
     equal(setting("be_liberal"), "1");
-    equal(setting("timeout_unacknowledged"), setting("timeout_established"));
+    equal(setting("timeout_unacknowledged"), `${missedStreamS}`);
     await restart(false);
     ok((await share(one, "up0")) > 0.9);
     for (const device of ["up0", "vx-ing"]) equal(programs(device), 0);
