@@ -4,7 +4,7 @@
  */
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { parentPort } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 import { carryOutHook } from "../connect/carry-out.ts";
 import { carryOut, lookAround } from "../netlink/carry-out.ts";
 import { NetlinkSession, protocols } from "../netlink/session.ts";
@@ -43,13 +43,16 @@ const home = openSync("/proc/thread-self/ns/net", "r");
 const spent: { readonly context: unknown; readonly atMs: number }[] = [];
 let freeing: NodeJS.Timeout | undefined;
 
+/** 1 while a thread of the process is in the library. */
+const turn = new Int32Array(workerData as SharedArrayBuffer);
+
 parentPort?.on("message", (message: readonly ThreadJob[] | "close") => {
   if (message === "close") {
     close();
     return;
   }
   parentPort?.postMessage(message.map(run));
-  while (spent.length > contexts.restingMax) contextFree(spent.shift()?.context);
+  while (spent.length > contexts.restingMax) freeOldest();
   freeing ??= setTimeout(freeSpent, contextRestMs);
 });
 parentPort?.postMessage("ready");
@@ -83,11 +86,32 @@ function run(job: ThreadJob): ThreadAnswer {
   }
 }
 
+/** The library takes listings apart with strtok, of which a process has one: two threads in it end the process. */
+function alone<T>(work: () => T): T {
+  while (Atomics.compareExchange(turn, 0, 0, 1) !== 0) Atomics.wait(turn, 0, 1);
+  try {
+    return work();
+  } finally {
+    Atomics.store(turn, 0, 0);
+    Atomics.notify(turn, 0, 1);
+  }
+}
+
+function freeOldest(): void {
+  alone(() => contextFree(spent.shift()?.context));
+}
+
 /**
  * Contexts are freed a moment later: what a transaction removed is kept until no packet can be at it, some ten milliseconds,
  * and the kernel has the socket that is closed before wait for that, though the new rules count already.
  */
 function command(job: LibraryJob): LibraryAnswer {
+  const answer = alone(() => commandAlone(job));
+  if (spent.length > contexts.max) freeOldest();
+  return answer;
+}
+
+function commandAlone(job: LibraryJob): LibraryAnswer {
   const context = contextNew(0);
   if (context === null) return { ok: false, output: "libnftables has no memory" };
   try {
@@ -99,23 +123,20 @@ function command(job: LibraryJob): LibraryAnswer {
   } finally {
     if (job.what === "list") contextFree(context);
     else spent.push({ context, atMs: performance.now() });
-    if (spent.length > contexts.max) contextFree(spent.shift()?.context);
   }
 }
 
 function freeSpent(): void {
   const now = performance.now();
   freeing = undefined;
-  while (spent[0] !== undefined && now - spent[0].atMs >= contextRestMs) {
-    contextFree(spent.shift()?.context);
-  }
+  while (spent[0] !== undefined && now - spent[0].atMs >= contextRestMs) freeOldest();
   if (spent.length > 0) freeing = setTimeout(freeSpent, contextRestMs);
 }
 
 /** Their sockets would keep the namespaces. */
 function close(): void {
   clearTimeout(freeing);
-  for (const { context } of spent.splice(0)) contextFree(context);
+  while (spent.length > 0) freeOldest();
   closeSync(home);
   parentPort?.close();
 }

@@ -175,9 +175,14 @@ export class ProcessNftables implements Nftables {
   async close(): Promise<void> {}
 }
 
+/** Of all threads of this process: one at a time is in libnftables. */
+const turn = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+
 /** A worker thread and the calls that wait for it. */
 class LibraryThread {
-  readonly #worker = new Worker(new URL("library-worker.js", import.meta.url));
+  readonly #worker = new Worker(new URL("library-worker.js", import.meta.url), {
+    workerData: turn,
+  });
   readonly #waiting: {
     resolve: (answers: readonly ThreadAnswer[]) => void;
     reject: (error: Error) => void;

@@ -52,6 +52,23 @@ describe("agent/network/netlink", () => {
     await thread.close();
   });
 
+  it("lists from several threads of one process at a time", async () => {
+    const second = new ThreadNftables({ log: silentLog });
+    const namespace = files.get(`thread ${hostSpace}`);
+    // What a listing takes apart, a thousand times.
+    const type = "ipv4_addr . inet_proto . inet_service . mark . ipv4_addr";
+    const sets = Array.from({ length: 1_000 }, (_, i) => `add set inet t s${i} { type ${type}; }`);
+    const text = ["add table inet t", ...sets].join("\n");
+    const [made] = await thread.run([{ namespace, what: "apply", text }]);
+    deepEqual(made, { ok: true, output: "" });
+    const job = { namespace, what: "list", text: "list table inet t" } as const;
+    const jobs = Array.from({ length: 20 }, () => job);
+    const answers = (await Promise.all([thread.run(jobs), second.run(jobs)])).flat();
+    await second.close();
+    match(answers[0]?.output ?? "", /"ipv4_addr", "inet_proto", "inet_service", "mark"/);
+    deepEqual(new Set(answers.map(({ output }) => output)).size, 1);
+  });
+
   /** The same steps by both ways; @returns what failed, which is the same, too. */
   async function bothWays(before: Plan, after: Plan): Promise<readonly string[]> {
     const [byThread, byPrograms] = [spacesOf("thread"), spacesOf("programs")];
