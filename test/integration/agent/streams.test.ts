@@ -197,14 +197,17 @@ describe("agent/exec/containerd: streams and files", () => {
     it("begins with the log when asked, and loses and doubles nothing", async () => {
       const id = await test.run({
         command: sh(
-          "for i in $(seq 1 300); do echo line $i; [ $((i % 50)) = 0 ] && sleep 0.1; done",
+          "for i in $(seq 1 300); do echo line $i; [ $((i % 50)) = 0 ] && sleep 0.1; [ $i = 250 ] && until [ -e /go ]; do sleep 0.05; done; done",
         ),
       });
       await until(async () => (await logOf(id)).includes("line 100\n"), {
-        withinMs: 10_000,
+        withinMs: 60_000,
         what: "a hundred lines",
       });
-      const text = await taken(await test.it.attach(id, { ...everything, logs: true }));
+      const reading = taken(await test.it.attach(id, { ...everything, logs: true }));
+      // It cannot end before somebody is attached.
+      await output(id, { command: ["touch", "/go"] });
+      const text = await reading;
       deepEqual(
         text.trimEnd().split("\n"),
         Array.from({ length: 300 }, (_, i) => `line ${i + 1}`),
@@ -311,12 +314,12 @@ describe("agent/exec/containerd: streams and files", () => {
       const execId = await test.it.createExec(id, { ...execConfig, command: sh("echo x; exit 9") });
       equal(await test.it.startExec(execId, { detach: true, size: undefined }), undefined);
       await until(() => test.it.findExec(execId).exitCode === 9, {
-        withinMs: 10_000,
+        withinMs: 60_000,
         what: "its end",
       });
       deepEqual(test.it.execsOf(id), []);
       const folder = join(test.containerd.dir, "containers", id, "exec");
-      await until(() => readdirSync(folder).length === 0, { withinMs: 10_000, what: "no pipes" });
+      await until(() => readdirSync(folder).length === 0, { withinMs: 60_000, what: "no pipes" });
     });
 
     it("shows processes and usage", async () => {
@@ -345,7 +348,7 @@ describe("agent/exec/containerd: streams and files", () => {
     equal(test.it.find(id).state.health.status, "starting");
     const is = (status: string) =>
       until(() => test.it.find(id).state.health.status === status, {
-        withinMs: 20_000,
+        withinMs: 60_000,
         what: status,
       });
     await is("unhealthy");
@@ -359,13 +362,13 @@ describe("agent/exec/containerd: streams and files", () => {
       health: check("echo begun; exec sleep 500", 200),
     });
     await until(() => test.it.find(slow).state.health.status === "unhealthy", {
-      withinMs: 20_000,
+      withinMs: 60_000,
       what: "unhealthy",
     });
     // On a busy machine one may be ended before it has said a word.
     const begun = /Health check exceeded timeout \(200ms\): begun/;
     await until(() => begun.test(test.it.find(slow).state.health.probes.at(-1)?.output ?? ""), {
-      withinMs: 20_000,
+      withinMs: 60_000,
       what: "what a probe had said is kept",
     });
     await gone(slow);
@@ -485,7 +488,7 @@ describe("agent/exec/containerd: streams and files", () => {
     const brief = await test.run({ command: sh("sleep 0.5; echo last words; exit 6") });
     const enough = (count: number) => async () =>
       (await logOf(counting)).includes(`line ${count}\n`);
-    await until(enough(50), { withinMs: 20_000, what: "fifty lines" });
+    await until(enough(50), { withinMs: 60_000, what: "fifty lines" });
     await test.stop();
     await new Promise((resolve) => setTimeout(resolve, 1000));
     await test.start();
@@ -495,7 +498,7 @@ describe("agent/exec/containerd: streams and files", () => {
       (await logOf(counting)).trimEnd().split("\n"),
       Array.from({ length: 600 }, (_, i) => `line ${i + 1}`),
     );
-    equal(test.it.find(brief).state.exitCode, 6);
+    equal((await test.it.wait(brief, "not-running", patient)).exitCode, 6);
     equal(await logOf(brief), "last words\n");
     const attachment = await test.it.attach(shell, everything);
     const reading = taken(attachment);

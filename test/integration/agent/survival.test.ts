@@ -78,7 +78,7 @@ describe("agent/exec/containerd survival", () => {
     await test.containerd.stop();
     open(5);
     await until(() => !existsSync(`/proc/${pid}`) || isZombie(pid), {
-      withinMs: 10_000,
+      withinMs: 60_000,
       what: "it has ended",
     });
     const endedMs = Date.now();
@@ -170,13 +170,13 @@ describe("agent/exec/containerd survival", () => {
     const { pid } = test.it.find(kept).state;
     const pids = [pid, test.it.find(lost).state.pid];
     await test.stop();
-    powerCut(pids);
+    await powerCut(pids);
     await test.start();
     const state = test.it.find(lost).state;
     deepEqual({ phase: state.phase, exitCode: state.exitCode }, { phase: "exited", exitCode: 255 });
     match(state.error, /the node went down/);
     await until(() => test.it.find(kept).state.phase === "running", {
-      withinMs: 20_000,
+      withinMs: 60_000,
       what: "it runs again",
     });
     notEqual(test.it.find(kept).state.pid, pid);
@@ -195,12 +195,12 @@ describe("agent/exec/containerd survival", () => {
       return pid > 0 && existsSync(file) ? readFileSync(file, "utf8") : "";
     };
     const has = (text: string) =>
-      until(() => read("/kept") === text, { withinMs: 20_000, what: `to read ${text}` });
+      until(() => read("/kept") === text, { withinMs: 60_000, what: `to read ${text}` });
     await has("honey\n");
     const { pid } = test.it.find(id).state;
     await test.stop();
     equal(loopFilesBelow(test.containerd.dir).length, 1, "it runs on");
-    powerCut([pid]);
+    await powerCut([pid]);
     const layers = join(test.containerd.dir, "layers");
     for (const path of mountsIn(layers).filter((one) => one !== layers))
       execFileSync("umount", ["-l", path]);
@@ -210,7 +210,7 @@ describe("agent/exec/containerd survival", () => {
     throws(() => writeFileSync(`${root}/big`, Buffer.alloc(16 * 1024 * 1024)), /ENOSPC/);
     await test.it.remove(id, { force: true, volumes: false });
     const free = () => loopFilesBelow(test.containerd.dir).length === 0;
-    await until(free, { withinMs: 10_000, what: "its loop device to be free" });
+    await until(free, { withinMs: 60_000, what: "its loop device to be free" });
     deepEqual(test.layers.ids(), []);
   });
 
@@ -235,7 +235,7 @@ describe("agent/exec/containerd survival", () => {
       return [...containers.map(({ id }) => id), ...folder];
     };
     await until(async () => (await left()).length === 0, {
-      withinMs: 10_000,
+      withinMs: 60_000,
       what: "nothing of it is left",
     });
   });
@@ -321,12 +321,17 @@ function killContainerd(test: TestContainers): void {
 }
 
 /** Ends containers with their shims, as a loss of power does. */
-function powerCut(pids: readonly number[]): void {
+async function powerCut(pids: readonly number[]): Promise<void> {
   const shims = pids.map((pid) => {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
   });
-  for (const pid of [...shims, ...pids]) process.kill(pid, "SIGKILL");
+  const all = [...shims, ...pids];
+  for (const pid of all) process.kill(pid, "SIGKILL");
+  await until(() => all.every((pid) => !existsSync(`/proc/${pid}`) || isZombie(pid)), {
+    withinMs: 60_000,
+    what: "they have ended",
+  });
 }
 
 function isZombie(pid: number): boolean {

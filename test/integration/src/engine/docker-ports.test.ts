@@ -20,7 +20,7 @@ const server =
 function ask(host: string, port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port });
-    socket.setTimeout(5_000, () => socket.destroy(new Error(`${host} does not answer`)));
+    socket.setTimeout(60_000, () => socket.destroy(new Error(`${host} does not answer`)));
     let text = "";
     socket.setEncoding("utf8").on("data", (piece: string) => {
       text += piece;
@@ -32,7 +32,7 @@ function ask(host: string, port: number): Promise<string> {
 }
 
 describe("ports of containers on a real daemon", function () {
-  this.timeout(60_000);
+  this.timeout(300_000);
   const device = `skp${process.pid}`;
   const own = { v4: "10.196.9.1", v6: "fd19:6::1" };
   let daemon: RealDaemon;
@@ -63,7 +63,7 @@ describe("ports of containers on a real daemon", function () {
     await d.docker(words, ...flags, "busybox:1", "sh", "-c", server);
     const [, first = ""] = /(\d+):80$/.exec(ports[0] ?? "") ?? [];
     await until(() => ask("127.0.0.1", Number(first)).then(Boolean, () => false), {
-      withinMs: 10_000,
+      withinMs: 60_000,
       what: "the server",
     });
   }
