@@ -14,7 +14,7 @@ import { until } from "../support/wait.ts";
 const port = 8080;
 
 describe("skep explain", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let lab: TaskLab;
 
   before(async () => {
@@ -65,13 +65,32 @@ describe("skep explain", function () {
       return last.code === code;
     };
     await until(isSo, {
-      withinMs: 20_000,
+      withinMs: 60_000,
       everyMs: 200,
       get what() {
         return `exit code ${code}: ${last.out}${last.failure}`;
       },
     });
     return last.out;
+  }
+
+  /** Explains until it says this with exit code 1: a busy machine may lose a probe more. */
+  async function finds(text: RegExp, ...words: readonly string[]): Promise<string> {
+    let last = "";
+    await until(
+      async () => {
+        const { code, out, failure } = await explain(...words);
+        last = `${code}: ${out}${failure}`;
+        return code === 1 && text.test(out);
+      },
+      {
+        withinMs: 60_000,
+        get what() {
+          return `${text} in ${last}`;
+        },
+      },
+    );
+    return last;
   }
 
   it("finds nothing while all is well, and shows the way", async () => {
@@ -88,8 +107,7 @@ describe("skep explain", function () {
   });
 
   it("explains a task by its names, and a port, as JSON, too", async () => {
-    const { code, out } = await explain("task", "web.1");
-    equal(code, 0, out);
+    const out = await becomes(0, "task", "web.1");
     match(out, /^task web\.1\.\w{25}: no fault found: 1 of 1 task ready/);
     match(out, /network net-x: web\.1\.\w{25} -> 10\.[\d.]+\n/);
     const port = JSON.parse((await explain("--json", "port", "8080")).out);
@@ -120,11 +138,9 @@ describe("skep explain", function () {
     const rule = "rule inet wall shut udp dport 4789 drop";
     await w1.run("nft", `add table inet wall; add ${chain}; add ${rule}`);
     try {
-      const { code, out } = await explain("service", "web");
-      equal(code, 1);
       const first =
         /^service web: 1 fault: \d of \d probes between containers of w1 and those of m1, w2/;
-      match(out, first);
+      const out = await finds(first, "service", "web");
       match(out, /what helps: on w1, chain shut of table inet wall \(input\) drops some packets; /);
       match(out, /nft insert rule inet wall shut udp dport 4789 accept/);
     } finally {
@@ -141,11 +157,10 @@ describe("skep explain", function () {
     const ended = new Promise((resolve) => squatter.once("close", resolve));
     try {
       await Promise.race([ended, new Promise((resolve) => squatter.stdout?.once("data", resolve))]);
-      const { code, out } = await explain("service", "web");
-      equal(code, 1);
-      match(
-        out,
+      await finds(
         /^service web: 1 fault: on w2, node \(\d+\) listens at 0\.0\.0\.0, port 8080\/tcp/,
+        "service",
+        "web",
       );
     } finally {
       squatter.stdin?.end();

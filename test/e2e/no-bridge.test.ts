@@ -3,11 +3,12 @@
  */
 import { deepEqual, equal, match } from "node:assert/strict";
 import { TaskLab } from "../support/task-lab.ts";
+import { until } from "../support/wait.ts";
 
 const devices = ["ls", "/sys/class/net"];
 
 describe("a node without the network bridge", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let lab: TaskLab;
 
   before(async () => {
@@ -73,7 +74,14 @@ describe("a node without the network bridge", function () {
     await lab.create("m1", "web", flags, "exec httpd -f -p 80 -h /etc");
     await lab.running("m1", "web", 1);
     const ask = ["run", "--rm", "--network", "host", lab.image(), "wget", "-qO-"];
-    match(await docker(...ask, "http://10.77.0.11:8080/passwd"), /root/);
+    // The task runs as soon as its shell does, which starts the server.
+    await until(
+      async () => (await docker(...ask, "http://10.77.0.11:8080/passwd")).includes("root:"),
+      {
+        withinMs: 60_000,
+        what: "the server answers",
+      },
+    );
     await docker("service", "rm", "web");
   });
 

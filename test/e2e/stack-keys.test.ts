@@ -12,7 +12,7 @@ import { SwarmLab } from "../support/swarm-lab.ts";
 import { until } from "../support/wait.ts";
 
 describe("keys of Compose files", function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let lab: SwarmLab;
   let registry: TestRegistry;
   let folder: string;
@@ -122,7 +122,10 @@ describe("keys of Compose files", function () {
       const url = `http://${address}:8099/page`;
       return lab.playground.exec("w2", ["timeout", "5", "busybox", "wget", "-qO-", url]);
     };
-    equal((await get("w1")).stdout, "page of ours");
+    await until(async () => (await get("w1")).stdout === "page of ours", {
+      withinMs: 60_000,
+      what: "the page is served on w1",
+    });
     equal((await get("w2")).stdout, "");
     const format =
       '{{(index .Spec.EndpointSpec.Ports 0).Name}} {{index .Spec.Labels "skep.publish.app-protocols"}}';
