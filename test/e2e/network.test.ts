@@ -33,7 +33,7 @@ const isMountOfDaemon = (change: string) =>
 const talkPort = 8090;
 
 describe("network", function () {
-  this.timeout(120_000);
+  this.timeout(300_000);
   let lab: TaskLab;
   let client: OutsideClient;
   /** What the kernel of each host had before there was a service. */
@@ -67,7 +67,7 @@ describe("network", function () {
       if (!name.startsWith("net-")) continue;
       // A network can go only when the last task in it has ended.
       await until(async () => (await lab.swarm.try("m1", ["network", "rm", name])).code === 0, {
-        withinMs: 20_000,
+        withinMs: 60_000,
         what: `network ${name} is removed`,
       });
     }
@@ -124,7 +124,7 @@ describe("network", function () {
         return missing.length === 0;
       },
       {
-        withinMs: 20_000,
+        withinMs: 60_000,
         get what() {
           return `the port answers everywhere: ${missing.join("; ")}`;
         },
@@ -148,7 +148,7 @@ describe("network", function () {
         const said = await inside(asks, request("web"));
         return said.includes(" 10.") && said;
       },
-      { withinMs: 15_000, what: "web answers" },
+      { withinMs: 60_000, what: "web answers" },
     );
     const own = await inside(asks, "ip -4 addr show ov0");
     const [, address = "?"] = /inet ([0-9.]+)/.exec(own) ?? [];
@@ -203,7 +203,7 @@ describe("network", function () {
     await lab.swarm.docker("m1", ["node", "update", "--availability", "drain", "w1"]);
     await until(
       async () => (await lab.running("m1", "web", 3)).every(({ node }) => node === "w2"),
-      { withinMs: 30_000, what: "w1 is drained" },
+      { withinMs: 60_000, what: "w1 is drained" },
     );
     const tally = await load.stop();
     await lab.swarm.docker("m1", ["node", "update", "--availability", "active", "w1"]);
@@ -224,7 +224,7 @@ describe("network", function () {
       for (const target of everyWay().filter(({ host }) => /[.:]14$/.test(host))) {
         // Its program listens a moment after it has started.
         const call = () => client.call({ ...target, port: 8081 });
-        const { address } = await until(call, { withinMs: 20_000, what: `${target.host} answers` });
+        const { address } = await until(call, { withinMs: 60_000, what: `${target.host} answers` });
         equal(address, target.host.includes(":") ? client.address6 : client.address, target.host);
       }
       match(await docker("ps", "--format", "{{.Ports}}"), /0\.0\.0\.0:8081->80\/tcp/);
@@ -237,7 +237,8 @@ describe("network", function () {
         await run("--network", "net-local", box, ...ask("site")),
         / (172\.\d+\.0\.3|fd[0-9a-f:]+::3) /,
       );
-      match(await run("--network", "net-c", box, ...ask("far")), / 10\.0\.\d+\.\d+ /);
+      const far = () => run("--network", "net-c", box, ...ask("far"));
+      match(await until(far, { withinMs: 60_000, what: "far answers" }), / 10\.0\.\d+\.\d+ /);
       await docker("network", "connect", "net-c", "near");
       const format = "{{json .NetworkSettings.Networks}}";
       const networks = JSON.parse(await docker("inspect", "--format", format, "near"));
@@ -262,7 +263,7 @@ describe("network", function () {
       .filter(({ protocol }) => protocol === "tcp")
       .flatMap((target) => [target, target].map((one) => ({ ...one, port: talkPort })));
     await until(async () => client.talk(streams).then(() => true), {
-      withinMs: 20_000,
+      withinMs: 60_000,
       what: "every stream is open",
     });
     const load = await client.begin(everyWay(), 16, 100);
@@ -296,7 +297,7 @@ describe("network", function () {
       return stdout.match(/ clsact /g)?.length ?? 0;
     };
     const becomes = (isSo: () => boolean | Promise<boolean>, what: string) =>
-      until(isSo, { withinMs: 30_000, what });
+      until(isSo, { withinMs: 60_000, what });
     const restart = async (flags: readonly string[]) => {
       await lab.swarm.playground.killDaemon("w1");
       await lab.swarm.playground.startNode("w1", { flags });
@@ -351,7 +352,7 @@ describe("network", function () {
       left.push(node);
       let changes: readonly string[] = [];
       const isAsBefore = {
-        withinMs: 20_000,
+        withinMs: 60_000,
         get what() {
           return `${node} is as before: ${changes.join("; ")}`;
         },
