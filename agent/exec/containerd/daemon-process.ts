@@ -18,6 +18,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { ClusterError, errorText } from "../../../src/common/errors/cluster-error.ts";
+import { seeingPrograms } from "./program-view.ts";
 
 /** Where one containerd has its things. */
 export interface ContainerdPlaces {
@@ -35,6 +36,8 @@ export interface ContainerdProgram {
   readonly program: string;
   /** A mount that containerd and all it starts must not see; see `cgroups.ts`. */
   readonly hiddenMount: string | undefined;
+  /** Where runtimes are found before others; see `program-view.ts`. */
+  readonly programsFolder?: string;
 }
 
 /** A running containerd. */
@@ -86,7 +89,7 @@ export async function spawnContainerd(
       cwd: "/",
       detached: true,
       stdio: ["ignore", log, log],
-      env: environment(),
+      env: environment(how.programsFolder),
     });
     const ended = new Promise<void>((resolve) => {
       child.once("exit", () => resolve());
@@ -224,13 +227,14 @@ export function withoutMount(path: string, words: readonly string[]): string[] {
 }
 
 /** Runtimes live in sbin, which a user's path may lack; a service manager's sockets are for the daemon alone. */
-function environment(): NodeJS.ProcessEnv {
+function environment(programsFolder: string | undefined): NodeJS.ProcessEnv {
   const { NOTIFY_SOCKET: _notify, LISTEN_FDS: _fds, LISTEN_PID: _pid, ...rest } = process.env;
   const folders = (rest["PATH"] ?? "").split(":").filter((folder) => folder !== "");
   for (const folder of ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"]) {
     if (!folders.includes(folder)) folders.push(folder);
   }
-  return { ...rest, PATH: folders.join(":") };
+  const env = { ...rest, PATH: folders.join(":") };
+  return programsFolder === undefined ? env : seeingPrograms(programsFolder, env);
 }
 
 function notStarted(program: string, error: unknown): ClusterError {

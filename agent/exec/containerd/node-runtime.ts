@@ -38,15 +38,17 @@ import { ContainerdContainers } from "./containers.ts";
 import {
   bundlesFolder,
   type ContainerdPlaces,
+  type ContainerdProgram,
   removeState,
   withEarlierState,
 } from "./daemon-process.ts";
 import { isWithoutLibraries } from "./ffi.ts";
 import { LocalFiles } from "./files.ts";
 import { libraryWarnings, limitWarnings } from "./limit-warnings.ts";
-import { memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
+import { findProgram, memoryFolder, type NodeFacts, readNodeFacts } from "./node-facts.ts";
+import { hideProgram, showProgram } from "./program-view.ts";
 import { snapshotKey } from "./records.ts";
-import { probePrograms, runtimePrograms } from "./runtime-programs.ts";
+import { probePrograms, quickestProgram, runtimePrograms } from "./runtime-programs.ts";
 import { shareFolder, unshareFolder } from "./shared-folder.ts";
 import { SizedLayers } from "./sized-layers.ts";
 import { LocalStreams } from "./streams.ts";
@@ -117,7 +119,7 @@ export class NodeRuntime implements Runtime {
     this.#places = placesOf(options);
     this.#supervisor = new Supervisor({
       places: this.#places,
-      how: { program: "containerd", hiddenMount: this.#node.cgroups.hybridMount },
+      how: this.#containerd(),
       clock,
       log,
     });
@@ -176,6 +178,16 @@ export class NodeRuntime implements Runtime {
       random,
       log,
     });
+  }
+
+  #containerd(): ContainerdProgram {
+    const { hybridMount } = this.#node.cgroups;
+    return { program: "containerd", hiddenMount: hybridMount, programsFolder: this.#view };
+  }
+
+  /** Where crun is seen on a read-only mount. */
+  get #view(): string {
+    return join(this.#o.execRoot, `programs-${this.#o.instance}`);
   }
 
   /** Reads what there is of volumes. */
@@ -241,6 +253,7 @@ export class NodeRuntime implements Runtime {
     const apart = [volumes, this.#namespaces, this.#layers];
     const shared = this.#node.cgroups.hybridMount === undefined ? [] : apart;
     for (const folder of shared) await this.#share(folder);
+    await this.#showPrograms();
     const networkOver = new AbortController();
     const connecting = this.#network.run(networkOver.signal);
     const supervising = this.#supervisor.run(over.signal);
@@ -258,6 +271,7 @@ export class NodeRuntime implements Runtime {
       // The last states of containers are written by now.
       over.abort();
       await supervising;
+      await this.#hidePrograms();
       for (const folder of shared) await unshareFolder(folder);
       removeIfEmpty(this.#namespaces);
       this.#clean();
@@ -290,6 +304,27 @@ export class NodeRuntime implements Runtime {
         err: errorText(error),
       });
     }
+  }
+
+  /** Before containerd starts, which may get a mount namespace of its own. */
+  async #showPrograms(): Promise<void> {
+    const program = findProgram([quickestProgram]);
+    if (program === undefined) return;
+    try {
+      await showProgram(this.#view, program);
+    } catch (error) {
+      // It protects itself then, at each start.
+      this.#o.log.debug("crun is not shown on a read-only mount", { err: errorText(error) });
+    }
+  }
+
+  async #hidePrograms(): Promise<void> {
+    await hideProgram(this.#view, quickestProgram).catch((error) => {
+      this.#o.log.warn("a mount of the daemon's is left", {
+        folder: this.#view,
+        err: errorText(error),
+      });
+    });
   }
 
   /** Usable without the object, as an interface of functions is. */

@@ -27,7 +27,10 @@ export function isShared(mountinfo: string, path: string): boolean {
 }
 
 /** The mount a path is in: the last one of the deepest mount point, as later ones lie over earlier ones. */
-function mountOf(mountinfo: string, path: string): { point: string; shared: boolean } | undefined {
+export function mountOf(
+  mountinfo: string,
+  path: string,
+): { point: string; shared: boolean } | undefined {
   let found: { point: string; shared: boolean } | undefined;
   for (const line of mountinfo.split("\n")) {
     const [, , , , escaped = "", , ...rest] = line.split(" ");
