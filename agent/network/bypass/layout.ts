@@ -40,7 +40,9 @@ export const packet = {
 export const headBytes = 20;
 /** In the order of the network, as the machine reads it. */
 export const ipv4 = 0x0008;
+/** Version 4, and a header without options. */
 export const plainHeader = 0x45;
+/** Number of the protocol in a header of IPv4. */
 export const tcp = 6;
 /** Offset of a part of a packet, and that more follow. */
 export const isPart = 0xff3f;
@@ -48,8 +50,9 @@ export const isPart = 0xff3f;
 export const beginsOrEnds = 7;
 /** What a checksum covers beside the packet itself: addresses (BPF_F_PSEUDO_HDR). */
 export const ofAddresses = 0x10;
-/** Of `streams`: a key, and what becomes of packets. */
+/** Of `streams`: a key. */
 export const stream = { device: 0, macs: 4, source: 16, destination: 20, ports: 24 } as const;
+/** Of `streams`: what becomes of packets. */
 export const fate = {
   ...{ until: 0, device: 8, largest: 12, source: 16, destination: 20, ports: 24, mark: 28 },
   ...{ addressesBy: 32, portsBy: 36, headBy: 40, macs: 44, hops: 56, jumps: 60 },
@@ -66,6 +69,7 @@ export const noted = {
 } as const;
 /** Others may have programs here, too: theirs decide. */
 export const goOn = -1;
+/** Where a packet was half rewritten. */
 export const drop = 2;
 /** On the stack, from its end. */
 export const stack = { stream: -32, index: -36, segment: -40, fate: -120 } as const;

@@ -129,6 +129,7 @@ interface Places {
   readonly ports: number;
 }
 
+/** Addresses and ports, from one of these to another. */
 export function copyPlaces(
   { from, of }: { readonly from: Register; readonly of: Places },
   target: { readonly to: Register; readonly base: number; readonly of: Places },
